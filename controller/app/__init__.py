@@ -1,0 +1,1 @@
+"""The processes of a running site and what holds them together."""

@@ -1,0 +1,164 @@
+"""Requests from outside: inputs like any sensor, judged in the scan, each answered once.
+
+OWNER names the one stage that answers each kind; `scan` itself answers expired, replayed and unowned ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from enum import IntEnum
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.core.layout import RECORDS
+
+TEXT_BYTES: Final = 120
+USER_BYTES: Final = 32
+
+
+class Kind(IntEnum):
+    """What is asked for."""
+
+    NONE = 0
+    CONNECT = 1
+    DISCONNECT = 2
+    SET_ACTIVE_POWER = 3
+    SET_REACTIVE_POWER = 4
+    HEARTBEAT = 5
+    ARM_SHUTDOWN = 6
+    EXECUTE_SHUTDOWN = 7
+    EMERGENCY_STOP = 8
+    RESET_TRIPS = 9
+    ACKNOWLEDGE = 10
+    ENTER_MAINTENANCE = 11
+    LEAVE_MAINTENANCE = 12
+    STOP = 13
+    RACK_OUT_OF_SERVICE = 14
+    RACK_IN_SERVICE = 15
+
+
+class Role(IntEnum):
+    """The roles of the requesting user, ordered by what they may do (OPC UA well-known roles)."""
+
+    NONE = 0
+    OBSERVER = 1
+    OPERATOR = 2
+    ENGINEER = 3
+    SYSTEM = 4
+
+
+class Origin(IntEnum):
+    """The producer of a command: one ring each."""
+
+    OPCUA = 1
+    SUPERVISOR = 2
+
+
+OWNER: Final = {
+    Kind.CONNECT: "sequence",
+    Kind.DISCONNECT: "sequence",
+    Kind.ARM_SHUTDOWN: "sequence",
+    Kind.EXECUTE_SHUTDOWN: "sequence",
+    Kind.ENTER_MAINTENANCE: "sequence",
+    Kind.LEAVE_MAINTENANCE: "sequence",
+    Kind.STOP: "sequence",
+    Kind.RACK_OUT_OF_SERVICE: "sequence",
+    Kind.RACK_IN_SERVICE: "sequence",
+    Kind.SET_ACTIVE_POWER: "dispatch",
+    Kind.SET_REACTIVE_POWER: "dispatch",
+    Kind.HEARTBEAT: "dispatch",
+    Kind.EMERGENCY_STOP: "protect",
+    Kind.RESET_TRIPS: "protect",
+    Kind.ACKNOWLEDGE: "annunciate",
+}
+
+LEAST_ROLE: Final = {
+    Kind.ENTER_MAINTENANCE: Role.ENGINEER,
+    Kind.LEAVE_MAINTENANCE: Role.ENGINEER,
+    Kind.RACK_OUT_OF_SERVICE: Role.ENGINEER,
+    Kind.RACK_IN_SERVICE: Role.ENGINEER,
+    Kind.STOP: Role.SYSTEM,
+}
+"""The least role a command needs; OPERATOR where nothing is said."""
+
+COMMAND_DTYPE: Final = np.dtype(
+    [
+        ("id", "u8"),
+        ("kind", "i4"),
+        ("origin", "i4"),
+        ("role", "i4"),
+        ("target", "i4"),
+        ("value", "f8"),
+        ("token", "u8"),
+        ("issued_ms", "i8"),
+        ("expires_ms", "i8"),
+        ("user", f"S{USER_BYTES}"),
+        ("text", f"S{TEXT_BYTES}"),
+    ]
+)
+RECORDS["command"] = COMMAND_DTYPE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Command:
+    """One request.
+
+    id: unique and rising per origin; target: rack index, alarm slot or -1 for all; value: W, var or heartbeat count;
+    token: of ArmShutdown, for ExecuteShutdown; issued_ms, expires_ms: CLOCK_MONOTONIC; text: the reason given.
+    """
+
+    id: int
+    kind: Kind
+    origin: Origin
+    role: Role
+    issued_ms: int
+    expires_ms: int
+    target: int = -1
+    value: float = 0.0
+    token: int = 0
+    user: str = ""
+    text: str = ""
+
+    def record(self) -> NDArray[Any]:
+        """As one fixed record of COMMAND_DTYPE."""
+        record = np.zeros((), COMMAND_DTYPE)
+        for name in ("id", "kind", "origin", "role", "target", "value", "token", "issued_ms", "expires_ms"):
+            record[name] = getattr(self, name)
+        record["user"] = cut(self.user, USER_BYTES)
+        record["text"] = cut(self.text, TEXT_BYTES)
+        return record
+
+    @staticmethod
+    def of(record: Any) -> Command:
+        """From a record; an unknown kind, origin or role becomes NONE / SUPERVISOR / NONE and is refused by the scan."""
+        kind, origin, role = int(record["kind"]), int(record["origin"]), int(record["role"])
+        return Command(
+            id=int(record["id"]),
+            kind=Kind(kind) if kind in Kind._value2member_map_ else Kind.NONE,
+            origin=Origin(origin) if origin in Origin._value2member_map_ else Origin.SUPERVISOR,
+            role=Role(role) if role in Role._value2member_map_ else Role.NONE,
+            issued_ms=int(record["issued_ms"]),
+            expires_ms=int(record["expires_ms"]),
+            target=int(record["target"]),
+            value=float(record["value"]),
+            token=int(record["token"]),
+            user=bytes(record["user"]).decode("utf-8", "replace"),
+            text=bytes(record["text"]).decode("utf-8", "replace"),
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """What the owning stage says to a command: accepted or not, why, and a value (the token of ArmShutdown)."""
+
+    command: Command
+    accepted: bool
+    reason: str
+    value: float = 0.0
+
+
+def cut(text: str, size: int) -> bytes:
+    """UTF-8 bytes of `text`, shortened at a character boundary to fit a fixed record."""
+    return text.encode()[:size].decode("utf-8", "ignore").encode()

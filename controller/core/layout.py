@@ -1,0 +1,141 @@
+"""How an image lies in memory, derived from its tags: used for shared images, recordings and digests."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from functools import cache
+from typing import Any, Generic, TypeVar, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.core.signal import NEVER_MS, Dims, Quality, Samples, Tag
+
+Image = TypeVar("Image")
+ALIGN = 16
+
+RECORDS: dict[str, np.dtype[Any]] = {}
+"""Structured dtypes (commands, events) that a tag may name instead of a scalar type."""
+
+
+@cache
+def tags_of(cls: type) -> tuple[Tag, ...]:
+    """All tags of an image dataclass and of the groups nested in it, in declaration order."""
+    return tuple(_walk(cls, ""))
+
+
+def _walk(cls: type, prefix: str) -> list[Tag]:
+    hints = get_type_hints(cls)
+    found: list[Tag] = []
+    for field in dataclasses.fields(cls):
+        kind = hints[field.name]
+        meta = field.metadata.get("tag")
+        if meta is not None:
+            found.append(Tag(path=prefix + field.name, samples=kind is Samples, **meta))
+        elif dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            found.extend(_walk(kind, f"{prefix}{field.name}."))
+        else:
+            raise TypeError(f"{cls.__name__}.{field.name}: an image field needs tag() or is a group of tags")
+    return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Part:
+    """One array of one tag at a fixed offset."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    nbytes: int
+
+    def of(self, buffer: NDArray[np.uint8]) -> NDArray[Any]:
+        return buffer[self.offset : self.offset + self.nbytes].view(self.dtype).reshape(self.shape)
+
+
+class Layout(Generic[Image]):
+    """Fixed offsets of every field of an image class for one plant.
+
+    `size` is in bytes; `digest` changes with any change of tags or dimensions, so two programs that disagree
+    about an image notice before they exchange a value.
+    """
+
+    def __init__(self, cls: type[Image], dims: Dims) -> None:
+        self.cls = cls
+        self.dims = dict(dims)
+        self.parts: dict[str, tuple[_Part, ...]] = {}
+        self.tags = {t.path: t for t in tags_of(cls)}
+        offset = 0
+        described = [cls.__name__]
+        for t in self.tags.values():
+            main = RECORDS.get(t.dtype) or np.dtype(t.dtype)
+            parts = []
+            for dtype in (main, np.dtype("u1"), np.dtype("i8")) if t.samples else (main,):
+                shape = t.shape(dims)
+                nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+                parts.append(_Part(offset, shape, dtype, nbytes))
+                offset += -(-nbytes // ALIGN) * ALIGN
+                described.append(f"{t.path}:{dtype.descr}:{shape}")
+            self.parts[t.path] = tuple(parts)
+        self.size = max(offset, ALIGN)
+        self.digest = hashlib.sha256("|".join(described).encode()).hexdigest()[:16]
+
+    def blank(self) -> Image:
+        """A writable image on its own memory: zeros, every sample bad and never read."""
+        image = self.view(np.zeros(self.size, np.uint8))
+        for path, t in self.tags.items():
+            if t.samples:
+                s = self.get(image, path)
+                s.quality[...] = int(Quality.BAD_COMM)
+                s.time_ms[...] = NEVER_MS
+        return image
+
+    def view(self, buffer: NDArray[np.uint8]) -> Image:
+        """The image lying in `buffer`; arrays are views on it, plain scalars are copied out."""
+        image = self._build(self.cls, "", buffer)
+        assert_is: Image = image
+        return assert_is
+
+    def _build(self, cls: type, prefix: str, buffer: NDArray[np.uint8]) -> Any:
+        hints = _hints(cls)
+        values: dict[str, Any] = {}
+        for name, kind in hints.items():
+            path = prefix + name
+            parts = self.parts.get(path)
+            if parts is None:
+                values[name] = self._build(kind, path + ".", buffer)
+            elif len(parts) == 3:
+                values[name] = Samples(*(p.of(buffer) for p in parts))
+            else:
+                array = parts[0].of(buffer)
+                values[name] = array if parts[0].shape or array.dtype.names else array.item()
+        return cls(**values)
+
+    def write(self, image: Image, buffer: NDArray[np.uint8]) -> None:
+        """Copy every field of `image` into `buffer` at its place."""
+        for path, parts in self.parts.items():
+            value = self.get(image, path)
+            if len(parts) == 3:
+                for part, array in zip(parts, (value.value, value.quality, value.time_ms), strict=True):
+                    part.of(buffer)[...] = array
+            else:
+                parts[0].of(buffer)[...] = value
+
+    def to_bytes(self, image: Image) -> bytes:
+        """The image as bytes, padding zero: equal images give equal bytes."""
+        buffer = np.zeros(self.size, np.uint8)
+        self.write(image, buffer)
+        return buffer.tobytes()
+
+    @staticmethod
+    def get(image: Any, path: str) -> Any:
+        """The field at a dotted path."""
+        for name in path.split("."):
+            image = getattr(image, name)
+        return image
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    hints = get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}

@@ -1,0 +1,87 @@
+"""What the plant consists of: dense rack x module x cell, with masks for what is not fitted."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+import numpy as np
+
+from controller.core.signal import Bools, Dims, Ints
+
+MAX_RACKS: Final = 256
+MAX_COMMANDS_PER_SCAN: Final = 16
+HISTOGRAM_BUCKETS: Final = 240
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+    """Counts, names and membership. Places are named R01, M01, B01, P01; cells and sensors count from 1 for people.
+
+    rack_bank, pcs_bank: index of the bank of each rack / PCS. The `*_fitted` masks are True where the element exists.
+    """
+
+    racks: int
+    modules: int
+    cells: int
+    temperatures: int
+    pcs: int
+    banks: int
+    rack_bank: Ints
+    pcs_bank: Ints
+    module_fitted: Bools
+    cell_fitted: Bools
+    temperature_fitted: Bools
+
+    @staticmethod
+    def regular(
+        racks: int,
+        modules: int,
+        cells: int,
+        temperatures: int,
+        pcs: int = 1,
+        rack_bank: Ints | None = None,
+        pcs_bank: Ints | None = None,
+    ) -> Topology:
+        """A plant in which every rack and module is built alike; without banks named, all racks share bank 1."""
+        rb = np.zeros(racks, np.int64) if rack_bank is None else rack_bank
+        pb = np.zeros(pcs, np.int64) if pcs_bank is None else pcs_bank
+        banks = int(max(rb.max(initial=0), pb.max(initial=0))) + 1
+        return Topology(
+            racks,
+            modules,
+            cells,
+            temperatures,
+            pcs,
+            banks,
+            rb,
+            pb,
+            np.ones((racks, modules), bool),
+            np.ones((racks, modules, cells), bool),
+            np.ones((racks, modules, temperatures), bool),
+        )
+
+    @property
+    def dims(self) -> Dims:
+        """Lengths of the dimensions that tags may name."""
+        return {
+            "rack": self.racks,
+            "module": self.modules,
+            "cell": self.cells,
+            "temperature": self.temperatures,
+            "pcs": self.pcs,
+            "bank": self.banks,
+            "command": MAX_COMMANDS_PER_SCAN,
+            "bucket": HISTOGRAM_BUCKETS,
+        }
+
+
+LETTER: Final = {"rack": "R", "module": "M", "pcs": "P", "bank": "B"}
+
+
+def place_name(dims: tuple[str, ...], index: tuple[int, ...]) -> str:
+    """The name of a place for people: ("rack", "module", "cell"), (0, 2, 16) -> "R01/M03/C17"; () -> "site"."""
+    if not dims:
+        return "site"
+    letters = {**LETTER, "cell": "C", "temperature": "T"}
+    return "/".join(f"{letters[d]}{i + 1:02d}" for d, i in zip(dims, index, strict=True))

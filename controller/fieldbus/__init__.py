@@ -1,0 +1,1 @@
+"""The I/O process: registers in, image out; outputs in, registers out."""

@@ -1,0 +1,1 @@
+"""What is kept on disk: history, events, audit, recordings, retained state."""

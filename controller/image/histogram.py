@@ -1,0 +1,42 @@
+"""Durations as counts in 240 logarithmic buckets, 1 us to 100 s in steps of 8 %: bounded, and additive."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.core.topology import HISTOGRAM_BUCKETS
+
+PER_DECADE: Final = 30
+LOWEST_MS: Final = 1e-3
+
+
+def bucket(ms: float) -> int:
+    """The bucket of a duration; shorter and longer ones fall into the first and the last."""
+    if ms <= LOWEST_MS:
+        return 0
+    return min(int(math.log10(ms / LOWEST_MS) * PER_DECADE), HISTOGRAM_BUCKETS - 1)
+
+
+def buckets(ms: NDArray[Any]) -> NDArray[np.int64]:
+    """How many of many durations fall into each bucket."""
+    index = np.log10(np.maximum(ms, LOWEST_MS) / LOWEST_MS) * PER_DECADE
+    return np.bincount(
+        np.clip(index.astype(np.int64), 0, HISTOGRAM_BUCKETS - 1).ravel(), minlength=HISTOGRAM_BUCKETS
+    )
+
+
+def upper_ms(index: int) -> float:
+    """The upper edge of a bucket."""
+    return float(LOWEST_MS * 10 ** ((index + 1) / PER_DECADE))
+
+
+def percentile(counts: NDArray[Any], ratio: float) -> float:
+    """The duration below which `ratio` of all lie, to the bucket's upper edge; 0 when nothing was counted."""
+    total = int(counts.sum())
+    if total == 0:
+        return 0.0
+    return upper_ms(int(np.searchsorted(np.cumsum(counts), math.ceil(ratio * total))))

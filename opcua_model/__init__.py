@@ -1,0 +1,1 @@
+"""The OPC UA information model and its server."""

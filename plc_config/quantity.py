@@ -1,0 +1,101 @@
+"""Quantities with units: `3.65 V`, `500 ms`, `2.5 MW`. A bare number where a unit belongs is an error."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator
+
+PREFIX: Final = {"": 1.0, "u": 1e-6, "µ": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9}
+PREFIXED: Final = {"V", "A", "W", "VA", "var", "Wh", "Ah", "ohm", "Hz", "B", "J/K", "W/K"}
+FIXED: Final[dict[str, tuple[str, float]]] = {
+    "degC": ("degC", 1.0),
+    "°C": ("degC", 1.0),
+    "%": ("ratio", 0.01),
+    "ms": ("ms", 1.0),
+    "s": ("ms", 1000.0),
+    "min": ("ms", 60_000.0),
+    "h": ("ms", 3_600_000.0),
+    "d": ("ms", 86_400_000.0),
+    "kB": ("B", 1e3),
+    "W/s": ("W/s", 1.0),
+    "kW/s": ("W/s", 1e3),
+    "MW/s": ("W/s", 1e6),
+    "degC/s": ("degC/s", 1.0),
+    "mV/s": ("V/s", 1e-3),
+    "V/s": ("V/s", 1.0),
+    "K": ("K", 1.0),
+    "1": ("1", 1.0),
+    "%/d": ("ratio/d", 0.01),
+}
+EXAMPLE: Final = {
+    "V": "3.65 V",
+    "A": "140 A",
+    "W": "2.5 MW",
+    "ms": "500 ms",
+    "degC": "45 degC",
+    "ratio": "5 %",
+    "Ah": "280 Ah",
+    "ohm": "0.25 mohm",
+    "W/s": "500 kW/s",
+    "B": "2 GB",
+}
+NUMBER: Final = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S+)\s*$")
+
+
+def parse(text: Any, unit: str) -> float:
+    """The value of `text` in `unit`; ValueError with an example when it has no unit, another unit or no number."""
+    right = f"write it like {EXAMPLE.get(unit, '1 ' + unit)}"
+    if isinstance(text, bool) or isinstance(text, int | float):
+        raise ValueError(f"{text} has no unit; {right}")
+    match = NUMBER.match(str(text))
+    if not match:
+        raise ValueError(f"{str(text)!r} is not a quantity; {right}")
+    value, symbol = float(match.group(1)), match.group(2)
+    found = unit_of(symbol)
+    if found is None:
+        raise ValueError(f"{symbol!r} is not a known unit; {right}")
+    if found[0] != unit:
+        raise ValueError(f"{str(text)!r} is in {found[0]}, a value in {unit} is wanted; {right}")
+    result = value * found[1]
+    if not math.isfinite(result):
+        raise ValueError(f"{str(text)!r} is not finite; {right}")
+    return result
+
+
+def unit_of(symbol: str) -> tuple[str, float] | None:
+    """(SI unit, factor) of a unit symbol, or None."""
+    if symbol in FIXED:
+        return FIXED[symbol]
+    for prefix, factor in PREFIX.items():
+        base = symbol[len(prefix) :]
+        if symbol.startswith(prefix) and base in PREFIXED:
+            return base, factor
+    return None
+
+
+def _reader(unit: str) -> Callable[[Any], float]:
+    return lambda text: parse(text, unit)
+
+
+def _ms(text: Any) -> int:
+    value = parse(text, "ms")
+    if value != round(value):
+        raise ValueError(f"{str(text)!r} is not a whole number of milliseconds; write it like 500 ms")
+    return int(value)
+
+
+Volt = Annotated[float, BeforeValidator(_reader("V"))]
+Ampere = Annotated[float, BeforeValidator(_reader("A"))]
+Watt = Annotated[float, BeforeValidator(_reader("W"))]
+Var = Annotated[float, BeforeValidator(_reader("var"))]
+WattPerSecond = Annotated[float, BeforeValidator(_reader("W/s"))]
+AmpereHour = Annotated[float, BeforeValidator(_reader("Ah"))]
+Ohm = Annotated[float, BeforeValidator(_reader("ohm"))]
+Celsius = Annotated[float, BeforeValidator(_reader("degC"))]
+Ratio = Annotated[float, BeforeValidator(_reader("ratio"))]
+Bytes = Annotated[float, BeforeValidator(_reader("B"))]
+Milliseconds = Annotated[int, BeforeValidator(_ms)]

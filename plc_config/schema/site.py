@@ -1,0 +1,197 @@
+"""SITE.yaml: everything a site engineer writes to commission a site."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from plc_config.quantity import (
+    Ampere,
+    Bytes,
+    Celsius,
+    Milliseconds,
+    Ohm,
+    Ratio,
+    Var,
+    Volt,
+    Watt,
+    WattPerSecond,
+)
+from plc_config.schema.base import Strict
+from plc_config.schema.cell import BandOhm, BandV
+
+
+class Site(Strict):
+    """Who the site is."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")
+    name: str
+    simulated: bool = Field(
+        False, description="The devices are simulated: shown in Status.Simulated, changes nothing else"
+    )
+
+
+class Bank(Strict):
+    """The racks on one DC link, and their PCS."""
+
+    racks: str
+    pcs: str
+
+
+class TopologyConfig(Strict):
+    """How the battery is built; a module count per rack and so on."""
+
+    racks: int = Field(ge=1, le=256)
+    modules: int = Field(ge=1, le=64)
+    cells: int = Field(ge=1, le=64)
+    temperatures: int = Field(ge=1, le=64)
+    parallel: int = Field(1, ge=1, le=1000, description="Cells in parallel behind each cell voltage")
+    pcs: int = Field(1, ge=1, le=64)
+    banks: dict[str, Bank] = {}
+
+
+class Tcp(Strict):
+    """Modbus TCP."""
+
+    kind: Literal["tcp"]
+    host: str | int
+    port: int | str = 502
+    timeout: Milliseconds = 50
+    window: int = Field(
+        1, ge=1, le=16, description="Requests in flight; more than 1 only where the gateway queues"
+    )
+
+
+class RtuOverTcp(Strict):
+    """RTU frames through a transparent serial server."""
+
+    kind: Literal["rtu_over_tcp"]
+    host: str
+    port: int | str = 502
+    timeout: Milliseconds = 200
+    baud: int = Field(19200, ge=1200, le=4_000_000)
+
+
+class Rtu(Strict):
+    """Modbus RTU on a serial line. A port name without a slash lies in the site's run folder."""
+
+    kind: Literal["rtu"]
+    port: str
+    baud: int = Field(19200, ge=1200, le=4_000_000)
+    parity: Literal["none", "even", "odd"] = "even"
+    stop_bits: Literal[1, 2] = 1
+    timeout: Milliseconds = 200
+    latency: Milliseconds = Field(0, description="Allowance for a USB converter")
+
+
+Bus = Annotated[Tcp | RtuOverTcp | Rtu, Field(discriminator="kind")]
+
+
+class Device(Strict):
+    """Devices of one profile. Ranges: `bus` runs along the first axis of `place`, `unit` along the last."""
+
+    profile: str
+    bus: str
+    unit: int | str = 1
+    place: str
+
+
+class PrechargeLimits(Strict):
+    """When a rack may be joined to the DC link."""
+
+    voltage_difference: Volt = 5.0
+    current: Ampere = 1.0
+    timeout: Milliseconds = 4000
+    attempts: int = Field(3, ge=1, le=10)
+    cool_down: Milliseconds = 10_000
+    rack_voltage_difference: Volt = 10.0
+
+
+class LimitsConfig(Strict):
+    """Site limits: a cell limit named here replaces the cell type's and must not be laxer."""
+
+    cell_overvoltage: dict[str, str] = {}
+    cell_undervoltage: dict[str, str] = {}
+    charge_overtemperature: dict[str, str] = {}
+    charge_undertemperature: dict[str, str] = {}
+    discharge_overtemperature: dict[str, str] = {}
+    discharge_undertemperature: dict[str, str] = {}
+    charge_overcurrent: dict[str, str] = {}
+    discharge_overcurrent: dict[str, str] = {}
+    insulation: BandOhm
+    aux_supply: BandV
+    stale_after: Milliseconds = 300
+    lost_after: Milliseconds = 800
+    contactor_follow: Milliseconds = 500
+    pcs_follow: Milliseconds = 2000
+    overrun_scans: int = Field(3, ge=1, le=1000)
+    precharge: PrechargeLimits = PrechargeLimits()
+    ambient_high: Celsius = 50.0
+
+
+class EstimatorConfig(Strict):
+    """Which estimators run."""
+
+    soc: Literal["none", "coulomb"] = "coulomb"
+    initial_soc: Ratio | None = Field(
+        None, description="Only for a site without memory and without rest voltage"
+    )
+
+
+class DispatchConfig(Strict):
+    """How setpoints become power."""
+
+    rated_power: Watt
+    rated_reactive_power: Var = 0.0
+    ramp: WattPerSecond
+    heartbeat_timeout: Milliseconds = 10_000
+    fallback_power: Watt = 0.0
+    share: Literal["equal", "by_limit"] = "by_limit"
+
+
+class BalancingConfig(Strict):
+    """Bleed resistors."""
+
+    enabled: bool = True
+    bleed_current: Ampere = 0.3
+    start: Ratio = Field(0.005, description="Charge difference at which a cell is bled")
+    least_cell_voltage: Volt = 3.2
+    most_temperature: Celsius = 50.0
+
+
+class HistorianConfig(Strict):
+    """What is kept on disk."""
+
+    every: Milliseconds = 1000
+    deadband: Ratio = 0.001
+    size: Bytes = 2e9
+    recording: Milliseconds = 900_000
+    recording_size: Bytes = 5e8
+
+
+class OpcuaConfig(Strict):
+    """Where SCADA connects."""
+
+    bind: str = "127.0.0.1"
+    port: int = Field(4840, ge=1, le=65535)
+    max_sessions: int = Field(24, ge=1, le=200)
+    anonymous_read: bool = False
+
+
+class SiteConfig(Strict):
+    """The whole file."""
+
+    site: Site
+    cell_type: str
+    topology: TopologyConfig
+    cycle: Milliseconds
+    buses: dict[str, Bus]
+    devices: dict[str, Device]
+    limits: LimitsConfig
+    estimator: EstimatorConfig = EstimatorConfig()
+    dispatch: DispatchConfig
+    balancing: BalancingConfig = BalancingConfig()
+    historian: HistorianConfig = HistorianConfig()
+    opcua: OpcuaConfig = OpcuaConfig()
+    users: dict[str, Literal["Observer", "Operator", "Engineer"]] = {}

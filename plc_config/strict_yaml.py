@@ -1,0 +1,150 @@
+"""YAML without surprises: no duplicate keys, no yes/no booleans, no octal numbers, and a position for every node."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from plc_config.problem import ConfigError, Problem
+
+Path_ = tuple[str | int, ...]
+Mark = tuple[int, int]
+
+INT: Final = re.compile(r"^[-+]?(0|[1-9][0-9]*)$")
+HEX: Final = re.compile(r"^0x[0-9a-fA-F]+$")
+FLOAT: Final = re.compile(r"^[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?$")
+LEADING_ZERO: Final = re.compile(r"^[-+]?0[0-9]+$")
+WRONG_BOOLEANS: Final = {"yes", "no", "on", "off", "y", "n"}
+MAX_BYTES: Final = 4_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """Plain data, and where each value and each key of it stands in the file (line and column from 1)."""
+
+    file: str
+    data: Any
+    marks: dict[Path_, Mark]
+    keys: dict[Path_, Mark]
+
+    def where(self, path: Path_) -> Mark:
+        """The position of a value, or of the nearest thing around it."""
+        while path:
+            if path in self.marks:
+                return self.marks[path]
+            path = path[:-1]
+        return self.marks.get((), (1, 1))
+
+    def where_key(self, path: Path_) -> Mark:
+        """The position of a key, else of its value."""
+        return self.keys.get(path) or self.where(path)
+
+    def problem(self, path: Path_, what: str, right: str = "") -> Problem:
+        """A complaint about the value at `path`."""
+        return Problem(self.file, *self.where(path), what, right)
+
+
+def load(path: Path) -> Document:
+    """Read a file; ConfigError names every syntax error, duplicate key and doubtful scalar with its position."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(
+                [Problem(str(path), 1, 1, "the file is too large", f"at most {MAX_BYTES} bytes")]
+            )
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError([Problem(str(path), 1, 1, f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(str(path), 1, 1, f"is not UTF-8: {error.reason}")]) from error
+    return loads(text, str(path))
+
+
+def loads(text: str, file: str = "<text>") -> Document:
+    """As `load`, from text."""
+    try:
+        node = yaml.compose(text, Loader=yaml.CSafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise ConfigError([Problem(file, line, column, f"not valid YAML: {error.problem}")]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([Problem(file, 1, 1, f"not valid YAML: {error}")]) from error
+    if node is None:
+        raise ConfigError([Problem(file, 1, 1, "the file is empty")])
+    reader = _Reader(file)
+    data = reader.build(node, ())
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return Document(file, data, reader.marks, reader.keys)
+
+
+class _Reader:
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+        self.marks: dict[Path_, Mark] = {}
+        self.keys: dict[Path_, Mark] = {}
+        self.open: set[int] = set()
+
+    def complain(self, node: yaml.Node, what: str, right: str = "") -> None:
+        mark = node.start_mark
+        self.problems.append(Problem(self.file, mark.line + 1, mark.column + 1, what, right))
+
+    def build(self, node: yaml.Node, path: Path_) -> Any:
+        self.marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        if id(node) in self.open:
+            self.complain(node, "an alias that contains itself", "write the value out")
+            return None
+        self.open.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            if isinstance(node, yaml.SequenceNode):
+                return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
+            return self._scalar(node)
+        finally:
+            self.open.discard(id(node))
+
+    def _mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.complain(key_node, "a key must be a single word")
+                continue
+            key = key_node.value
+            if key == "<<":
+                self.complain(key_node, "merge keys are not supported", "write the keys out")
+                continue
+            if key in result:
+                first = self.keys[(*path, key)]
+                self.complain(key_node, f"duplicate key {key!r}", f"it stands first at line {first[0]}")
+                continue
+            self.keys[(*path, key)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            result[key] = self.build(value_node, (*path, key))
+        return result
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        text = node.value
+        if node.style in ("'", '"', "|", ">"):
+            return text
+        if text in ("", "~", "null"):
+            return None
+        if text in ("true", "false"):
+            return text == "true"
+        if text.lower() in WRONG_BOOLEANS or text in ("True", "False", "TRUE", "FALSE"):
+            self.complain(node, f"{text!r} is ambiguous", "write true or false, or quote the word")
+            return None
+        if LEADING_ZERO.match(text):
+            self.complain(node, f"{text!r} has a leading zero", "write the number without it, or quote it")
+            return None
+        if INT.match(text):
+            return int(text)
+        if HEX.match(text):
+            return int(text, 16)
+        if FLOAT.match(text):
+            return float(text)
+        return text

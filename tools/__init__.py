@@ -1,0 +1,1 @@
+"""Commands, the simulator and other programs around the controller; they may import anything."""
