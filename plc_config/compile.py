@@ -58,9 +58,7 @@ def _cell(config: SiteConfig, document: Document, path: Path, problems: list[Pro
     if found is None:
         known = ", ".join(library.shipped("cells"))
         problems.append(
-            document.problem(
-                ("cell_type",), f"no cell type of the name {config.cell_type!r}", f"known: {known}"
-            )
+            document.problem(("cell_type",), f"no cell type of the name {config.cell_type!r}", f"known: {known}")
         )
         return None
     try:

@@ -177,9 +177,7 @@ def transaction_ms(bus: BusPlan, request_bytes: int, reply_bytes: int, turnaroun
     if not bus.serial:
         return TCP_TRANSACTION_MS
     characters = request_bytes + reply_bytes
-    return (
-        characters * bus.character_ms + max(bus.silence_ms, turnaround_ms) + bus.silence_ms + bus.latency_ms
-    )
+    return characters * bus.character_ms + max(bus.silence_ms, turnaround_ms) + bus.silence_ms + bus.latency_ms
 
 
 def merge_limit(bus: BusPlan, turnaround_ms: int) -> int:

@@ -52,9 +52,7 @@ def load(path: Path) -> Document:
     """Read a file; ConfigError names every syntax error, duplicate key and doubtful scalar with its position."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(
-                [Problem(str(path), 1, 1, "the file is too large", f"at most {MAX_BYTES} bytes")]
-            )
+            raise ConfigError([Problem(str(path), 1, 1, "the file is too large", f"at most {MAX_BYTES} bytes")])
         text = path.read_text("utf-8")
     except OSError as error:
         raise ConfigError([Problem(str(path), 1, 1, f"cannot be read: {error.strerror}")]) from error
@@ -105,7 +103,7 @@ class _Reader:
                 return self._mapping(node, path)
             if isinstance(node, yaml.SequenceNode):
                 return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
-            return self._scalar(node)
+            return self._scalar(node) if isinstance(node, yaml.ScalarNode) else None
         finally:
             self.open.discard(id(node))
 

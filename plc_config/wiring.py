@@ -92,9 +92,7 @@ class Wiring:
                 continue
             for what, values in (("port", ports), ("host", hosts)):
                 if len(values) not in (1, len(names)):
-                    self.complain(
-                        (*path, what), f"{len(values)} {what}s for {len(names)} buses", "give one each"
-                    )
+                    self.complain((*path, what), f"{len(values)} {what}s for {len(names)} buses", "give one each")
             for i, name in enumerate(names):
                 if name in self.buses:
                     self.complain(path, f"bus {name} is defined twice")
@@ -134,9 +132,7 @@ class Wiring:
             found = library.find("profiles", device.profile, Path(self.document.file).parent)
             if found is None:
                 known = ", ".join(library.shipped("profiles"))
-                self.complain(
-                    (*path, "profile"), f"no profile of the name {device.profile!r}", f"known: {known}"
-                )
+                self.complain((*path, "profile"), f"no profile of the name {device.profile!r}", f"known: {known}")
                 continue
             try:
                 profile, document = library.profile_at(found)
@@ -170,7 +166,7 @@ class Wiring:
             self.complain(path, str(error))
             return []
         letters = LEVEL_LETTERS[profile.level]
-        result = []
+        result: list[_Unit] = []
         for i, names in enumerate(places):
             first = i // (len(places) // axes[0]) if axes else 0
             last = i % axes[-1] if axes else 0
@@ -244,9 +240,7 @@ class Wiring:
             tag = POINTS.get(name)
             if tag is None or not self._fits(unit, name, register, tag):
                 if tag is None:
-                    known = ", ".join(
-                        n for n, t in POINTS.items() if t.dims[:2] == LEVEL_DIMS[unit.profile.level]
-                    )
+                    known = ", ".join(n for n, t in POINTS.items() if t.dims[:2] == LEVEL_DIMS[unit.profile.level])
                     self._once(
                         unit, ("points", name), f"no measured point of the name {name!r}", f"known: {known}"
                     )
@@ -310,11 +304,7 @@ class Wiring:
 
     def _type(self, unit: _Unit, path: Path_, item: Register | Output, tag: Tag) -> PointType:
         try:
-            scale = (
-                float(item.scale)
-                if isinstance(item.scale, int | float)
-                else self._scale(item.scale, tag.unit)
-            )
+            scale = float(item.scale) if isinstance(item.scale, int | float) else self._scale(item.scale, tag.unit)
         except ValueError as error:
             self._once(unit, (*path, "scale"), str(error))
             scale = 1.0
@@ -360,24 +350,20 @@ class Wiring:
             level = LEVEL_DIMS[unit.profile.level]
             if tag.dims and tag.dims[: len(level)] != level:
                 where = "/".join(tag.dims)
-                self._once(
-                    unit, ("outputs", name), f"{name} belongs to {where}, not to a {unit.profile.level}"
-                )
+                self._once(unit, ("outputs", name), f"{name} belongs to {where}, not to a {unit.profile.level}")
                 continue
-            function = output.function or wire.write_function
+            code: int = output.function or wire.write_function
             kind = self._type(unit, ("outputs", name), output, tag)
-            width = (output.count + 7) // 8 if function == 15 else 2 * output.count * _registers(output)
-            request = 8 if function in (5, 6) else 9 + width
-            refresh = (
-                -1 if output.refresh is None else 0 if output.refresh == "cycle" else int(output.refresh)
-            )
+            width = (output.count + 7) // 8 if code == 15 else 2 * output.count * _registers(output)
+            request = 8 if code in (5, 6) else 9 + width
+            refresh = -1 if output.refresh is None else 0 if output.refresh == "cycle" else int(output.refresh)
             writes.append(
                 WriteBlock(
                     bus=unit.bus.index,
                     device=index,
                     unit=unit.unit,
                     reply_unit=unit.unit + wire.reply_unit_offset,
-                    function=function,
+                    function=code,
                     address=output.address,
                     count=output.count,
                     output=name,
@@ -416,9 +402,7 @@ def _registers(output: Output) -> int:
     return REGISTERS[output.type]
 
 
-def _merge(
-    items: list[tuple[int, int, PointRef]], gap: int, limit: int
-) -> list[tuple[int, int, list[PointRef]]]:
+def _merge(items: list[tuple[int, int, PointRef]], gap: int, limit: int) -> list[tuple[int, int, list[PointRef]]]:
     """Blocks of (start, count, points), merged while the gap is at most `gap` and the block at most `limit` long."""
     blocks: list[tuple[int, int, list[PointRef]]] = []
     for start, length, ref in sorted(items, key=lambda item: item[0]):

@@ -58,9 +58,7 @@ class AlarmState(IntEnum):
 class Points:
     """What the field reports. A profile maps registers to these names; `low`/`high` are instrument ranges."""
 
-    cell_voltage_v: Samples = tag(
-        "V", "rack", "module", "cell", doc="Cell voltage", dtype="f4", low=0.5, high=5.0
-    )
+    cell_voltage_v: Samples = tag("V", "rack", "module", "cell", doc="Cell voltage", dtype="f4", low=0.5, high=5.0)
     cell_temperature_degc: Samples = tag(
         "degC",
         "rack",
@@ -106,9 +104,7 @@ class Points:
 class Links:
     """What the I/O process says of its buses."""
 
-    published_ms: int = tag(
-        "ms", doc="Monotonic time at which the I/O process published this image", dtype="i8"
-    )
+    published_ms: int = tag("ms", doc="Monotonic time at which the I/O process published this image", dtype="i8")
     bus_up: Flags = tag("1", "bus", doc="The bus answers: 1 up", dtype="u1")
 
 
@@ -237,9 +233,7 @@ class Limits:
 class Trips:
     """The matrix's verdict: one slot per row and place, and the effects added up per rack and site."""
 
-    slot_active: Bools = tag(
-        "1", "slot", doc="The row acts at this place (cause timed out or latched)", dtype="?"
-    )
+    slot_active: Bools = tag("1", "slot", doc="The row acts at this place (cause timed out or latched)", dtype="?")
     slot_cause: Bools = tag("1", "slot", doc="The cause is present now", dtype="?")
     slot_latched: Bools = tag("1", "slot", doc="Held until its reset rule is met", dtype="?")
     slot_value: Floats = tag("1", "slot", doc="The value compared, in the row's unit")

@@ -64,7 +64,7 @@ class Layout(Generic[Image]):
         self.cls = cls
         self.dims = dict(dims)
         self.parts: dict[str, tuple[_Part, ...]] = {}
-        self.tags = {t.path: t for t in tags_of(cls)}
+        self.tags = {t.path: t for t in tags_of(cls)}  # type: ignore[arg-type]
         offset = 0
         described = [cls.__name__]
         for t in self.tags.values():
@@ -92,9 +92,8 @@ class Layout(Generic[Image]):
 
     def view(self, buffer: NDArray[np.uint8]) -> Image:
         """The image lying in `buffer`; arrays are views on it, plain scalars are copied out."""
-        image = self._build(self.cls, "", buffer)
-        assert_is: Image = image
-        return assert_is
+        image: Image = self._build(self.cls, "", buffer)
+        return image
 
     def _build(self, cls: type, prefix: str, buffer: NDArray[np.uint8]) -> Any:
         hints = _hints(cls)

@@ -23,9 +23,7 @@ class ScanStatus:
     age_max_ms: float = tag("ms", doc="Oldest fitted value met")
     lateness_histogram: NDArray[Any] = tag("1", "bucket", doc="Lateness of scans", dtype="i8")
     duration_histogram: NDArray[Any] = tag("1", "bucket", doc="Duration of scans", dtype="i8")
-    age_histogram: NDArray[Any] = tag(
-        "1", "bucket", doc="Age of every fitted value at every scan", dtype="i8"
-    )
+    age_histogram: NDArray[Any] = tag("1", "bucket", doc="Age of every fitted value at every scan", dtype="i8")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

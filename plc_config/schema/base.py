@@ -44,11 +44,7 @@ def _problem(model: type[BaseModel], document: Document, error: Any) -> Problem:
 
 
 def _in_document(document: Document, part: Any) -> bool:
-    return (
-        isinstance(part, int)
-        or any(part in p for p in document.marks)
-        or any(part in p for p in document.keys)
-    )
+    return isinstance(part, int) or any(part in p for p in document.marks) or any(part in p for p in document.keys)
 
 
 def _keys_at(model: type[BaseModel], path: Path_) -> list[str]:

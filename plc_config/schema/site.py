@@ -11,7 +11,6 @@ from plc_config.quantity import (
     Bytes,
     Celsius,
     Milliseconds,
-    Ohm,
     Ratio,
     Var,
     Volt,
@@ -134,9 +133,7 @@ class EstimatorConfig(Strict):
     """Which estimators run."""
 
     soc: Literal["none", "coulomb"] = "coulomb"
-    initial_soc: Ratio | None = Field(
-        None, description="Only for a site without memory and without rest voltage"
-    )
+    initial_soc: Ratio | None = Field(None, description="Only for a site without memory and without rest voltage")
 
 
 class DispatchConfig(Strict):
