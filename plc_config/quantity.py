@@ -49,7 +49,7 @@ NUMBER: Final = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(
 def parse(text: Any, unit: str) -> float:
     """The value of `text` in `unit`; ValueError with an example when it has no unit, another unit or no number."""
     right = f"write it like {EXAMPLE.get(unit, '1 ' + unit)}"
-    if isinstance(text, bool) or isinstance(text, int | float):
+    if isinstance(text, bool | int | float):
         raise ValueError(f"{text} has no unit; {right}")
     match = NUMBER.match(str(text))
     if not match:

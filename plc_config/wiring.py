@@ -69,9 +69,7 @@ class Wiring:
             devices.append(self._device(index, unit))
             reads.extend(self._reads(index, unit))
             writes.extend(self._writes(index, unit))
-        plan = PollingPlan(
-            self.config.cycle, tuple(self.buses.values()), tuple(devices), tuple(reads), tuple(writes)
-        )
+        plan = PollingPlan(self.config.cycle, tuple(self.buses.values()), tuple(devices), tuple(reads), tuple(writes))
         self._check_load(plan)
         return plan
 
@@ -156,9 +154,7 @@ class Wiring:
                     served[slot] = key
                 self.units.append(unit)
 
-    def _expand_device(
-        self, path: Path_, key: str, device: Any, profile: Profile, document: Document
-    ) -> list[_Unit]:
+    def _expand_device(self, path: Path_, key: str, device: Any, profile: Profile, document: Document) -> list[_Unit]:
         try:
             places, axes = ([()], []) if device.place == "site" else expand_places(device.place)
             buses, units = expand(device.bus), expand(device.unit)
@@ -202,9 +198,7 @@ class Wiring:
         counts = {"R": self.topology.racks, "M": self.topology.modules, "P": self.topology.pcs}
         right = "write it like " + ("/".join(f"{x}01" for x in letters) or "site")
         if len(names) != len(letters):
-            self.complain(
-                (*path, "place"), f"{'/'.join(names) or 'site'!r} is not a place for this profile", right
-            )
+            self.complain((*path, "place"), f"{'/'.join(names) or 'site'!r} is not a place for this profile", right)
             return None
         place = []
         for name, letter in zip(names, letters, strict=True):
@@ -241,9 +235,7 @@ class Wiring:
             if tag is None or not self._fits(unit, name, register, tag):
                 if tag is None:
                     known = ", ".join(n for n, t in POINTS.items() if t.dims[:2] == LEVEL_DIMS[unit.profile.level])
-                    self._once(
-                        unit, ("points", name), f"no measured point of the name {name!r}", f"known: {known}"
-                    )
+                    self._once(unit, ("points", name), f"no measured point of the name {name!r}", f"known: {known}")
                 continue
             kind = self._type(unit, ("points", name), register, tag)
             every = CYCLE if register.every == "cycle" else int(register.every)
@@ -310,9 +302,7 @@ class Wiring:
             scale = 1.0
         words = item.word_order or unit.profile.wire.word_order
         if isinstance(item, Output):
-            return PointType(
-                item.type, scale, negate=item.sign == "charge_positive", little_words=words == "little"
-            )
+            return PointType(item.type, scale, negate=item.sign == "charge_positive", little_words=words == "little")
         return PointType(
             type=item.type,
             scale=scale,

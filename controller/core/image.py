@@ -301,9 +301,7 @@ class OutputImage:
     pcs_active_power_setpoint_w: Floats = tag(
         "W", "pcs", doc="Active power setpoint, export positive", zero_on_silence=True
     )
-    pcs_reactive_power_setpoint_var: Floats = tag(
-        "var", "pcs", doc="Reactive power setpoint", zero_on_silence=True
-    )
+    pcs_reactive_power_setpoint_var: Floats = tag("var", "pcs", doc="Reactive power setpoint", zero_on_silence=True)
     horn_on: int = tag("1", doc="Horn: an unacknowledged high-priority alarm", dtype="i8")
     cooling_on: int = tag("1", doc="Ask the cooling plant to run", dtype="i8")
 

@@ -87,11 +87,7 @@ class Ocv(Strict):
     def _rising(self) -> Ocv:
         if len(self.soc) != len(self.volts):
             raise ValueError(f"{len(self.soc)} SOC points but {len(self.volts)} voltages")
-        if (
-            self.soc[0] != 0
-            or self.soc[-1] != 1
-            or any(b <= a for a, b in zip(self.soc, self.soc[1:], strict=False))
-        ):
+        if self.soc[0] != 0 or self.soc[-1] != 1 or any(b <= a for a, b in zip(self.soc, self.soc[1:], strict=False)):
             raise ValueError("soc must rise from 0 to 1")
         if any(b < a for a, b in zip(self.volts, self.volts[1:], strict=False)):
             raise ValueError("volts must not fall")

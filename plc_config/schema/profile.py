@@ -93,7 +93,5 @@ class Profile(Strict):
     def _confirmations_exist(self) -> Profile:
         for name, output in self.outputs.items():
             if output.confirm is not None and output.confirm not in self.points:
-                raise ValueError(
-                    f"outputs.{name}.confirm: {output.confirm!r} is not among the points of this profile"
-                )
+                raise ValueError(f"outputs.{name}.confirm: {output.confirm!r} is not among the points of this profile")
         return self

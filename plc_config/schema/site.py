@@ -57,9 +57,7 @@ class Tcp(Strict):
     host: str | int
     port: int | str = 502
     timeout: Milliseconds = 50
-    window: int = Field(
-        1, ge=1, le=16, description="Requests in flight; more than 1 only where the gateway queues"
-    )
+    window: int = Field(1, ge=1, le=16, description="Requests in flight; more than 1 only where the gateway queues")
 
 
 class RtuOverTcp(Strict):
