@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from controller.core.balance import Balancing
+from controller.core.dispatch import Dispatch
+from controller.core.estimate import REGISTRY, EstimatorInputs
+from controller.core.program import Program
+from controller.core.protect import ROWS, Derating, Matrix
+from controller.core.sequence import Sequences
+from controller.core.settings import (
+    BalancingSettings,
+    Band,
+    CellSheet,
+    DeratingSettings,
+    DispatchSettings,
+    LimitSettings,
+    Polyline,
+    SensorSettings,
+    SequenceSettings,
+)
 from controller.core.signal import Dims
 from controller.core.topology import Topology
+from controller.core.validate import Sensors
 from plc_config import library
+from plc_config.layout import topology_of
+from plc_config.limits import bands
 from plc_config.plan import PollingPlan
 from plc_config.problem import ConfigError, Problem
-from plc_config.ranges import expand
 from plc_config.schema.base import check
 from plc_config.schema.cell import CellType
+from plc_config.schema.cell import Derating as DeratingConfig
 from plc_config.schema.site import SiteConfig
 from plc_config.strict_yaml import Document, load
 from plc_config.wiring import Wiring
+
+FROZEN_AFTER_MS = 3000
+OPEN_CURRENT_C = 0.02
+"""Contactors open without load when the current is below this fraction of 1C."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +55,17 @@ class Compiled:
     cell: CellType
     topology: Topology
     plan: PollingPlan
+    limit_bands: dict[str, Band]
+
+    @cached_property
+    def program(self) -> Program:
+        """The program that the scan runs."""
+        return _program(self)
 
     @property
     def dims(self) -> Dims:
         """Lengths of every dimension that tags name."""
-        return {**self.topology.dims, "bus": len(self.plan.buses), "slot": 1}
+        return self.program.dims
 
 
 def compile_site(site: str) -> Compiled:
@@ -44,13 +75,14 @@ def compile_site(site: str) -> Compiled:
     config = check(SiteConfig, document)
     problems: list[Problem] = []
     cell = _cell(config, document, path, problems)
-    topology = _topology(config, document, problems)
+    topology = topology_of(config, document, problems)
     wiring = Wiring(config, document, topology)
     plan = wiring.build()
     problems += wiring.problems
+    limit_bands = bands(config.limits, cell, document, problems) if cell else {}
     if problems or cell is None:
         raise ConfigError(problems)
-    return Compiled(path, config, document, cell, topology, plan)
+    return Compiled(path, config, document, cell, topology, plan, limit_bands)
 
 
 def _cell(config: SiteConfig, document: Document, path: Path, problems: list[Problem]) -> CellType | None:
@@ -68,33 +100,89 @@ def _cell(config: SiteConfig, document: Document, path: Path, problems: list[Pro
         return None
 
 
-def _topology(config: SiteConfig, document: Document, problems: list[Problem]) -> Topology:
-    t = config.topology
-    rack_bank = np.zeros(t.racks, np.int64)
-    pcs_bank = np.zeros(t.pcs, np.int64)
-    if t.banks:
-        rack_bank[:], pcs_bank[:] = -1, -1
-        for index, (name, bank) in enumerate(t.banks.items()):
-            for key, letter, of in (("racks", "R", rack_bank), ("pcs", "P", pcs_bank)):
-                try:
-                    members = expand(getattr(bank, key))
-                except ValueError as error:
-                    problems.append(document.problem(("topology", "banks", name, key), str(error)))
-                    continue
-                for member in members:
-                    number = int(member[1:]) if member[:1] == letter and member[1:].isdigit() else 0
-                    if not 1 <= number <= len(of) or of[number - 1] >= 0:
-                        problems.append(
-                            document.problem(
-                                ("topology", "banks", name, key),
-                                f"{member!r} is not in the topology or is in two banks",
-                                f"{letter}01..{letter}{len(of):02d}, each once",
-                            )
-                        )
-                        continue
-                    of[number - 1] = index
-        for of, letter in ((rack_bank, "R"), (pcs_bank, "P")):
-            for i in np.flatnonzero(of < 0):
-                problems.append(document.problem(("topology", "banks"), f"{letter}{i + 1:02d} is in no bank"))
-            of[of < 0] = 0
-    return Topology.regular(t.racks, t.modules, t.cells, t.temperatures, t.pcs, rack_bank, pcs_bank)
+# -- the program ---------------------------------------------------------------------------------------------
+
+
+def _program(site: Compiled) -> Program:
+    config, topology = site.config, site.topology
+    sheet = _sheet(site.cell, config.topology.parallel)
+    limits, rated_w = config.limits, config.dispatch.rated_power / topology.pcs
+    limit = LimitSettings(
+        **site.limit_bands,
+        contactor_follow_ms=limits.contactor_follow,
+        pcs_follow_ms=limits.pcs_follow,
+        overrun_scans=limits.overrun_scans,
+        pcs_rated_w=rated_w,
+    )
+    balancing = BalancingSettings(
+        config.balancing.enabled,
+        config.balancing.start,
+        config.balancing.least_cell_voltage,
+        config.balancing.most_temperature,
+        config.balancing.bleed_current,
+    )
+    inputs = EstimatorInputs(topology, sheet, balancing, config.estimator.initial_soc)
+    derating = DeratingSettings(
+        sheet,
+        _polyline(site.cell.derate_charge_voltage),
+        _polyline(site.cell.derate_discharge_voltage),
+        _polyline(site.cell.derate_charge_temperature),
+        _polyline(site.cell.derate_discharge_temperature),
+        rated_w,
+    )
+    return Program(
+        site_id=config.site.id,
+        cycle_ms=config.cycle,
+        topology=topology,
+        buses=len(site.plan.buses),
+        sensors=Sensors(topology, SensorSettings(limits.stale_after, limits.lost_after, FROZEN_AFTER_MS)),
+        estimator=REGISTRY[config.estimator.soc](inputs),
+        limit=limit,
+        matrix=Matrix(ROWS, topology, limit, config.cycle),
+        derating=Derating(topology, derating),
+        sequences=Sequences(topology, _sequence_settings(site, sheet)),
+        dispatch=Dispatch(topology, _dispatch_settings(site)),
+        balancing=Balancing(topology, balancing),
+    )
+
+
+def _sheet(cell: CellType, parallel: int) -> CellSheet:
+    return CellSheet(
+        capacity_ah=cell.capacity * parallel,
+        resistance_ohm=cell.resistance / parallel,
+        charge_current_a=cell.charge_current * parallel,
+        discharge_current_a=cell.discharge_current * parallel,
+        efficiency=cell.coulombic_efficiency,
+        soc_grid=np.array(cell.ocv.soc),
+        ocv_v=np.array(cell.ocv.volts),
+    )
+
+
+def _polyline(d: DeratingConfig) -> Polyline:
+    return Polyline(np.array(d.at, float), np.array(d.fraction, float))
+
+
+def _sequence_settings(site: Compiled, sheet: CellSheet) -> SequenceSettings:
+    p = site.config.limits.precharge
+    return SequenceSettings(
+        precharge_voltage_v=p.voltage_difference,
+        precharge_current_a=p.current,
+        precharge_timeout_ms=p.timeout,
+        precharge_attempts=p.attempts,
+        cool_down_ms=p.cool_down,
+        rack_voltage_v=p.rack_voltage_difference,
+        contactor_follow_ms=site.config.limits.contactor_follow,
+        open_current_a=OPEN_CURRENT_C * sheet.capacity_ah,
+    )
+
+
+def _dispatch_settings(site: Compiled) -> DispatchSettings:
+    d = site.config.dispatch
+    return DispatchSettings(
+        d.rated_power,
+        d.rated_reactive_power,
+        d.ramp,
+        d.heartbeat_timeout,
+        d.fallback_power,
+        d.share == "by_limit",
+    )

@@ -239,16 +239,16 @@ class Wiring:
                 continue
             kind = self._type(unit, ("points", name), register, tag)
             every = CYCLE if register.every == "cycle" else int(register.every)
-            function = register.function or wire.read_function
+            function: int = register.function or wire.read_function
             start = register.address // wire.address_step
             ref = PointRef(name, 0, register.count, kind, unit.place)
             length = (register.count - 1) * kind.registers_each + self._width(register)
             wanted.setdefault((function, every), []).append((start, length, ref))
         blocks = []
-        for (function, every), items in wanted.items():
-            limit = wire.max_registers if function in (3, 4) else 2000
+        for (code, every), items in wanted.items():
+            limit = wire.max_registers if code in (3, 4) else 2000
             for start, count, refs in _merge(items, merge_limit(unit.bus, wire.turnaround), limit):
-                blocks.append(self._read(index, unit, function, start, count, every, refs))
+                blocks.append(self._read(index, unit, code, start, count, every, refs))
         return blocks
 
     def _read(

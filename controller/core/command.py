@@ -132,7 +132,7 @@ class Command:
 
     @staticmethod
     def of(record: Any) -> Command:
-        """From a record; an unknown kind, origin or role becomes NONE / SUPERVISOR / NONE and is refused by the scan."""
+        """From a record; unknown kind, origin or role become NONE, SUPERVISOR, NONE, which the scan refuses."""
         kind, origin, role = int(record["kind"]), int(record["origin"]), int(record["role"])
         return Command(
             id=int(record["id"]),

@@ -256,6 +256,7 @@ class Modes:
     rack_mode: Ints = tag("1", "rack", doc="RackMode", dtype="i8")
     rack_mode_ms: Ints = tag("ms", "rack", doc="Time in this mode", dtype="i8")
     rack_reason: Ints = tag("1", "rack", doc="Index into `Program.reasons`", dtype="i8")
+    rack_attempts: Ints = tag("1", "rack", doc="Precharge attempts since the last success", dtype="i8")
     rack_ready: Bools = tag("1", "rack", doc="All permissives to close are met", dtype="?")
     connect_wanted: int = tag("1", doc="The operator wants the site connected", dtype="i8")
     shutdown_armed_ms: int = tag("ms", doc="Time left in which an armed shutdown may be executed", dtype="i8")

@@ -10,6 +10,7 @@ from controller.core.command import COMMAND_DTYPE
 from controller.core.event import EVENT_DTYPE
 from controller.core.image import FieldImage, InputImage, OutputImage, ProcessImage
 from controller.core.layout import Layout
+from controller.core.memory import Memory, Retained
 from controller.core.signal import Dims, tag
 from controller.image import slots
 from controller.image.ring import COMMAND_CAPACITY, EVENT_CAPACITY, RingReader, RingWriter, create_ring
@@ -33,13 +34,15 @@ IMAGES: Final[dict[str, tuple[type, int]]] = {
     "record": (ScanRecord, RECORD_SLOTS),
     "process": (ProcessImage, 3),
     "output": (OutputImage, 3),
+    "memory": (Memory, 3),
+    "retained": (Retained, 3),
     "status.scan": (ScanStatus, 2),
     "status.io": (IoStatus, 2),
     "status.opcua": (OpcuaStatus, 2),
     "status.store": (StoreStatus, 2),
     "status.supervisor": (SupervisorStatus, 2),
 }
-"""Name -> (class, slots). `field` is written by io; record, process and output by scan; each status by its process."""
+"""Name -> (class, slots). `field` is written by io; the rest by scan; each status by its process."""
 
 
 class SiteFiles:

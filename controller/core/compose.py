@@ -1,0 +1,39 @@
+"""Stage: the only place where an output gets its value."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from controller.core.image import Alarms, AlarmState, Modes, OutputImage, Power, RackMode, SiteMode, System, Trips
+from controller.core.signal import Bools, Ints
+
+OPEN_NOW = 64 | 128
+"""Effects TRIP and LOCKOUT: an output that they forbid is refused here once more, whatever the modes say."""
+OVERLAP_MS = 500
+"""The precharge contactor stays closed this long after the main was told to close."""
+HIGH = 3
+
+
+def compose(
+    trips: Trips, modes: Modes, power: Power, bleeds: Bools, alarms: Alarms, priority: Ints, system: System
+) -> OutputImage:
+    """The output image. A rack under TRIP or LOCKOUT is never told to close, and power is never given without one."""
+    may = (trips.rack_effect & OPEN_NOW) == 0
+    closed = np.isin(modes.rack_mode, (RackMode.CLOSED, RackMode.STOPPING))
+    main = may & closed
+    overlap = (modes.rack_mode == RackMode.CLOSED) & (modes.rack_mode_ms < OVERLAP_MS)
+    precharge = may & ((modes.rack_mode == RackMode.PRECHARGE) | overlap)
+    running = not trips.site_effect & OPEN_NOW and modes.site_mode in (SiteMode.ONLINE, SiteMode.STOPPING)
+    run = power.pcs_enable & (running and bool(main.any()))
+    unacked = np.isin(alarms.alarm_state, (AlarmState.UNACKNOWLEDGED, AlarmState.LATCHED_UNACKNOWLEDGED))
+    return OutputImage(
+        heartbeat=system.scan,
+        rack_main_close=main,
+        rack_precharge_close=precharge,
+        cell_bleed_on=bleeds & may[:, None, None],
+        pcs_run=run,
+        pcs_active_power_setpoint_w=np.where(run, power.pcs_active_power_target_w, 0.0),
+        pcs_reactive_power_setpoint_var=np.where(run, power.pcs_reactive_power_target_var, 0.0),
+        horn_on=int((unacked & (priority == HIGH)).any()),
+        cooling_on=int(modes.site_mode in (SiteMode.CONNECTING, SiteMode.ONLINE, SiteMode.STOPPING)),
+    )

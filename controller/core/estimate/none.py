@@ -1,0 +1,24 @@
+"""The null estimator: knows nothing and says so. It makes everything else testable without a battery model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from controller.core.estimate.protocol import EnergyTable, EstimatorInputs, summarize
+from controller.core.image import Estimates, Measured, OutputImage, System
+from controller.core.memory import EstimationMemory
+
+
+class NoEstimate:
+    """SOC 0.5 with sigma 1, never valid."""
+
+    def __init__(self, inputs: EstimatorInputs) -> None:
+        t = inputs.topology
+        soc = np.full((t.racks, t.modules, t.cells), 0.5)
+        self._estimates = summarize(inputs, EnergyTable(inputs.cell), soc, soc * 2, np.zeros(t.racks, bool))
+
+    def update(
+        self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, system: System
+    ) -> tuple[Estimates, EstimationMemory]:
+        """Always the same."""
+        return self._estimates, memory

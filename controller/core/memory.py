@@ -1,0 +1,177 @@
+"""What the program remembers from scan to scan: the only state there is, laid out like an image.
+
+Durations are kept as elapsed or remaining milliseconds, so that a memory means the same after a restart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from numpy.typing import NDArray
+
+from controller.core.image import Modes, OutputImage
+from controller.core.signal import Bools, Floats, Ints, tag
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ValidationMemory:
+    """What validation needs to see that a device is frozen."""
+
+    counter: Floats = tag("1", "rack", "module", doc="Last sample counter")
+    counter_still_ms: Ints = tag("ms", "rack", "module", doc="Time since the sample counter moved", dtype="i8")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EstimationMemory:
+    """Charge state of every cell, and how far it is trusted."""
+
+    cell_charge_ratio: Floats = tag("ratio", "rack", "module", "cell", doc="Cell state of charge")
+    cell_variance: Floats = tag("1", "rack", "module", "cell", doc="Variance of the cell SOC")
+    rack_known: Bools = tag("1", "rack", doc="The rack's SOC rests on data", dtype="?")
+    rack_rest_ms: Ints = tag("ms", "rack", doc="Time without current", dtype="i8")
+    rack_throughput_ah: Floats = tag("Ah", "rack", doc="Charge moved in both directions since commissioning")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProtectionMemory:
+    """Timers and latches of the matrix."""
+
+    timer_ms: Ints = tag("ms", "slot", doc="Time used up of the row's delay", dtype="i8")
+    active: Bools = tag("1", "slot", doc="The row acts", dtype="?")
+    latched: Bools = tag("1", "slot", doc="The row is held until reset", dtype="?")
+    value: Floats = tag("1", "slot", doc="Value of the last scan in which the cause was present")
+    element: Ints = tag("1", "slot", doc="Cell or sensor of that value; -1 none", dtype="i8")
+    first_out: int = tag("1", doc="Slot of the first trip; -1 none", dtype="i8")
+    first_out_utc_ms: int = tag("ms", doc="Wall time of the first trip", dtype="i8")
+    trip_count: int = tag("1", doc="Trips since commissioning", dtype="i8")
+    emergency_stop: int = tag("1", doc="An emergency stop was asked for remotely: 1 held", dtype="i8")
+    overruns_seen: int = tag("1", doc="Overruns counted up to the last scan", dtype="i8")
+    overruns_in_a_row: int = tag("1", doc="Scans in a row that each found a new overrun", dtype="i8")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SequencingMemory:
+    """What the sequences remember beside the modes."""
+
+    cool_down_ms: Ints = tag("ms", "rack", doc="Time left before the next precharge attempt", dtype="i8")
+    out_of_service: Bools = tag("1", "rack", doc="Taken out of service by an engineer", dtype="?")
+    maintenance_wanted: int = tag("1", doc="An engineer asked for maintenance", dtype="i8")
+    armed_ms: int = tag("ms", doc="Time left to execute an armed shutdown", dtype="i8")
+    armed_token: int = tag("1", doc="Token of the armed shutdown", dtype="u8")
+    armed_user: Any = tag("1", doc="User who armed the shutdown, as a 64-bit digest", dtype="u8")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DispatchingMemory:
+    """The last accepted requests."""
+
+    active_power_setpoint_w: float = tag("W", doc="Active power asked for")
+    reactive_power_setpoint_var: float = tag("var", doc="Reactive power asked for")
+    heartbeat: float = tag("1", doc="Last SCADA heartbeat value")
+    heartbeat_age_ms: int = tag("ms", doc="Time since it changed; -1 not armed", dtype="i8")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BalancingMemory:
+    """The bleed pattern in force."""
+
+    hold_ms: int = tag("ms", doc="Time until the pattern is chosen anew", dtype="i8")
+    bleed_on: Bools = tag("1", "rack", "module", "cell", doc="Cells being bled", dtype="?")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AnnunciationMemory:
+    """Alarm states per slot."""
+
+    state: NDArray[Any] = tag("1", "slot", doc="AlarmState", dtype="u1")
+    occurrence: Ints = tag("1", "slot", doc="How often the alarm came", dtype="i8")
+    utc_ms: Ints = tag("ms", "slot", doc="Wall time of the last transition", dtype="i8")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Memory:
+    """Everything. A blank one starts a new site; a retained one has its latches, counters and SOC merged in."""
+
+    validation: ValidationMemory
+    estimation: EstimationMemory
+    protection: ProtectionMemory
+    sequencing: SequencingMemory
+    dispatching: DispatchingMemory
+    balancing: BalancingMemory
+    annunciation: AnnunciationMemory
+    modes: Modes
+    outputs: OutputImage
+    last_opcua_command: int = tag("1", doc="Highest command id seen from OPC UA", dtype="u8")
+    last_supervisor_command: int = tag("1", doc="Highest command id seen from the supervisor", dtype="u8")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retained:
+    """The part of the memory that survives a restart and a power cut."""
+
+    scan: int = tag("1", doc="Scan that wrote it", dtype="i8")
+    utc_ms: int = tag("ms", doc="Wall time of that scan", dtype="i8")
+    program: int = tag("1", doc="Digest of the rows and places the slots stand for", dtype="u8")
+    latched: Bools = tag("1", "slot", doc="Latches", dtype="?")
+    alarm_state: NDArray[Any] = tag("1", "slot", doc="AlarmState", dtype="u1")
+    occurrence: Ints = tag("1", "slot", doc="How often the alarm came", dtype="i8")
+    first_out: int = tag("1", doc="Slot of the first trip; -1 none", dtype="i8")
+    first_out_utc_ms: int = tag("ms", doc="Wall time of the first trip", dtype="i8")
+    trip_count: int = tag("1", doc="Trips since commissioning", dtype="i8")
+    emergency_stop: int = tag("1", doc="Remote emergency stop held", dtype="i8")
+    out_of_service: Bools = tag("1", "rack", doc="Racks out of service", dtype="?")
+    rack_known: Bools = tag("1", "rack", doc="The rack's SOC rests on data", dtype="?")
+    rack_throughput_ah: Floats = tag("Ah", "rack", doc="Charge moved in both directions")
+    cell_charge_ratio: Floats = tag("ratio", "rack", "module", "cell", doc="Cell SOC")
+    cell_variance: Floats = tag("1", "rack", "module", "cell", doc="Variance of the cell SOC")
+
+
+def retain(memory: Memory, scan: int, utc_ms: int, program: int) -> Retained:
+    """The retained part of a memory."""
+    p, a, e = memory.protection, memory.annunciation, memory.estimation
+    return Retained(
+        scan,
+        utc_ms,
+        program,
+        p.latched,
+        a.state,
+        a.occurrence,
+        p.first_out,
+        p.first_out_utc_ms,
+        p.trip_count,
+        p.emergency_stop,
+        memory.sequencing.out_of_service,
+        e.rack_known,
+        e.rack_throughput_ah,
+        e.cell_charge_ratio,
+        e.cell_variance,
+    )
+
+
+def restore(memory: Memory, retained: Retained) -> Memory:
+    """A fresh memory with the retained part in place: latches act from the first scan, contactors are open."""
+    replace = dataclasses.replace
+    return replace(
+        memory,
+        protection=replace(
+            memory.protection,
+            latched=retained.latched.copy(),
+            active=retained.latched.copy(),
+            first_out=retained.first_out,
+            first_out_utc_ms=retained.first_out_utc_ms,
+            trip_count=retained.trip_count,
+            emergency_stop=retained.emergency_stop,
+        ),
+        annunciation=replace(
+            memory.annunciation, state=retained.alarm_state.copy(), occurrence=retained.occurrence.copy()
+        ),
+        sequencing=replace(memory.sequencing, out_of_service=retained.out_of_service.copy()),
+        estimation=replace(
+            memory.estimation,
+            rack_known=retained.rack_known.copy(),
+            rack_throughput_ah=retained.rack_throughput_ah.copy(),
+            cell_charge_ratio=retained.cell_charge_ratio.copy(),
+            cell_variance=retained.cell_variance.copy(),
+        ),
+    )

@@ -1,0 +1,94 @@
+"""The compiled site: everything a scan needs that does not change from scan to scan."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+
+import numpy as np
+
+from controller.core.annunciate import Annunciator
+from controller.core.balance import Balancing
+from controller.core.dispatch import Dispatch
+from controller.core.estimate import Estimator
+from controller.core.image import Modes, OutputImage, RackMode, SiteMode
+from controller.core.layout import Layout
+from controller.core.memory import Memory
+from controller.core.protect import NAMES, Derating, Matrix
+from controller.core.sequence import REASONS, Sequences
+from controller.core.settings import LimitSettings
+from controller.core.signal import Dims
+from controller.core.topology import Topology
+from controller.core.validate import Sensors
+
+ELEMENT_LETTER = {"V": "C", "degC": "T"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """One site, ready to scan. `dims` names every dimension that tags use."""
+
+    site_id: str
+    cycle_ms: int
+    topology: Topology
+    buses: int
+    sensors: Sensors
+    estimator: Estimator
+    limit: LimitSettings
+    matrix: Matrix
+    derating: Derating
+    sequences: Sequences
+    dispatch: Dispatch
+    balancing: Balancing
+    limit_names: tuple[str, ...] = NAMES
+    reasons: tuple[str, ...] = REASONS
+
+    @cached_property
+    def dims(self) -> Dims:
+        """Lengths of every dimension that tags name."""
+        return {**self.topology.dims, "bus": self.buses, "slot": self.matrix.size}
+
+    @cached_property
+    def alarms(self) -> Annunciator:
+        """The annunciation of this program's slots."""
+        return Annunciator(self.matrix.priority, self.describe)
+
+    def describe(self, slot: int, value: float, limit: float, element: int, active: bool) -> tuple[str, str]:
+        """(place, text) of a slot for people: where, what, value and limit."""
+        s = self.matrix.slots[slot]
+        place = s.place
+        if element >= 0:
+            place += f"/{ELEMENT_LETTER.get(s.row.unit, 'E')}{element + 1:02d}"
+        if not s.row.unit:
+            return place, s.row.id
+        sign = "beyond" if active else "back from"
+        return place, f"{s.row.id}: {value:.4g} {s.row.unit} {sign} {limit:.4g} {s.row.unit}"
+
+    def blank_memory(self) -> Memory:
+        """The memory of a site that starts for the first time: contactors open, nothing latched, SOC unknown."""
+        memory = Layout(Memory, self.dims).blank()
+        t, replace = self.topology, dataclasses.replace
+        shape = (t.racks, t.modules, t.cells)
+        return replace(
+            memory,
+            estimation=replace(
+                memory.estimation, cell_charge_ratio=np.full(shape, 0.5), cell_variance=np.full(shape, 1.0)
+            ),
+            protection=replace(memory.protection, first_out=-1),
+            dispatching=replace(memory.dispatching, heartbeat_age_ms=-1),
+            modes=self.first_modes(),
+            outputs=self.safe_outputs(),
+        )
+
+    def first_modes(self) -> Modes:
+        """Every start begins with contactors open."""
+        modes = Layout(Modes, self.dims).blank()
+        return dataclasses.replace(
+            modes,
+            site_mode=int(SiteMode.STARTING),
+            rack_mode=np.full(self.topology.racks, int(RackMode.OPEN), np.int64),
+        )
+
+    def safe_outputs(self) -> OutputImage:
+        """Everything open and zero."""
+        return Layout(OutputImage, self.dims).blank()

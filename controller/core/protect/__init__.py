@@ -1,0 +1,24 @@
+"""Stage: the cause & effect table, the engine that evaluates any table, and the named limits."""
+
+from __future__ import annotations
+
+from controller.core.protect.engine import Matrix, Slot, protect
+from controller.core.protect.facts import Facts
+from controller.core.protect.limits import NAMES, Derating, limit_power
+from controller.core.protect.matrix import ROWS
+from controller.core.protect.row import Effect, Priority, Reset, Row
+
+__all__ = [
+    "NAMES",
+    "ROWS",
+    "Derating",
+    "Effect",
+    "Facts",
+    "Matrix",
+    "Priority",
+    "Reset",
+    "Row",
+    "Slot",
+    "limit_power",
+    "protect",
+]

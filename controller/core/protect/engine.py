@@ -1,0 +1,174 @@
+"""Evaluates any table of rows: delays, latches, resets and the sum of effects, vectorised over all places.
+
+A delay is used up at the speed of time while the cause is present and given back at a quarter of it, so chatter
+still trips and one spike does not. One scan never counts for more than two cycles.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from controller.core.command import LEAST_ROLE, Answer, Command, Kind, Role
+from controller.core.image import SiteMode, Trips
+from controller.core.memory import ProtectionMemory
+from controller.core.protect.facts import Facts
+from controller.core.protect.row import OPENING, Evaluation, Reset, Row
+from controller.core.settings import LimitSettings
+from controller.core.signal import Bools, Ints
+from controller.core.topology import Topology, place_name
+
+GIVE_BACK: Final = 4
+"""A delay is given back this many times slower than it is used up."""
+PLACE_DIMS: Final[dict[str, tuple[str, ...]]] = {
+    "module": ("rack", "module"),
+    "rack": ("rack",),
+    "pcs": ("pcs",),
+    "site": (),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slot:
+    """One row at one place."""
+
+    index: int
+    row: Row
+    place: str
+
+
+class Matrix:
+    """A table of rows laid out for one plant: every row has one slot per place, slots are numbered through."""
+
+    def __init__(self, rows: Sequence[Row], topology: Topology, limit: LimitSettings, cycle_ms: int) -> None:
+        self.rows = tuple(rows)
+        self.topology = topology
+        self.most_elapsed_ms = 2 * cycle_ms
+        self.slots: list[Slot] = []
+        self.start: list[int] = []
+        self.shape: list[tuple[int, ...]] = []
+        for row in self.rows:
+            dims = PLACE_DIMS[row.place]
+            shape = tuple(topology.dims[d] for d in dims)
+            self.start.append(len(self.slots))
+            self.shape.append(shape)
+            for index in np.ndindex(*shape):
+                self.slots.append(Slot(len(self.slots), row, place_name(dims, index)))
+        self.size = len(self.slots)
+        self.delay_ms: Ints = np.array([s.row.delay_ms(limit) for s in self.slots], np.int64)
+        self.holds: Bools = np.array([s.row.reset is not Reset.SELF for s in self.slots])
+        self.maintenance: Bools = np.array([s.row.reset is Reset.MAINTENANCE for s in self.slots])
+        self.opening: Bools = np.array([bool((s.row.effect | s.row.bank_effect) & OPENING) for s in self.slots])
+        self.priority: Ints = np.array([int(s.row.priority) for s in self.slots], np.int64)
+        self.digest = zlib.crc32("|".join(f"{s.row.id}@{s.place}" for s in self.slots).encode())
+
+    def evaluate(self, facts: Facts) -> Evaluation:
+        """All causes at all places, in slot order."""
+        parts = [row.cause.evaluate(facts) for row in self.rows]
+        return Evaluation(
+            *(np.concatenate([getattr(p, n) for p in parts]) for n in ("present", "clear", "value", "limit", "element"))
+        )
+
+    def effects(self, active: Bools) -> tuple[Ints, int]:
+        """Effects per rack and for the whole site: OR over everything active, nothing subtracts."""
+        rack = np.zeros(self.topology.racks, np.int64)
+        site = 0
+        for row, start, shape in zip(self.rows, self.start, self.shape, strict=True):
+            here = active[start : start + int(np.prod(shape, dtype=np.int64))]
+            if not here.any():
+                continue
+            if row.place == "site":
+                site |= int(row.effect)
+                continue
+            at_racks = self._racks(row, here.reshape(shape))
+            rack |= np.where(at_racks, int(row.effect), 0)
+            if row.bank_effect:
+                banks = np.unique(self.topology.rack_bank[at_racks])
+                rack |= np.where(np.isin(self.topology.rack_bank, banks), int(row.bank_effect), 0)
+        return rack | site, site
+
+    def _racks(self, row: Row, active: Bools) -> Bools:
+        if row.place == "module":
+            return np.asarray(active.any(axis=1))
+        if row.place == "rack":
+            return active
+        return np.asarray(np.isin(self.topology.rack_bank, self.topology.pcs_bank[active]))
+
+
+def protect(
+    matrix: Matrix, memory: ProtectionMemory, facts: Facts, commands: Sequence[Command]
+) -> tuple[Trips, list[Answer], ProtectionMemory]:
+    """The matrix's verdict for this scan, and the answers to EMERGENCY_STOP and RESET_TRIPS."""
+    resets = [c for c in commands if c.kind is Kind.RESET_TRIPS]
+    stops = [c for c in commands if c.kind is Kind.EMERGENCY_STOP]
+    answers = [Answer(c, True, "emergency stop in force") for c in stops]
+    released = any(c.role >= Role.OPERATOR and c.target < 0 for c in resets)
+    emergency = 1 if stops else 0 if released else memory.emergency_stop
+    overrun = facts.system.overruns > memory.overruns_seen
+    in_a_row = memory.overruns_in_a_row + 1 if overrun else 0
+    facts = dataclasses.replace(facts, emergency_stop=emergency, overruns_in_a_row=in_a_row)
+    cause = matrix.evaluate(facts)
+
+    elapsed = min(facts.system.elapsed_ms, matrix.most_elapsed_ms)
+    reached = cause.present & (memory.timer_ms >= matrix.delay_ms)
+    change = np.where(cause.present, elapsed, -max(elapsed // GIVE_BACK, 1))
+    timer = np.clip(memory.timer_ms + change, 0, matrix.delay_ms)
+    latched = memory.latched | (reached & matrix.holds)
+    for command in resets:
+        latched, answer = _reset(matrix, facts, cause, reached, latched, command)
+        answers.append(answer)
+    active = reached | latched | (memory.active & ~cause.clear & ~matrix.holds)
+
+    rack_effect, site_effect = matrix.effects(active)
+    trips = active & matrix.opening
+    new = trips & ~(memory.active & matrix.opening)
+    first_out, first_utc = _first_out(memory, facts, cause, trips, new)
+    count = memory.trip_count + int(new.sum())
+    held = active & ~cause.present
+    value, element = np.where(held, memory.value, cause.value), np.where(held, memory.element, cause.element)
+    memory = ProtectionMemory(
+        timer, active, latched, value, element, first_out, first_utc, count, emergency, facts.system.overruns, in_a_row
+    )
+    verdict = Trips(
+        active, cause.present, latched, value, cause.limit, element, rack_effect, site_effect, first_out,
+        first_utc, count,
+    )  # fmt: skip
+    return verdict, answers, memory
+
+
+def _first_out(memory: ProtectionMemory, facts: Facts, cause: Evaluation, trips: Bools, new: Bools) -> tuple[int, int]:
+    """The first trip since all was well. Of several in the same scan the one farthest beyond its limit leads."""
+    if not trips.any():
+        return -1, 0
+    if memory.first_out >= 0 and trips[memory.first_out]:
+        return memory.first_out, memory.first_out_utc_ms
+    among = new if new.any() else trips
+    excess = np.abs(cause.value - cause.limit) / np.maximum(np.abs(cause.limit), 1e-9)
+    return int(np.where(among, excess, -1.0).argmax()), facts.system.utc_ms
+
+
+def _reset(
+    matrix: Matrix, facts: Facts, cause: Evaluation, reached: Bools, latched: Bools, command: Command
+) -> tuple[Bools, Answer]:
+    """Releases every latch whose cause is clear and whose reset rule allows it; refused when none can go."""
+    if command.role < LEAST_ROLE.get(command.kind, Role.OPERATOR):
+        return latched, Answer(command, False, "needs the Operator role")
+    engineer = command.role >= Role.ENGINEER and facts.modes.site_mode == SiteMode.MAINTENANCE
+    wanted = latched if command.target < 0 else latched & (np.arange(matrix.size) == command.target)
+    if not wanted.any():
+        return latched, Answer(command, True, "nothing to reset")
+    may = wanted & cause.clear & ~reached & (~matrix.maintenance | engineer)
+    left = wanted & ~may
+    latched = latched & ~may
+    if left.any():
+        slot = matrix.slots[int(np.flatnonzero(left)[0])]
+        why = "cause still present" if not cause.clear[slot.index] else "needs an engineer in MAINTENANCE mode"
+        done = f"{int(may.sum())} reset, " if may.any() else ""
+        return latched, Answer(
+            command, bool(may.any()), f"{done}{int(left.sum())} held: {slot.row.id} {slot.place}: {why}"
+        )
+    return latched, Answer(command, True, f"{int(may.sum())} reset")

@@ -1,0 +1,341 @@
+"""What the rows look at, each quantity worked out once per scan and only when a row asks.
+
+Protection compares the worst plausible value: the last one, pushed by its age times the fastest credible slew
+towards the danger. Missing data are never "no danger": a reading says which of its values are known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from controller.core.image import Estimates, Links, Measured, Modes, OutputImage, RackMode, SiteMode, System
+from controller.core.memory import DispatchingMemory
+from controller.core.settings import LimitSettings
+from controller.core.signal import USABLE, Bools, Floats, Quality, Samples
+from controller.core.topology import Topology
+
+CELL_SLEW_V_PER_S: Final = 0.02
+TEMPERATURE_SLEW_K_PER_S: Final = 0.2
+OPEN_RACK_CURRENT_A: Final = 5.0
+WELD_MARGIN_V: Final = 20.0
+SUM_TOLERANCE: Final = 0.03
+LOST_SIGN_OF_LIFE_MS: Final = 2000
+PROCESS_START_MS: Final = 30_000
+FOLLOW_RATIO: Final = 0.1
+EXCEED_RATIO: Final = 1.1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything protection may look at in one scan."""
+
+    topology: Topology
+    measured: Measured
+    estimates: Estimates
+    limit: LimitSettings
+    modes: Modes
+    outputs: OutputImage
+    dispatching: DispatchingMemory
+    links: Links
+    system: System
+    heartbeat_timeout_ms: int
+    precharge_attempts: int
+    emergency_stop: int = 0
+    overruns_in_a_row: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reading:
+    """Values of one quantity at every place of a row; `known` is False where there are no data."""
+
+    value: Floats
+    known: Bools
+    element: Any = None
+
+
+Quantity = Callable[[Facts], Reading]
+Condition = Callable[[Facts], Bools]
+
+
+def _aged(s: Samples, now_ms: int, slew_per_s: float) -> Floats:
+    return np.asarray(s.value + (now_ms - s.time_ms) * (slew_per_s / 1000.0), np.float64)
+
+
+def _highest(s: Samples, now_ms: int, slew: float) -> Reading:
+    usable = s.quality <= USABLE
+    value = np.where(usable, _aged(s, now_ms, slew), -np.inf)
+    at = value.argmax(axis=-1)
+    top = np.take_along_axis(value, at[..., None], -1)[..., 0]
+    known = np.asarray(usable.any(axis=-1))
+    return Reading(np.where(known, top, 0.0), known, at)
+
+
+def _lowest(s: Samples, now_ms: int, slew: float) -> Reading:
+    usable = s.quality <= USABLE
+    value = np.where(usable, _aged(s, now_ms, -slew), np.inf)
+    at = value.argmin(axis=-1)
+    bottom = np.take_along_axis(value, at[..., None], -1)[..., 0]
+    known = np.asarray(usable.any(axis=-1))
+    return Reading(np.where(known, bottom, 0.0), known, at)
+
+
+def _plain(s: Samples, sign: float = 1.0) -> Reading:
+    return Reading(np.asarray(sign * s.value, np.float64), np.asarray(s.quality <= USABLE))
+
+
+# -- quantities: one reading per place ------------------------------------------------------------------------
+
+
+def cell_voltage_high(f: Facts) -> Reading:
+    """Worst plausible highest cell voltage of each module."""
+    return _highest(f.measured.points.cell_voltage_v, f.system.now_ms, CELL_SLEW_V_PER_S)
+
+
+def cell_voltage_low(f: Facts) -> Reading:
+    """Worst plausible lowest cell voltage of each module."""
+    return _lowest(f.measured.points.cell_voltage_v, f.system.now_ms, CELL_SLEW_V_PER_S)
+
+
+def temperature_high(f: Facts) -> Reading:
+    """Worst plausible hottest sensor of each module."""
+    return _highest(f.measured.points.cell_temperature_degc, f.system.now_ms, TEMPERATURE_SLEW_K_PER_S)
+
+
+def temperature_low(f: Facts) -> Reading:
+    """Worst plausible coldest sensor of each module."""
+    return _lowest(f.measured.points.cell_temperature_degc, f.system.now_ms, TEMPERATURE_SLEW_K_PER_S)
+
+
+def charge_current(f: Facts) -> Reading:
+    """Charge current of each rack, as a magnitude."""
+    return _plain(f.measured.points.rack_current_a, -1.0)
+
+
+def discharge_current(f: Facts) -> Reading:
+    """Discharge current of each rack."""
+    return _plain(f.measured.points.rack_current_a)
+
+
+def insulation(f: Facts) -> Reading:
+    """Insulation resistance of each rack."""
+    return _plain(f.measured.points.rack_insulation_ohm)
+
+
+def aux_supply(f: Facts) -> Reading:
+    """Control supply voltage."""
+    return _plain(f.measured.points.aux_supply_v)
+
+
+def ambient(f: Facts) -> Reading:
+    """Temperature inside the enclosure."""
+    return _plain(f.measured.points.ambient_temperature_degc)
+
+
+# -- conditions: true where the hazard is present --------------------------------------------------------------
+
+
+def _lost(s: Samples) -> Bools:
+    return np.asarray((s.quality > USABLE) & (s.quality != Quality.NOT_FITTED))
+
+
+def _is(s: Samples, level: int) -> Bools:
+    return np.asarray((s.quality <= USABLE) & ((s.value >= 0.5) == bool(level)))
+
+
+def module_lost(f: Facts) -> Bools:
+    """No usable cell voltage of the module."""
+    v = f.measured.points.cell_voltage_v
+    return np.asarray(f.topology.module_fitted & ~(v.quality <= USABLE).any(axis=2))
+
+
+def cell_voltage_lost(f: Facts) -> Bools:
+    """A fitted cell voltage of the module is not usable."""
+    v = f.measured.points.cell_voltage_v
+    return np.asarray((f.topology.cell_fitted & (v.quality > USABLE)).any(axis=2))
+
+
+def temperature_lost(f: Facts) -> Bools:
+    """No usable temperature of the module."""
+    t = f.measured.points.cell_temperature_degc
+    return np.asarray(f.topology.module_fitted & ~(t.quality <= USABLE).any(axis=2))
+
+
+def rack_lost(f: Facts) -> Bools:
+    """Rack voltage or contactor feedback is not usable: the rack controller is not heard."""
+    p = f.measured.points
+    return _lost(p.rack_voltage_v) | _lost(p.rack_main_closed)
+
+
+def rack_current_lost(f: Facts) -> Bools:
+    """The rack current is not usable."""
+    return _lost(f.measured.points.rack_current_a)
+
+
+def insulation_lost(f: Facts) -> Bools:
+    """The insulation monitor is not heard."""
+    return _lost(f.measured.points.rack_insulation_ohm)
+
+
+def main_does_not_close(f: Facts) -> Bools:
+    """Commanded closed, feedback open."""
+    return f.outputs.rack_main_close & _is(f.measured.points.rack_main_closed, 0)
+
+
+def main_does_not_open(f: Facts) -> Bools:
+    """Commanded open, feedback closed: welded, or the wire to the coil is lost."""
+    return ~f.outputs.rack_main_close & _is(f.measured.points.rack_main_closed, 1)
+
+
+def precharge_does_not_open(f: Facts) -> Bools:
+    """The precharge contactor stays closed against its command."""
+    return ~f.outputs.rack_precharge_close & _is(f.measured.points.rack_precharge_closed, 1)
+
+
+def command_not_confirmed(f: Facts) -> Bools:
+    """The rack controller reads back another main command than was written."""
+    p = f.measured.points
+    return np.asarray(_is(p.rack_main_confirmed, 1) & ~f.outputs.rack_main_close) | (
+        _is(p.rack_main_confirmed, 0) & f.outputs.rack_main_close
+    )
+
+
+def precharge_overdue(f: Facts) -> Bools:
+    """As many precharge attempts as allowed have run out of time."""
+    return np.asarray(f.modes.rack_attempts >= f.precharge_attempts)
+
+
+def current_on_open_rack(f: Facts) -> Bools:
+    """Current through a rack whose contactors are commanded open."""
+    i = f.measured.points.rack_current_a
+    open_ = ~f.outputs.rack_main_close & ~f.outputs.rack_precharge_close
+    return np.asarray(open_ & (i.quality <= USABLE) & (np.abs(i.value) > OPEN_RACK_CURRENT_A))
+
+
+def sum_of_cells_differs(f: Facts) -> Bools:
+    """Rack voltage and sum of cell voltages disagree by more than 3 %."""
+    p = f.measured.points
+    fitted = f.topology.cell_fitted
+    complete = ((p.cell_voltage_v.quality <= USABLE) | ~fitted).all(axis=(1, 2)) & (p.rack_voltage_v.quality <= USABLE)
+    total = np.where(fitted, p.cell_voltage_v.value, 0.0).sum(axis=(1, 2), dtype=np.float64)
+    return np.asarray(complete & (np.abs(total - p.rack_voltage_v.value) > SUM_TOLERANCE * np.maximum(total, 1.0)))
+
+
+def pcs_lost(f: Facts) -> Bools:
+    """The PCS is not heard."""
+    return _lost(f.measured.points.pcs_active_power_w)
+
+
+def pcs_fault(f: Facts) -> Bools:
+    """The PCS reports a fault."""
+    return _is(f.measured.points.pcs_fault, 1)
+
+
+def pcs_does_not_follow(f: Facts) -> Bools:
+    """Power far from the setpoint although the PCS is told to run."""
+    p = f.measured.points.pcs_active_power_w
+    off = np.abs(p.value - f.outputs.pcs_active_power_setpoint_w) > FOLLOW_RATIO * f.limit.pcs_rated_w
+    return np.asarray(f.outputs.pcs_run & (p.quality <= USABLE) & off)
+
+
+def pcs_exceeds_rating(f: Facts) -> Bools:
+    """Power more than 10 % above the PCS rating."""
+    p = f.measured.points.pcs_active_power_w
+    return np.asarray((p.quality <= USABLE) & (np.abs(p.value) > EXCEED_RATIO * f.limit.pcs_rated_w))
+
+
+def estop_pressed(f: Facts) -> Bools:
+    """Either channel of the E-stop chain is open."""
+    p = f.measured.points
+    return _is(p.estop_channel_1_closed, 0) | _is(p.estop_channel_2_closed, 0)
+
+
+def estop_discrepancy(f: Facts) -> Bools:
+    """The two channels disagree."""
+    a, b = f.measured.points.estop_channel_1_closed, f.measured.points.estop_channel_2_closed
+    return np.asarray((a.quality <= USABLE) & (b.quality <= USABLE) & ((a.value >= 0.5) != (b.value >= 0.5)))
+
+
+def estop_lost(f: Facts) -> Bools:
+    """A channel of the E-stop chain cannot be read."""
+    return _lost(f.measured.points.estop_channel_1_closed) | _lost(f.measured.points.estop_channel_2_closed)
+
+
+def remote_emergency_stop(f: Facts) -> Bools:
+    """An emergency stop was asked for remotely and not yet reset."""
+    return np.asarray(bool(f.emergency_stop))
+
+
+def fire(f: Facts) -> Bools:
+    """The fire panel alarms."""
+    return _is(f.measured.points.fire_alarm, 1)
+
+
+def fire_lost(f: Facts) -> Bools:
+    """The fire panel or the smoke detector cannot be read."""
+    return _lost(f.measured.points.fire_alarm) | _lost(f.measured.points.smoke_detected)
+
+
+def smoke(f: Facts) -> Bools:
+    """Smoke or off-gas."""
+    return _is(f.measured.points.smoke_detected, 1)
+
+
+def hvac_failed(f: Facts) -> Bools:
+    """The cooling plant reports a failure."""
+    return _is(f.measured.points.hvac_healthy, 0)
+
+
+def hvac_lost(f: Facts) -> Bools:
+    """Cooling plant, doors or enclosure temperature cannot be read."""
+    p = f.measured.points
+    return _lost(p.hvac_healthy) | _lost(p.door_closed) | _lost(p.ambient_temperature_degc)
+
+
+def door_open(f: Facts) -> Bools:
+    """A door is open."""
+    return _is(f.measured.points.door_closed, 0)
+
+
+def aux_supply_lost(f: Facts) -> Bools:
+    """The control supply voltage cannot be read."""
+    return _lost(f.measured.points.aux_supply_v)
+
+
+def scada_silent(f: Facts) -> Bools:
+    """The SCADA heartbeat was armed and stopped."""
+    return np.asarray(f.dispatching.heartbeat_age_ms >= f.heartbeat_timeout_ms)
+
+
+def scan_overruns(f: Facts) -> Bools:
+    """Several scans in a row took longer than the cycle."""
+    return np.asarray(f.overruns_in_a_row >= f.limit.overrun_scans)
+
+
+def io_lost(f: Facts) -> Bools:
+    """The I/O process shows no sign of life."""
+    return np.asarray(f.system.io_age_ms > LOST_SIGN_OF_LIFE_MS)
+
+
+def opcua_lost(f: Facts) -> Bools:
+    """The OPC UA process shows no sign of life."""
+    return np.asarray(f.system.opcua_age_ms > PROCESS_START_MS)
+
+
+def store_lost(f: Facts) -> Bools:
+    """The store process shows no sign of life, or cannot write."""
+    return np.asarray(f.system.store_age_ms > PROCESS_START_MS or bool(f.system.store_trouble))
+
+
+def records_lost(f: Facts) -> Bools:
+    """Commands or events were lost in a full ring."""
+    return np.asarray(f.system.lost_records > 0)
+
+
+def rack_open_while_online(f: Facts) -> Bools:
+    """The site is online without this rack."""
+    out = (f.modes.rack_mode == RackMode.OPEN) | (f.modes.rack_mode == RackMode.TRIPPED)
+    return np.asarray(out & (f.modes.site_mode == SiteMode.ONLINE))

@@ -1,0 +1,120 @@
+"""Named limits: what may flow is the minimum of named limits, and the image says which one binds."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+import numpy as np
+
+from controller.core.image import Estimates, Limits, Measured, Trips
+from controller.core.protect.row import Effect
+from controller.core.settings import DeratingSettings, Polyline
+from controller.core.signal import USABLE, Bools, Floats, Ints, Samples
+from controller.core.topology import Topology
+
+NAMES: Final = (
+    "none",
+    "rated current",
+    "cell voltage",
+    "temperature",
+    "derated by an alarm",
+    "blocked by an alarm",
+    "data lost",
+    "rack open",
+    "PCS rating",
+    "no rack connected",
+)
+RATED, VOLTAGE, TEMPERATURE, DERATED, BLOCKED, LOST, OPEN, PCS, NO_RACK = range(1, 10)
+DERATE_FACTOR: Final = 0.5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Derating:
+    """What the limits are built from."""
+
+    topology: Topology
+    settings: DeratingSettings
+
+
+def limit_power(derating: Derating, measured: Measured, estimates: Estimates, trips: Trips) -> Limits:
+    """Charge and discharge limits of racks, banks and site as magnitudes. Missing data give 0, never a guess."""
+    s, e, p = derating.settings, measured.extremes, measured.points
+    hot, cold = e.rack_temperature_max_degc, e.rack_temperature_min_degc
+    charge_fractions = [
+        (_fraction(s.charge_voltage, e.rack_cell_voltage_max_v), VOLTAGE),
+        (np.minimum(_fraction(s.charge_temperature, hot), _fraction(s.charge_temperature, cold)), TEMPERATURE),
+    ]
+    discharge_fractions = [
+        (_fraction(s.discharge_voltage, e.rack_cell_voltage_min_v), VOLTAGE),
+        (np.minimum(_fraction(s.discharge_temperature, hot), _fraction(s.discharge_temperature, cold)), TEMPERATURE),
+    ]
+    readable = [s_.quality <= USABLE for s_ in (e.rack_cell_voltage_max_v, hot, p.rack_current_a, p.rack_voltage_v)]
+    lost = ~np.logical_and.reduce(readable)
+    charge, charge_by = _rack_limit(s.cell.charge_current_a, charge_fractions, lost, trips, Effect.BLOCK_CHARGE)
+    discharge, discharge_by = _rack_limit(
+        s.cell.discharge_current_a, discharge_fractions, lost, trips, Effect.BLOCK_DISCHARGE
+    )
+    charge_site = _site_limit(derating, measured, charge, charge_by)
+    discharge_site = _site_limit(derating, measured, discharge, discharge_by)
+    return Limits(
+        rack_charge_limit_a=charge,
+        rack_discharge_limit_a=discharge,
+        rack_charge_binding=charge_by,
+        rack_discharge_binding=discharge_by,
+        bank_charge_limit_w=charge_site[0],
+        bank_discharge_limit_w=discharge_site[0],
+        charge_limit_w=float(charge_site[0].sum()),
+        discharge_limit_w=float(discharge_site[0].sum()),
+        charge_binding=charge_site[1],
+        discharge_binding=discharge_site[1],
+        charge_binding_rack=charge_site[2],
+        discharge_binding_rack=discharge_site[2],
+    )
+
+
+def _fraction(polyline: Polyline, s: Samples) -> Floats:
+    return np.where(s.quality <= USABLE, polyline(np.asarray(s.value)), 0.0)
+
+
+def _rack_limit(
+    rated_a: float, fractions: list[tuple[Floats, int]], lost: Bools, trips: Trips, block: Effect
+) -> tuple[Floats, Ints]:
+    """Smallest of the named limits of each rack, and its name."""
+    limit = np.full(lost.shape, rated_a)
+    name = np.full(lost.shape, RATED)
+    candidates = [(rated_a * fraction, code) for fraction, code in fractions]
+    effect = trips.rack_effect
+    candidates.append((np.where(effect & Effect.DERATE, rated_a * DERATE_FACTOR, rated_a), DERATED))
+    blocked = effect & (block | Effect.STOP | Effect.TRIP | Effect.LOCKOUT)
+    candidates.append((np.where(blocked, 0.0, rated_a), BLOCKED))
+    candidates.append((np.where(lost, 0.0, rated_a), LOST))
+    for value, code in candidates:
+        binds = value < limit
+        limit, name = np.where(binds, value, limit), np.where(binds, code, name)
+    return limit, name
+
+
+def _site_limit(derating: Derating, measured: Measured, rack_a: Floats, rack_by: Ints) -> tuple[Floats, int, int]:
+    """Limit of each bank in W, and which named limit of which rack binds the tightest bank.
+
+    Racks in parallel share by their resistances, not by our wishes, so a bank may carry as many times its
+    weakest connected rack's limit as there are racks connected.
+    """
+    p, t = measured.points, derating.topology
+    closed = (p.rack_main_closed.quality <= USABLE) & (p.rack_main_closed.value >= 0.5)
+    voltage = np.where(p.rack_voltage_v.quality <= USABLE, p.rack_voltage_v.value, 0.0)
+    watts = np.zeros(t.banks)
+    names, racks = np.full(t.banks, NO_RACK), np.full(t.banks, -1)
+    for bank in range(t.banks):
+        members = np.flatnonzero(closed & (t.rack_bank == bank))
+        if len(members) == 0:
+            continue
+        weakest = int(members[rack_a[members].argmin()])
+        watts[bank] = len(members) * rack_a[weakest] * voltage[members].min()
+        names[bank], racks[bank] = rack_by[weakest], weakest
+        rated = derating.settings.pcs_rated_w * int((t.pcs_bank == bank).sum())
+        if rated < watts[bank]:
+            watts[bank], names[bank], racks[bank] = rated, PCS, -1
+    tightest = int(watts.argmin())
+    return watts, int(names[tightest]), int(racks[tightest])

@@ -1,0 +1,137 @@
+"""What a row of the cause & effect table says."""
+
+from __future__ import annotations
+
+import dataclasses
+from enum import Enum, IntEnum, IntFlag
+
+import numpy as np
+
+from controller.core.protect.facts import Condition, Facts, Quantity
+from controller.core.signal import Bools, Floats, Ints
+
+
+class Effect(IntFlag):
+    """What a row does; effects of all rows combine by OR and nothing can subtract one."""
+
+    NONE = 0
+    ALARM = 1
+    DERATE = 2
+    BLOCK_CHARGE = 4
+    BLOCK_DISCHARGE = 8
+    BLOCK_CLOSE = 16
+    STOP = 32
+    """Current to zero, then open."""
+    TRIP = 64
+    """Open now."""
+    LOCKOUT = 128
+    """Maintenance only."""
+
+
+OPENING = Effect.STOP | Effect.TRIP | Effect.LOCKOUT
+BLOCK = Effect.BLOCK_CHARGE | Effect.BLOCK_DISCHARGE
+
+
+class Reset(Enum):
+    """Who may end a row once its cause has gone."""
+
+    SELF = "by itself at the clear threshold"
+    OPERATOR = "by an operator, once clear"
+    MAINTENANCE = "by an engineer in MAINTENANCE mode, once clear"
+    LOCAL = "by an operator, once the local device has been reset"
+
+
+class Priority(IntEnum):
+    """Alarm priorities per ISA-18.2, OPC UA severity in the name of the constant."""
+
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A cause at every place of its row, flattened."""
+
+    present: Bools
+    clear: Bools
+    value: Floats
+    limit: Floats
+    element: Ints
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Threshold:
+    """A quantity beyond a threshold of a band: `over` above, else below. `at` is "trip" or "warn"."""
+
+    quantity: Quantity
+    band: str
+    over: bool
+    at: str = "trip"
+
+    def evaluate(self, facts: Facts) -> Evaluation:
+        """Present beyond the threshold; clear only behind the clear threshold *and* with data at hand."""
+        reading = self.quantity(facts)
+        band = getattr(facts.limit, self.band)
+        limit = getattr(band, self.at)
+        if self.over:
+            beyond, back = reading.value > limit, reading.value < band.clear
+        else:
+            beyond, back = reading.value < limit, reading.value > band.clear
+        element = np.full(reading.value.shape, -1) if reading.element is None else reading.element
+        return Evaluation(
+            (reading.known & beyond).ravel(),
+            (reading.known & back).ravel(),
+            reading.value.ravel(),
+            np.full(reading.value.size, limit),
+            np.asarray(element, np.int64).ravel(),
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class When:
+    """A condition that is present or not."""
+
+    condition: Condition
+
+    def evaluate(self, facts: Facts) -> Evaluation:
+        """Value 1 where present, limit 1."""
+        present = np.asarray(self.condition(facts), np.bool_).ravel()
+        size = present.size
+        return Evaluation(present, ~present, present.astype(float), np.ones(size), np.full(size, -1, np.int64))
+
+
+Cause = Threshold | When
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """The whole truth about one hazard.
+
+    place: module, rack, pcs or site. effect acts on the place's rack (the bank's racks for a PCS, all for the
+    site); bank_effect on every rack of the bank. delay: ms, or the name of a setting; None takes the band's.
+    """
+
+    id: str
+    place: str
+    cause: Cause
+    effect: Effect
+    delay: int | str | None
+    reset: Reset
+    priority: Priority
+    because: str
+    advice: str
+    standard: str = ""
+    unit: str = ""
+    bank_effect: Effect = Effect.NONE
+    threshold: str = ""
+
+    def delay_ms(self, facts_limit: object) -> int:
+        """The on-delay in force."""
+        if isinstance(self.delay, int):
+            return self.delay
+        if isinstance(self.delay, str):
+            return int(getattr(facts_limit, self.delay))
+        if isinstance(self.cause, Threshold):
+            return int(getattr(facts_limit, self.cause.band).delay_ms)
+        raise TypeError(f"row {self.id}: a condition needs a delay")

@@ -1,0 +1,103 @@
+"""The scan: the stages in the order an engineer would draw them."""
+
+from __future__ import annotations
+
+from controller.core.annunciate import annunciate
+from controller.core.balance import balance
+from controller.core.command import OWNER, Answer, Command, Origin
+from controller.core.compose import compose
+from controller.core.dispatch import dispatch
+from controller.core.event import Event, What
+from controller.core.image import InputImage, Modes, ProcessImage, RackMode, SiteMode
+from controller.core.memory import Memory
+from controller.core.program import Program
+from controller.core.protect import Facts, limit_power, protect
+from controller.core.sequence import sequence
+from controller.core.topology import place_name
+from controller.core.validate import validate
+
+
+def scan(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory, ProcessImage, list[Event]]:
+    """One scan. The same program, memory and inputs give the same image, today and in replay."""
+    system = inputs.system
+    commands, answers, seen = admit(memory, inputs)
+    measured, validation = validate(program.sensors, memory.validation, inputs)
+    estimates, estimation = program.estimator.update(memory.estimation, measured, memory.outputs, system)
+    facts = Facts(
+        program.topology, measured, estimates, program.limit, memory.modes, memory.outputs, memory.dispatching,
+        inputs.links, system, program.dispatch.settings.heartbeat_timeout_ms,
+        program.sequences.settings.precharge_attempts,
+    )  # fmt: skip
+    trips, told, protection = protect(program.matrix, memory.protection, facts, commands)
+    answers += told
+    limits = limit_power(program.derating, measured, estimates, trips)
+    modes, told, sequencing = sequence(
+        program.sequences, memory.sequencing, memory.modes, measured, trips, system, commands
+    )
+    answers += told
+    power, told, dispatching = dispatch(
+        program.dispatch, memory.dispatching, limits, modes, memory.outputs, system, commands
+    )
+    answers += told
+    bleeds, balancing = balance(program.balancing, memory.balancing, measured, estimates, trips, modes, system)
+    alarms, told, events, annunciation = annunciate(program.alarms, memory.annunciation, trips, system, commands)
+    answers += told
+    outputs = compose(trips, modes, power, bleeds, alarms, program.matrix.priority, system)
+
+    events = [tell(a) for a in answers] + mode_events(program, memory.modes, modes) + events
+    image = ProcessImage(system, measured, estimates, limits, trips, modes, power, alarms, outputs)
+    memory = Memory(
+        validation, estimation, protection, sequencing, dispatching, balancing, annunciation, modes, outputs, *seen
+    )
+    return memory, image, events
+
+
+def admit(memory: Memory, inputs: InputImage) -> tuple[list[Command], list[Answer], tuple[int, int]]:
+    """The commands that the stages may see, the refusals of the others, and the highest ids seen per origin."""
+    last = {Origin.OPCUA: memory.last_opcua_command, Origin.SUPERVISOR: memory.last_supervisor_command}
+    good: list[Command] = []
+    refused: list[Answer] = []
+    for command in inputs.commands:
+        if command.id <= last[command.origin]:
+            refused.append(Answer(command, False, "this command was already judged"))
+            continue
+        last[command.origin] = command.id
+        if inputs.system.now_ms > command.expires_ms:
+            refused.append(Answer(command, False, "expired before it was judged"))
+        elif command.kind not in OWNER:
+            refused.append(Answer(command, False, "unknown command"))
+        else:
+            good.append(command)
+    return good, refused, (last[Origin.OPCUA], last[Origin.SUPERVISOR])
+
+
+def tell(answer: Answer) -> Event:
+    """An answer as an event: `new` carries the value (a token or the setpoint)."""
+    c = answer.command
+    return Event(
+        What.ANSWER,
+        old=c.value,
+        new=answer.value,
+        slot=c.target,
+        command=c.id,
+        kind=int(c.kind),
+        origin=int(c.origin),
+        accepted=answer.accepted,
+        user=c.user,
+        place=c.kind.name.lower(),
+        text=answer.reason if not c.text else f"{answer.reason} ({c.text})",
+    )
+
+
+def mode_events(program: Program, old: Modes, new: Modes) -> list[Event]:
+    """One event per mode that changed."""
+    events = []
+    if old.site_mode != new.site_mode:
+        why = program.reasons[new.site_reason]
+        text = f"{SiteMode(old.site_mode).name} -> {SiteMode(new.site_mode).name}: {why}"
+        events.append(Event(What.SITE_MODE, old.site_mode, new.site_mode, place="site", text=text))
+    for r in (old.rack_mode != new.rack_mode).nonzero()[0]:
+        before, after = RackMode(int(old.rack_mode[r])), RackMode(int(new.rack_mode[r]))
+        text = f"{before.name} -> {after.name}: {program.reasons[int(new.rack_reason[r])]}"
+        events.append(Event(What.RACK_MODE, int(before), int(after), place=place_name(("rack",), (int(r),)), text=text))
+    return events

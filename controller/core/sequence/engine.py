@@ -1,0 +1,75 @@
+"""Runs a transition table with `transitions`: the first move whose source and guards match wins.
+
+This is the only import of `transitions`. Guards are names of boolean attributes of the view; there are no
+callbacks, and the mode lives in the memory: a machine is told where it stands before every step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence as Seq
+from enum import IntEnum
+from typing import Any, Generic, TypeVar
+
+from transitions import Machine
+
+Mode = TypeVar("Mode", bound=IntEnum)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Move:
+    """From any of `source` to `to` when all of `when` and none of `unless` hold; `because` is told to people."""
+
+    source: tuple[IntEnum, ...]
+    to: IntEnum
+    when: tuple[str, ...]
+    because: str
+    unless: tuple[str, ...] = ()
+
+    def matches(self, mode: IntEnum, view: Any) -> bool:
+        """The move applies in this mode and view."""
+        return (
+            mode in self.source
+            and all(getattr(view, g) for g in self.when)
+            and not any(getattr(view, g) for g in self.unless)
+        )
+
+
+class Sequence(Generic[Mode]):
+    """A table of moves. The order of moves is their priority: safe moves stand first."""
+
+    def __init__(self, modes: type[Mode], moves: Seq[Move]) -> None:
+        self.modes = modes
+        self.moves = tuple(moves)
+        self._machine = Machine(
+            model=None,
+            states=[m.name for m in modes],
+            initial=modes(0).name,
+            auto_transitions=False,
+            ignore_invalid_triggers=True,
+        )
+        for move in moves:
+            for source in move.source:
+                self._machine.add_transition(
+                    "step", source.name, move.to.name, conditions=list(move.when), unless=list(move.unless)
+                )
+
+    def attach(self, view: Any) -> None:
+        """Make `view` a model of this machine; its guards are read at every step."""
+        self._machine.add_model(view, initial=self.modes(0).name)
+
+    def step(self, mode: Mode, view: Any) -> tuple[Mode, Move | None]:
+        """The next mode and the move that led there, or the same mode and None."""
+        view.state = mode.name
+        if not view.step():
+            return mode, None
+        chosen = next(m for m in self.moves if m.matches(mode, view))
+        return self.modes[view.state], chosen
+
+    def diagram(self, title: str) -> str:
+        """The table as a Mermaid state diagram."""
+        lines = ["stateDiagram-v2", f"    %% {title}"]
+        for move in self.moves:
+            for source in move.source:
+                lines.append(f"    {source.name} --> {move.to.name}: {move.because}")
+        return "\n".join(lines) + "\n"

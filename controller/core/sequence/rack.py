@@ -1,0 +1,51 @@
+"""The rack's contactor sequence. Safe moves first; every transitional mode has a way out by time."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+from controller.core.image import RackMode
+from controller.core.sequence.engine import Move
+
+R = RackMode
+ENERGISED: Final = (R.PRECHARGE, R.CLOSED, R.STOPPING)
+
+RACK_MOVES: Final = (
+    Move((R.OPEN, *ENERGISED, R.TRIPPED), R.LOCKED_OUT, ("lockout",), "locked out by protection"),
+    Move((R.OPEN, *ENERGISED), R.TRIPPED, ("trip",), "tripped by protection"),
+    Move((R.LOCKED_OUT,), R.OPEN, (), "lock-out released", unless=("lockout", "trip")),
+    Move((R.TRIPPED,), R.OPEN, (), "trip reset", unless=("trip",)),
+    Move((R.PRECHARGE,), R.OPEN, ("stop",), "stopped by protection"),
+    Move((R.PRECHARGE,), R.OPEN, (), "no longer wanted", unless=("wanted",)),
+    Move((R.PRECHARGE,), R.OPEN, ("out_of_service",), "taken out of service"),
+    Move((R.PRECHARGE,), R.CLOSED, ("precharged",), "precharge done"),
+    Move((R.PRECHARGE,), R.OPEN, ("precharge_overdue",), "precharge took too long"),
+    Move((R.CLOSED,), R.STOPPING, ("stop",), "stopped by protection"),
+    Move((R.CLOSED,), R.STOPPING, (), "no longer wanted", unless=("wanted",)),
+    Move((R.CLOSED,), R.STOPPING, ("out_of_service",), "taken out of service"),
+    Move((R.STOPPING,), R.OPEN, ("no_current",), "opened without current"),
+    Move((R.STOPPING,), R.OPEN, ("stopping_overdue",), "opened under current: power did not go to zero in time"),
+    Move((R.OPEN,), R.OUT_OF_SERVICE, ("out_of_service",), "taken out of service"),
+    Move((R.OUT_OF_SERVICE,), R.OPEN, (), "back in service", unless=("out_of_service",)),
+    Move((R.OPEN,), R.PRECHARGE, ("wanted", "ready", "its_turn"), "precharging"),
+)
+
+
+@dataclasses.dataclass(slots=False)
+class RackView:
+    """What the rack table's guards look at."""
+
+    state: str = R.OPEN.name
+    lockout: bool = False
+    trip: bool = False
+    stop: bool = False
+    wanted: bool = False
+    ready: bool = False
+    its_turn: bool = False
+    precharged: bool = False
+    precharge_overdue: bool = False
+    no_current: bool = False
+    stopping_overdue: bool = False
+    out_of_service: bool = False
+    step: Any = None

@@ -1,0 +1,143 @@
+"""Commands that steer the sequences: each is accepted or refused with the reason, once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from controller.core.command import LEAST_ROLE, Answer, Command, Kind, Role
+from controller.core.image import Modes, SiteMode, System, Trips
+from controller.core.memory import SequencingMemory
+
+ARMED_MS: Final = 30_000
+TOKEN_BITS: Final = 52
+"""A token must survive a trip through a double, so it stays below 2**53."""
+CONNECT_BLOCK: Final = 16 | 32 | 64 | 128
+MODES_TO_LEAVE: Final = (SiteMode.CONNECTING, SiteMode.ONLINE)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a command leads to."""
+
+    accepted: bool
+    reason: str
+    modes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    memory: dict[str, Any] = dataclasses.field(default_factory=dict)
+    value: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Situation:
+    """What a verdict may rest on."""
+
+    modes: Modes
+    memory: SequencingMemory
+    trips: Trips
+    system: System
+
+    @property
+    def site(self) -> SiteMode:
+        """The site's mode."""
+        return SiteMode(self.modes.site_mode)
+
+
+def judge(
+    modes: Modes, memory: SequencingMemory, trips: Trips, system: System, commands: Sequence[Command]
+) -> tuple[Modes, SequencingMemory, list[Answer]]:
+    """Modes and memory with the accepted commands applied, and an answer to every command this stage owns."""
+    answers: list[Answer] = []
+    for command in commands:
+        handler = HANDLERS.get(command.kind)
+        if handler is None:
+            continue
+        least = LEAST_ROLE.get(command.kind, Role.OPERATOR)
+        if command.role < least:
+            answers.append(Answer(command, False, f"needs the {least.name.title()} role"))
+            continue
+        verdict = handler(command, Situation(modes, memory, trips, system))
+        modes = dataclasses.replace(modes, **verdict.modes)
+        memory = dataclasses.replace(memory, **verdict.memory)
+        answers.append(Answer(command, verdict.accepted, verdict.reason, verdict.value))
+    return modes, memory, answers
+
+
+def _connect(command: Command, now: Situation) -> Verdict:
+    if now.site in MODES_TO_LEAVE and now.modes.connect_wanted:
+        return Verdict(True, "already connecting or online")
+    if now.site is not SiteMode.STANDBY:
+        return Verdict(False, f"the site is {now.site.name}, not STANDBY")
+    if now.trips.site_effect & CONNECT_BLOCK:
+        return Verdict(False, "an alarm blocks closing")
+    if bool(((now.trips.rack_effect & CONNECT_BLOCK) != 0).all()):
+        return Verdict(False, "every rack is blocked by an alarm")
+    return Verdict(True, "connecting", modes={"connect_wanted": 1})
+
+
+def _disconnect(command: Command, now: Situation) -> Verdict:
+    if now.site in MODES_TO_LEAVE:
+        return Verdict(True, "disconnecting", modes={"connect_wanted": 0})
+    return Verdict(True, f"the site is {now.site.name}, nothing is connected", modes={"connect_wanted": 0})
+
+
+def _arm(command: Command, now: Situation) -> Verdict:
+    token = _token(command, now.system)
+    memory = {"armed_ms": ARMED_MS, "armed_token": token, "armed_user": _who(command)}
+    return Verdict(True, f"armed for {ARMED_MS // 1000} s", memory=memory, value=float(token))
+
+
+def _execute(command: Command, now: Situation) -> Verdict:
+    if now.memory.armed_ms <= 0:
+        return Verdict(False, "no shutdown is armed")
+    if command.token != now.memory.armed_token:
+        return Verdict(False, "wrong token")
+    if _who(command) != now.memory.armed_user:
+        return Verdict(False, "armed by another user")
+    return Verdict(True, "shutting down", modes={"connect_wanted": 0}, memory={"armed_ms": 0, "armed_token": 0})
+
+
+def _enter_maintenance(command: Command, now: Situation) -> Verdict:
+    if now.site not in (SiteMode.STANDBY, SiteMode.TRIPPED, SiteMode.LOCKED_OUT):
+        return Verdict(False, f"the site is {now.site.name}; disconnect first")
+    return Verdict(True, "entering maintenance", memory={"maintenance_wanted": 1})
+
+
+def _leave_maintenance(command: Command, now: Situation) -> Verdict:
+    return Verdict(True, "leaving maintenance", memory={"maintenance_wanted": 0})
+
+
+def _service(out: bool) -> Callable[[Command, Situation], Verdict]:
+    def handler(command: Command, now: Situation) -> Verdict:
+        racks = now.memory.out_of_service
+        if not 0 <= command.target < len(racks):
+            return Verdict(False, f"no rack {command.target + 1}")
+        changed = racks.copy()
+        changed[command.target] = out
+        word = "out of" if out else "back in"
+        return Verdict(True, f"R{command.target + 1:02d} goes {word} service", memory={"out_of_service": changed})
+
+    return handler
+
+
+def _token(command: Command, system: System) -> int:
+    seed = f"{command.id}/{command.user}/{system.scan}/{system.utc_ms}/{system.lateness_ms}".encode()
+    return int.from_bytes(hashlib.sha256(seed).digest()[:8], "big") % (1 << TOKEN_BITS) or 1
+
+
+def _who(command: Command) -> int:
+    return int.from_bytes(hashlib.sha256(f"{command.origin}/{command.user}".encode()).digest()[:8], "big")
+
+
+HANDLERS: Final[dict[Kind, Callable[[Command, Situation], Verdict]]] = {
+    Kind.CONNECT: _connect,
+    Kind.DISCONNECT: _disconnect,
+    Kind.STOP: _disconnect,
+    Kind.ARM_SHUTDOWN: _arm,
+    Kind.EXECUTE_SHUTDOWN: _execute,
+    Kind.ENTER_MAINTENANCE: _enter_maintenance,
+    Kind.LEAVE_MAINTENANCE: _leave_maintenance,
+    Kind.RACK_OUT_OF_SERVICE: _service(True),
+    Kind.RACK_IN_SERVICE: _service(False),
+}

@@ -1,0 +1,52 @@
+"""The site sequence. Safe moves first; every transitional mode has a way out by time."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+from controller.core.image import SiteMode
+from controller.core.sequence.engine import Move
+
+S = SiteMode
+RUNNING: Final = (S.CONNECTING, S.ONLINE, S.STOPPING)
+
+SITE_MOVES: Final = (
+    Move((S.STARTING, S.STANDBY, *RUNNING, S.TRIPPED, S.MAINTENANCE), S.LOCKED_OUT, ("lockout",), "locked out"),
+    Move((S.STARTING, S.STANDBY, *RUNNING), S.TRIPPED, ("trip",), "tripped by protection"),
+    Move((S.LOCKED_OUT,), S.MAINTENANCE, ("maintenance_wanted",), "maintenance asked for"),
+    Move((S.LOCKED_OUT,), S.STANDBY, (), "lock-out released", unless=("lockout", "trip")),
+    Move((S.TRIPPED,), S.MAINTENANCE, ("maintenance_wanted", "all_open"), "maintenance asked for"),
+    Move((S.TRIPPED,), S.STANDBY, (), "trip reset", unless=("trip",)),
+    Move((S.MAINTENANCE,), S.STANDBY, (), "maintenance ended", unless=("maintenance_wanted",)),
+    Move((S.STARTING,), S.STANDBY, ("inputs_judged",), "inputs judged"),
+    Move((S.STANDBY,), S.MAINTENANCE, ("maintenance_wanted", "all_open"), "maintenance asked for"),
+    Move((S.STANDBY,), S.CONNECTING, ("wanted",), "connect asked for", unless=("stop",)),
+    Move((S.CONNECTING, S.ONLINE), S.STOPPING, ("stop",), "stopped by protection"),
+    Move((S.CONNECTING, S.ONLINE), S.STOPPING, (), "disconnect asked for", unless=("wanted",)),
+    Move((S.CONNECTING,), S.ONLINE, ("all_joined",), "all racks connected"),
+    Move((S.CONNECTING,), S.ONLINE, ("connecting_overdue", "enough_racks"), "connected without every rack"),
+    Move((S.CONNECTING,), S.STOPPING, ("connecting_overdue",), "too few racks could be connected"),
+    Move((S.ONLINE,), S.STOPPING, (), "no rack is connected", unless=("enough_racks",)),
+    Move((S.STOPPING,), S.STANDBY, ("all_open",), "all racks open"),
+    Move((S.STOPPING,), S.STANDBY, ("stopping_overdue",), "racks did not open in time"),
+)
+
+
+@dataclasses.dataclass(slots=False)
+class SiteView:
+    """What the site table's guards look at."""
+
+    state: str = S.STARTING.name
+    lockout: bool = False
+    trip: bool = False
+    stop: bool = False
+    wanted: bool = False
+    maintenance_wanted: bool = False
+    inputs_judged: bool = False
+    all_joined: bool = False
+    enough_racks: bool = False
+    all_open: bool = False
+    connecting_overdue: bool = False
+    stopping_overdue: bool = False
+    step: Any = None

@@ -1,0 +1,124 @@
+"""The numbers a program works with, in SI units, as compiled from cell type and site."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from controller.core.signal import Floats
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Band:
+    """Warning, trip and clear thresholds of one quantity, and how long it may stay beyond the trip."""
+
+    warn: float
+    trip: float
+    clear: float
+    delay_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Polyline:
+    """A fraction 0..1 over a quantity, linear between rising points, flat outside."""
+
+    at: Floats
+    fraction: Floats
+
+    def __call__(self, value: Floats) -> Floats:
+        """The fraction at every value."""
+        return np.asarray(np.interp(value, self.at, self.fraction))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CellSheet:
+    """What is known of a cell position: capacity and resistance already for all cells in parallel."""
+
+    capacity_ah: float
+    resistance_ohm: float
+    charge_current_a: float
+    discharge_current_a: float
+    efficiency: float
+    soc_grid: Floats
+    ocv_v: Floats
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """Every protection threshold of the site."""
+
+    cell_overvoltage: Band
+    cell_undervoltage: Band
+    charge_overtemperature: Band
+    charge_undertemperature: Band
+    discharge_overtemperature: Band
+    discharge_undertemperature: Band
+    charge_overcurrent: Band
+    discharge_overcurrent: Band
+    insulation: Band
+    aux_supply: Band
+    ambient: Band
+    contactor_follow_ms: int
+    pcs_follow_ms: int
+    overrun_scans: int
+    pcs_rated_w: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SensorSettings:
+    """When a value is no longer fresh, and when it is lost."""
+
+    stale_after_ms: int
+    lost_after_ms: int
+    frozen_after_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeratingSettings:
+    """How currents are reduced before protection has to act."""
+
+    cell: CellSheet
+    charge_voltage: Polyline
+    discharge_voltage: Polyline
+    charge_temperature: Polyline
+    discharge_temperature: Polyline
+    pcs_rated_w: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SequenceSettings:
+    """When racks may be joined to the DC link, and how long each step may take."""
+
+    precharge_voltage_v: float
+    precharge_current_a: float
+    precharge_timeout_ms: int
+    precharge_attempts: int
+    cool_down_ms: int
+    rack_voltage_v: float
+    contactor_follow_ms: int
+    open_current_a: float
+    least_racks: int = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DispatchSettings:
+    """How setpoints become power."""
+
+    rated_w: float
+    rated_var: float
+    ramp_w_per_s: float
+    heartbeat_timeout_ms: int
+    fallback_w: float
+    share_by_limit: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BalancingSettings:
+    """When cells are bled."""
+
+    enabled: bool
+    start_ratio: float
+    least_cell_voltage_v: float
+    most_temperature_degc: float
+    bleed_current_a: float
