@@ -43,6 +43,7 @@ EXAMPLE: Final = {
     "W/s": "500 kW/s",
     "B": "2 GB",
 }
+DURATION: Final = re.compile(r"^\s*(\d+\.?\d*)\s*(ms|s|min|h|d)\s*$")
 NUMBER: Final = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S+)\s*$")
 
 
@@ -64,6 +65,14 @@ def parse(text: Any, unit: str) -> float:
     if not math.isfinite(result):
         raise ValueError(f"{str(text)!r} is not finite; {right}")
     return result
+
+
+def duration_ms(text: str) -> int:
+    """A duration as people type it on a command line: `20s`, `500 ms`, `2 min`."""
+    match = DURATION.match(text)
+    if not match:
+        raise ValueError(f"{text!r} is not a duration; write it like 20s or 500ms")
+    return int(parse(f"{match.group(1)} {match.group(2)}", "ms"))
 
 
 def unit_of(symbol: str) -> tuple[str, float] | None:

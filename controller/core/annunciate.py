@@ -104,4 +104,4 @@ def _acknowledge(plan: Annunciator, state: Codes, commands: Sequence[Command]) -
 def _event(plan: Annunciator, slot: int, old: int, new: int, trips: Trips) -> Event:
     value, limit = float(trips.slot_value[slot]), float(trips.slot_limit[slot])
     place, text = plan.describe(slot, value, limit, int(trips.slot_element[slot]), bool(trips.slot_active[slot]))
-    return Event(What.ALARM, old, new, limit, slot, place=place, text=text)
+    return Event(What.ALARM, old, new, limit, value, slot, place=place, text=text)

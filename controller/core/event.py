@@ -42,6 +42,7 @@ EVENT_DTYPE: Final = np.dtype(
         ("origin", "i4"),
         ("accepted", "i4"),
         ("spare", "i4"),
+        ("value", "f8"),
         ("user", f"S{USER_BYTES}"),
         ("place", "S24"),
         ("text", f"S{TEXT_BYTES}"),
@@ -54,14 +55,15 @@ RECORDS["event"] = EVENT_DTYPE
 class Event:
     """One thing that happened.
 
-    slot: alarm slot for ALARM, else -1; old, new: states or values; for ALARM `old`/`new` are alarm states,
-    `limit` the limit and `value` of the moment is told in `text`. command, kind, origin, accepted: for ANSWER.
+    slot: alarm slot for ALARM, else -1; old, new: states or values; for ALARM these are alarm states
+    and `value`, `limit` what was compared. command, kind, origin, accepted: for ANSWER.
     """
 
     what: What
     old: float = 0.0
     new: float = 0.0
     limit: float = 0.0
+    value: float = 0.0
     slot: int = -1
     command: int = 0
     kind: int = 0
@@ -74,7 +76,7 @@ class Event:
     def record(self, scan: int, time_ms: int, utc_ms: int) -> NDArray[Any]:
         """As one fixed record of EVENT_DTYPE."""
         r = np.zeros((), EVENT_DTYPE)
-        for name in ("what", "slot", "old", "new", "limit", "command", "kind", "origin", "accepted"):
+        for name in ("what", "slot", "old", "new", "limit", "value", "command", "kind", "origin", "accepted"):
             r[name] = getattr(self, name)
         r["scan"], r["time_ms"], r["utc_ms"] = scan, time_ms, utc_ms
         r["user"], r["place"] = cut(self.user, USER_BYTES), cut(self.place, 24)

@@ -1,0 +1,130 @@
+"""One supervised process: started, watched, restarted with back-off; bounded patience everywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from typing import Any, Final
+
+from controller.app.process import monotonic_ms
+from controller.image.slots import SlotReader
+
+BACKOFF_FIRST_MS: Final = 200
+BACKOFF_MOST_MS: Final = 5000
+HEALTHY_AFTER_MS: Final = 30_000
+"""A process that ran this long starts its next back-off from the beginning."""
+KILL_AFTER_MS: Final = 3000
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclasses.dataclass
+class Child:
+    """`patience_ms`: how old its sign of life may get; `grace_ms`: the same while it is starting."""
+
+    name: str
+    arguments: list[str]
+    status: SlotReader[Any]
+    patience_ms: int
+    grace_ms: int
+    pass_fds: tuple[int, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+    started_ms: int = 0
+    next_start_ms: int = 0
+    backoff_ms: int = BACKOFF_FIRST_MS
+    cpu_ticks: int = 0
+    cpu_total_ticks: int = 0
+    first_exit: int | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id, 0 when it does not run."""
+        return self.process.pid if self.process is not None and self.process.poll() is None else 0
+
+    def start(self) -> None:
+        """Start the process now."""
+        self.started_ms = monotonic_ms()
+        self.cpu_ticks = 0
+        self.process = subprocess.Popen(  # noqa: S603
+            [
+                sys.executable,
+                "-m",
+                f"controller.app.{self.name}_process",
+                *self.arguments,
+                "--parent",
+                str(os.getpid()),
+            ],
+            pass_fds=self.pass_fds,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def look(self, now_ms: int) -> str:
+        """What happened since the last look, for people; empty when all is well. Restarts what ended or stalled."""
+        if self.process is None:
+            if now_ms < self.next_start_ms:
+                return ""
+            self.restarts += 1
+            self.start()
+            return f"{self.name} restarted"
+        code = self.process.poll()
+        if code is not None:
+            self.first_exit = code if self.first_exit is None else self.first_exit
+            return self._ended(now_ms, f"{self.name} ended with {code}")
+        age = now_ms - max(self.alive_ms(), self.started_ms)
+        fresh = self.alive_ms() > self.started_ms
+        if age > (self.patience_ms if fresh else self.grace_ms):
+            self.process.kill()
+            self.process.wait()
+            return self._ended(now_ms, f"{self.name} stalled for {age} ms and was killed")
+        if now_ms - self.started_ms > HEALTHY_AFTER_MS:
+            self.backoff_ms = BACKOFF_FIRST_MS
+        return ""
+
+    def _ended(self, now_ms: int, what: str) -> str:
+        self.process = None
+        self.next_start_ms = now_ms + self.backoff_ms
+        self.backoff_ms = min(2 * self.backoff_ms, BACKOFF_MOST_MS)
+        return f"{what}; restart in {self.next_start_ms - now_ms} ms"
+
+    def alive_ms(self) -> int:
+        """Monotonic time of the last sign of life."""
+        status = self.status.read_again()
+        return int(status.alive_ms) if status is not None else 0
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL when it does not end in time."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(KILL_AFTER_MS / 1000)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def usage(self) -> tuple[int, float]:
+        """(processor ticks since the last call, resident memory in MB); (0, 0) when it does not run."""
+        return self._usage(self.pid)
+
+    def _usage(self, pid: int) -> tuple[int, float]:
+        ticks, rss_mb = process_usage(pid)
+        used = max(ticks - self.cpu_ticks, 0)
+        self.cpu_ticks = ticks
+        self.cpu_total_ticks += used
+        return used, rss_mb
+
+
+def process_usage(pid: int) -> tuple[int, float]:
+    """(processor ticks since its start, resident memory in MB) of a process; zeros when there is none."""
+    if pid == 0:
+        return 0, 0.0
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return 0, 0.0
+    return int(fields[11]) + int(fields[12]), int(fields[21]) * PAGE_BYTES / 1e6

@@ -1,0 +1,212 @@
+"""The supervisor: rack power. Starts, watches and restarts the processes of a site, and stops them in order."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from controller.app import lock
+from controller.app.child import TICKS_PER_S, Child, process_usage
+from controller.app.notify import Watchdog
+from controller.app.process import monotonic_ms, utc_ms
+from controller.core.command import Command, Kind, Origin, Role
+from controller.core.event import Event, What
+from controller.core.image import ProcessImage, SiteMode
+from controller.historian import retained as durable
+from controller.image.files import PROCESSES, SiteFiles
+from controller.image.status import SupervisorStatus
+from plc_config.compile import Compiled
+
+LOOK_EVERY_S: Final = 0.05
+USAGE_EVERY_MS: Final = 1000
+STOP_PATIENCE_MS: Final = 60_000
+TOKEN_FRESH_MS: Final = 1000
+COMMAND_LIFE_MS: Final = 2000
+RUNNING_MODES: Final = (SiteMode.CONNECTING, SiteMode.ONLINE, SiteMode.STOPPING)
+PATIENCE_MS: Final = {"scan": 2000, "io": 3000, "opcua": 15_000, "store": 15_000}
+GRACE_MS: Final = {"scan": 15_000, "io": 15_000, "opcua": 120_000, "store": 30_000}
+START_ORDER: Final = ("store", "io", "scan", "opcua")
+STOP_ORDER: Final = ("scan", "io", "opcua", "store")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a run was asked for."""
+
+    seconds: float | None = None
+    demo: bool = False
+
+
+class Supervisor:
+    """One running site. `lock.AlreadyRunning` when another one runs."""
+
+    def __init__(self, site: Compiled, run: Path, state: Path, options: Options) -> None:
+        self.site, self.run_folder, self.state_folder, self.options = site, run, state, options
+        self.lock_fd = lock.take(run / "supervisor.lock")
+        lock.free(run / "io.lock")
+        self.files = SiteFiles(run, site.dims)
+        self._fresh_files()
+        self.events = self.files.event_writer("supervisor")
+        self.commands = self.files.command_writer("supervisor")
+        self.status = self.files.writer("status.supervisor")
+        self.process_reader = self.files.reader("process")
+        self.image: ProcessImage | None = None
+        self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.children = {name: self._child(name) for name in START_ORDER}
+        self.stopping: list[int] = []
+        self.started_ms = monotonic_ms()
+        self.command_id = self.started_ms << 16
+        self.cpu_percent, self.rss_mb = np.zeros(len(PROCESSES)), np.zeros(len(PROCESSES))
+        self.own_ticks = 0
+        self.usage_ms = self.started_ms
+        self.watchdog = Watchdog()
+        self.measured_s = 0.0
+        self.measured_ticks: dict[str, int] = {}
+
+    # -- start ---------------------------------------------------------------------------------------------
+
+    def _fresh_files(self) -> None:
+        """New images and rings; the retained image is merged from itself, the database and the slots."""
+        for path in [*self.run_folder.glob("*.image"), *self.run_folder.glob("*.ring")]:
+            if path.name != "retained.image":
+                path.unlink()
+        self.files.create()
+        layout = self.files.layouts["retained"]
+        image = self.files.reader("retained").read()
+        merged = durable.load(self.state_folder, layout, self.site.program.matrix.digest, image)
+        self.problems = merged.problems
+        if merged.retained is not None:
+            self.files.writer("retained").write(merged.retained)
+
+    def _child(self, name: str) -> Child:
+        arguments = [str(self.site.path), "--run", str(self.run_folder)]
+        if name in ("scan", "opcua", "store"):
+            arguments += ["--state", str(self.state_folder)]
+        if name in ("scan", "io"):
+            arguments += ["--wake-fd", str(self.wake_fd)]
+        if name == "opcua" and self.options.demo:
+            arguments.append("--demo")
+        fds = (self.wake_fd,) if name in ("scan", "io") else ()
+        reader = self.files.reader(f"status.{name}")
+        return Child(name, arguments, reader, PATIENCE_MS[name], GRACE_MS[name], fds)
+
+    def note(self, text: str) -> None:
+        """A SYSTEM event of the supervisor."""
+        record = Event(What.SYSTEM, place="supervisor", text=text).record(0, monotonic_ms(), utc_ms())
+        self.events.put(record)
+
+    # -- run -----------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Runs until a signal or the asked-for time; returns the exit code. Contactors are open afterwards."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda n, _frame: self.stopping.append(n))
+        for problem in self.problems:
+            self.note(problem)
+        for name in START_ORDER:
+            self.children[name].start()
+        end = None if self.options.seconds is None else self._online_ms() + int(self.options.seconds * 1000)
+        code = 0
+        begin = time.monotonic()
+        for child in self.children.values():
+            child.usage()
+            child.cpu_total_ticks = 0
+        while not self.stopping and (end is None or monotonic_ms() < end):
+            code = self._watch()
+            if code:
+                break
+            time.sleep(LOOK_EVERY_S)
+        self._measure(monotonic_ms())
+        self.measured_s = time.monotonic() - begin
+        self.measured_ticks = {name: child.cpu_total_ticks for name, child in self.children.items()}
+        self._stop()
+        return code
+
+    def _online_ms(self) -> int:
+        """The run's time counts from the first scan."""
+        patience = monotonic_ms() + GRACE_MS["scan"]
+        while not self.stopping and self.children["scan"].alive_ms() == 0 and monotonic_ms() < patience:
+            if self._watch():
+                break
+            time.sleep(LOOK_EVERY_S)
+        return monotonic_ms()
+
+    def _watch(self) -> int:
+        """Look after every child; a child that refuses its configuration or port ends the run with its code."""
+        now = monotonic_ms()
+        for child in self.children.values():
+            what = child.look(now)
+            if what:
+                self.note(what)
+            if child.first_exit in (75, 78) and child.alive_ms() == 0:
+                self.note(f"{child.name} refused to start")
+                return child.first_exit
+        self.image = self.process_reader.read() or self.image
+        fresh = all(now - self.children[n].alive_ms() < TOKEN_FRESH_MS for n in ("scan", "io"))
+        self.watchdog.kick(fresh)
+        if now - self.usage_ms >= USAGE_EVERY_MS:
+            self._measure(now)
+        return 0
+
+    def _measure(self, now: int) -> None:
+        seconds = (now - self.usage_ms) / 1000
+        self.usage_ms = now
+        own, rss = process_usage(os.getpid())
+        used = {"supervisor": (own - self.own_ticks, rss)}
+        self.own_ticks = own
+        used |= {name: child.usage() for name, child in self.children.items()}
+        for i, name in enumerate(PROCESSES):
+            ticks, rss = used[name]
+            self.cpu_percent[i] = 100.0 * ticks / TICKS_PER_S / seconds
+            self.rss_mb[i] = rss
+        self.status.write(
+            SupervisorStatus(
+                now,
+                self.started_ms,
+                self._per_process(lambda c: c.pid, os.getpid()),
+                self._per_process(lambda c: c.restarts, 0),
+                self.cpu_percent,
+                self.rss_mb,
+                self.watchdog.kicks,
+            )
+        )
+
+    def _per_process(self, what: Any, own: int) -> Any:
+        return np.array([what(self.children[n]) if n in self.children else own for n in PROCESSES], np.int64)
+
+    # -- stop ----------------------------------------------------------------------------------------------
+
+    def command(self, kind: Kind, text: str) -> None:
+        """A command of the supervisor, judged in the scan like any other."""
+        now = monotonic_ms()
+        self.command_id += 1
+        self.commands.put(
+            Command(
+                self.command_id, kind, Origin.SUPERVISOR, Role.SYSTEM, now, now + COMMAND_LIFE_MS, user="supervisor",
+                text=text,
+            ).record()
+        )  # fmt: skip
+
+    def _stop(self) -> None:
+        """Power to zero, contactors open, then every process in turn; a scan that is gone is not waited for."""
+        self.command(Kind.STOP, "orderly stop")
+        end = monotonic_ms() + STOP_PATIENCE_MS
+        asked = monotonic_ms()
+        while monotonic_ms() < end and self.children["scan"].pid:
+            self._watch()
+            image = self.image
+            newer = image is not None and image.system.now_ms > asked + COMMAND_LIFE_MS // 4
+            if newer and image is not None and SiteMode(image.modes.site_mode) not in RUNNING_MODES:
+                break
+            time.sleep(LOOK_EVERY_S)
+        self._measure(monotonic_ms())
+        for name in STOP_ORDER:
+            self.children[name].stop()
+        os.close(self.wake_fd)
+        os.close(self.lock_fd)

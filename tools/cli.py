@@ -1,0 +1,66 @@
+"""`cellwarden`: one command line. Each command is one module, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from importlib.metadata import version
+from typing import Final
+
+EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_RUNNING, EXIT_CONFIG = 1, 2, 69, 75, 78
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "demo": ("tools.commands.demo", "simulated container, controller and live view on this machine"),
+    "run": ("tools.commands.run", "run the controller of a site"),
+    "check": ("tools.commands.check", "check a site's configuration and show its polling plan"),
+    "simulate": ("tools.simulator.command", "simulate a site's devices over Modbus"),
+    "watch": ("tools.commands.watch", "live terminal view over OPC UA"),
+    "operate": ("tools.commands.operate", "connect, set power, acknowledge, reset, shut down over OPC UA"),
+    "history": ("tools.commands.history", "list, filter and export what the store has kept"),
+    "replay": ("tools.commands.replay", "run a recording again and compare bit for bit"),
+    "export": ("tools.commands.export", "print the information model, the points or the matrix"),
+    "user": ("tools.commands.user", "set passwords of a site's users"),
+    "cert": ("tools.commands.cert", "list and trust OPC UA certificates"),
+    "bench": ("tools.commands.bench", "measure scan, I/O and OPC UA beside their peers"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code; 2 for a wrong command line."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="cellwarden",
+        description="Controller for grid-scale battery storage: Modbus in, OPC UA out, protection as a table.",
+        epilog="Exit codes: 0 ok, 1 failed, 2 usage, 69 unreachable, 75 already running, 78 configuration.",
+    )
+    parser.add_argument("--version", action="version", version=f"cellwarden {version('cellwarden')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = argv[0] if argv and argv[0] in COMMANDS else None
+    for name, (module, summary) in COMMANDS.items():
+        if name != chosen:
+            commands.add_parser(name, help=summary)
+            continue
+        loaded = importlib.import_module(module)
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=loaded.HELP,
+            epilog=f"Example:\n  {loaded.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        loaded.arguments(sub)
+        sub.set_defaults(run=loaded.run)
+    args = parser.parse_args(argv)
+    try:
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
