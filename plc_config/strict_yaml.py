@@ -24,12 +24,16 @@ MAX_BYTES: Final = 4_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """Plain data, and where each value and each key of it stands in the file (line and column from 1)."""
+    """Plain data, and where each value and each key of it stands in the file (line and column from 1).
+
+    `problems`: duplicate keys and doubtful scalars; a document with any must not be used.
+    """
 
     file: str
     data: Any
     marks: dict[Path_, Mark]
     keys: dict[Path_, Mark]
+    problems: tuple[Problem, ...] = ()
 
     def where(self, path: Path_) -> Mark:
         """The position of a value, or of the nearest thing around it."""
@@ -49,7 +53,7 @@ class Document:
 
 
 def load(path: Path) -> Document:
-    """Read a file; ConfigError names every syntax error, duplicate key and doubtful scalar with its position."""
+    """Read a file; ConfigError when it cannot be read at all, `problems` of the document for the rest."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError([Problem(str(path), 1, 1, "the file is too large", f"at most {MAX_BYTES} bytes")])
@@ -75,9 +79,7 @@ def loads(text: str, file: str = "<text>") -> Document:
         raise ConfigError([Problem(file, 1, 1, "the file is empty")])
     reader = _Reader(file)
     data = reader.build(node, ())
-    if reader.problems:
-        raise ConfigError(reader.problems)
-    return Document(file, data, reader.marks, reader.keys)
+    return Document(file, data, reader.marks, reader.keys, tuple(reader.problems))
 
 
 class _Reader:

@@ -144,8 +144,8 @@ class Command:
             target=int(record["target"]),
             value=float(record["value"]),
             token=int(record["token"]),
-            user=bytes(record["user"]).decode("utf-8", "replace"),
-            text=bytes(record["text"]).decode("utf-8", "replace"),
+            user=bytes(record["user"]).rstrip(b"\0").decode("utf-8", "replace"),
+            text=bytes(record["text"]).rstrip(b"\0").decode("utf-8", "replace"),
         )
 
 

@@ -86,4 +86,4 @@ class Event:
 
 def text_of(record: Any, field: str) -> str:
     """A text field of an event or command record."""
-    return bytes(record[field]).decode("utf-8", "replace")
+    return bytes(record[field]).rstrip(b"\0").decode("utf-8", "replace")

@@ -54,6 +54,7 @@ class ProtectionMemory:
 class SequencingMemory:
     """What the sequences remember beside the modes."""
 
+    join: Bools = tag("1", "rack", doc="The rack shall join; ends when protection takes it out", dtype="?")
     cool_down_ms: Ints = tag("ms", "rack", doc="Time left before the next precharge attempt", dtype="i8")
     out_of_service: Bools = tag("1", "rack", doc="Taken out of service by an engineer", dtype="?")
     maintenance_wanted: int = tag("1", doc="An engineer asked for maintenance", dtype="i8")

@@ -21,10 +21,16 @@ class Strict(BaseModel):
 
 def check(model: type[Model], document: Document) -> Model:
     """The validated model; ConfigError with every error's position otherwise."""
+    problems = list(document.problems)
     try:
-        return model.model_validate(document.data)
+        valid = model.model_validate(document.data)
     except ValidationError as error:
-        raise ConfigError([_problem(model, document, e) for e in error.errors()]) from error
+        doubtful = {(p.line, p.column) for p in problems}
+        found = [_problem(model, document, e) for e in error.errors()]
+        raise ConfigError(problems + [p for p in found if (p.line, p.column) not in doubtful]) from error
+    if problems:
+        raise ConfigError(problems)
+    return valid
 
 
 def _problem(model: type[BaseModel], document: Document, error: Any) -> Problem:

@@ -337,5 +337,5 @@ def records_lost(f: Facts) -> Bools:
 
 def rack_open_while_online(f: Facts) -> Bools:
     """The site is online without this rack."""
-    out = (f.modes.rack_mode == RackMode.OPEN) | (f.modes.rack_mode == RackMode.TRIPPED)
+    out = np.isin(f.modes.rack_mode, (RackMode.OPEN, RackMode.TRIPPED, RackMode.LOCKED_OUT))
     return np.asarray(out & (f.modes.site_mode == SiteMode.ONLINE))

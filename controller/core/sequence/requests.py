@@ -65,15 +65,17 @@ def judge(
 
 
 def _connect(command: Command, now: Situation) -> Verdict:
-    if now.site in MODES_TO_LEAVE and now.modes.connect_wanted:
-        return Verdict(True, "already connecting or online")
-    if now.site is not SiteMode.STANDBY:
+    """From STANDBY the site connects; when online, racks that were taken out join again."""
+    if now.site not in (SiteMode.STANDBY, *MODES_TO_LEAVE):
         return Verdict(False, f"the site is {now.site.name}, not STANDBY")
     if now.trips.site_effect & CONNECT_BLOCK:
         return Verdict(False, "an alarm blocks closing")
-    if bool(((now.trips.rack_effect & CONNECT_BLOCK) != 0).all()):
+    blocked = (now.trips.rack_effect & CONNECT_BLOCK) != 0
+    if bool(blocked.all()):
         return Verdict(False, "every rack is blocked by an alarm")
-    return Verdict(True, "connecting", modes={"connect_wanted": 1})
+    missing = int((~now.memory.join & ~blocked).sum())
+    reason = "connecting" if now.site is SiteMode.STANDBY else f"{missing} more to connect"
+    return Verdict(True, reason, modes={"connect_wanted": 1}, memory={"join": ~blocked})
 
 
 def _disconnect(command: Command, now: Situation) -> Verdict:

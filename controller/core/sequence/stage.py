@@ -20,11 +20,12 @@ from controller.core.topology import Topology
 
 START_JUDGED_MS: Final = 1000
 START_AT_MOST_MS: Final = 10_000
-CONNECT_PER_RACK_MS: Final = 8000
 STOPPING_MS: Final = 10_000
 RAMP_SHARE_MS: Final = 30_000
 CLOSE_BLOCK: Final = 16 | 32 | 64 | 128
 STOP, TRIP, LOCKOUT = 32, 64, 128
+TAKEN_OUT: Final = STOP | TRIP | LOCKOUT
+"""Effects after which a rack joins again only when somebody asks for it."""
 MIN_PRECHARGE_MS: Final = 200
 
 REASONS: Final = ("started", *dict.fromkeys(m.because for m in (*SITE_MOVES, *RACK_MOVES)))
@@ -57,12 +58,12 @@ def sequence(
     modes, memory, answers = judge(modes, memory, trips, system, commands)
     racks = _step_racks(sequences, modes, memory, measured, trips, system)
     site_mode, site_ms, site_reason = _step_site(sequences, modes, memory, racks, trips, system)
-    mode, mode_ms, reason, attempts, cool_down, ready = racks
+    mode, mode_ms, reason, attempts, cool_down, ready, join = racks
     wanted = modes.connect_wanted if site_mode in (SiteMode.STANDBY, SiteMode.CONNECTING, SiteMode.ONLINE) else 0
     armed = max(memory.armed_ms - system.elapsed_ms, 0)
     new_modes = Modes(int(site_mode), site_ms, site_reason, mode, mode_ms, reason, attempts, ready, wanted, armed)
     new_memory = SequencingMemory(
-        cool_down, memory.out_of_service, memory.maintenance_wanted, armed, memory.armed_token, memory.armed_user
+        join, cool_down, memory.out_of_service, memory.maintenance_wanted, armed, memory.armed_token, memory.armed_user
     )
     return new_modes, answers, new_memory
 
@@ -76,6 +77,7 @@ class _Racks(NamedTuple):
     attempts: Ints
     cool_down: Ints
     ready: Bools
+    join: Bools
 
 
 def _step_racks(
@@ -88,13 +90,14 @@ def _step_racks(
     site_wants = modes.site_mode in (SiteMode.CONNECTING, SiteMode.ONLINE) and bool(modes.connect_wanted)
     busy_banks = set(q.topology.rack_bank[modes.rack_mode == RackMode.PRECHARGE].tolist())
     mode, mode_ms, reason = modes.rack_mode.copy(), modes.rack_mode_ms + system.elapsed_ms, modes.rack_reason.copy()
+    join = memory.join.copy()
     attempts, cool_down = modes.rack_attempts.copy(), np.maximum(memory.cool_down_ms - system.elapsed_ms, 0)
-    attempts = np.where(trips.rack_effect & TRIP, attempts, np.where(joined, 0, attempts))
+    attempts = np.where(joined, 0, attempts)
     for r in range(q.topology.racks):
         effect, bank = int(trips.rack_effect[r]), int(q.topology.rack_bank[r])
         old = RackMode(int(mode[r]))
         view.lockout, view.trip, view.stop = bool(effect & LOCKOUT), bool(effect & TRIP), bool(effect & STOP)
-        view.wanted, view.out_of_service = site_wants, bool(memory.out_of_service[r])
+        view.wanted, view.out_of_service = site_wants and bool(join[r]), bool(memory.out_of_service[r])
         view.ready = bool(ready[r]) and cool_down[r] == 0 and attempts[r] < s.precharge_attempts
         view.its_turn = bank not in busy_banks
         settled = (bool(current_ok[r]) and abs(current[r]) <= s.precharge_current_a) or bool(joined.any())
@@ -111,9 +114,9 @@ def _step_racks(
         elif old is RackMode.PRECHARGE and "precharge_overdue" in move.when:
             attempts[r] += 1
             cool_down[r] = s.cool_down_ms
-        elif old is RackMode.TRIPPED:
-            attempts[r] = 0
-    return _Racks(mode, mode_ms, reason, attempts, cool_down, ready)
+        if effect & TAKEN_OUT or memory.out_of_service[r]:
+            join[r], attempts[r] = False, 0
+    return _Racks(mode, mode_ms, reason, attempts, cool_down, ready, join)
 
 
 def _ready(
@@ -144,12 +147,14 @@ def _step_site(
     view.wanted, view.maintenance_wanted = bool(modes.connect_wanted), bool(memory.maintenance_wanted)
     heard = bool((trips.rack_effect & TRIP == 0).all())
     view.inputs_judged = elapsed >= START_AT_MOST_MS or (elapsed >= START_JUDGED_MS and heard)
-    on_the_way = ready & np.isin(rack_mode, (RackMode.OPEN, RackMode.PRECHARGE))
+    on_the_way = racks.join & ready & np.isin(rack_mode, (RackMode.OPEN, RackMode.PRECHARGE))
     view.all_joined = bool(joined.any()) and not on_the_way.any() and not (rack_mode == RackMode.PRECHARGE).any()
     view.enough_racks = int(joined.sum()) >= q.settings.least_racks
     view.all_open = not np.isin(rack_mode, (RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING)).any()
     most = int(np.bincount(banks).max())
-    view.connecting_overdue = elapsed >= CONNECT_PER_RACK_MS * most
+    s = q.settings
+    patience = s.precharge_attempts * (s.precharge_timeout_ms + s.cool_down_ms) + most * s.precharge_timeout_ms
+    view.connecting_overdue = elapsed >= patience
     view.stopping_overdue = elapsed >= STOPPING_MS + RAMP_SHARE_MS
     old = SiteMode(modes.site_mode)
     new, move = q.site.step(old, view)

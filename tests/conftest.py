@@ -1,0 +1,30 @@
+"""Shared fixtures. A leaked task or warning fails its test (see `filterwarnings` in pyproject)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.story import Story
+
+
+@pytest.fixture
+def story() -> Story:
+    """The bench site, just started."""
+    return Story("bench")
+
+
+@pytest.fixture
+def online() -> Story:
+    """The bench site, connected."""
+    return Story("bench").online()
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test touches the run or state folder of a real site."""
+    for name in ("RUN", "STATE"):
+        folder = tmp_path / name.lower()
+        folder.mkdir()
+        monkeypatch.setenv(f"CELLWARDEN_{name}", str(folder))

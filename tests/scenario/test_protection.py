@@ -1,0 +1,306 @@
+"""Every row of the matrix as a story: the cause appears, the row acts after its delay, and clears by its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from controller.core.command import Kind, Role
+from controller.core.image import AlarmState, RackMode, SiteMode
+from controller.core.protect import ROWS, Effect, Reset
+from controller.core.signal import Quality
+from tests.story import REST_V, Story
+
+Act = Callable[[Story], None]
+
+
+def _cells(value: float) -> Act:
+    def act(s: Story) -> None:
+        s.points.cell_voltage_v.value[0, 1, 4] = value
+
+    return act
+
+
+def _temperature(value: float) -> Act:
+    def act(s: Story) -> None:
+        s.points.cell_temperature_degc.value[0, 1, 2] = value
+
+    return act
+
+
+def _set(name: str, value: float, where: object = ..., hold: bool = False) -> Act:
+    def act(s: Story) -> None:
+        if hold:
+            s.hold.add(name)
+        getattr(s.points, name).value[where] = value
+
+    return act
+
+
+def _lose(name: str, where: object = ...) -> Act:
+    return lambda s: s.lose(name, where)
+
+
+def _system(**values: int) -> Act:
+    return lambda s: s.system.update(values)
+
+
+def _weld(s: Story) -> None:
+    s.hold |= {"rack_main_closed"}
+    s.tell(Kind.DISCONNECT)
+    s.seconds(3)
+
+
+def _precharge_weld(s: Story) -> None:
+    s.hold.add("rack_precharge_closed")
+    s.points.rack_precharge_closed.value[0] = 1
+
+
+def _overruns(s: Story) -> None:
+    s.system["overruns"] = 0
+    for _ in range(5):
+        s.system["overruns"] += 1
+        s.scans()
+
+
+def _scada(s: Story) -> None:
+    s.tell(Kind.HEARTBEAT, 1.0)
+    s.scans()
+    s.seconds(10.2)
+
+
+def _no_precharge(s: Story) -> None:
+    s.hold.add("rack_link_voltage_v")
+    s.points.rack_link_voltage_v.value[...] = 0.0
+    s.tell(Kind.DISCONNECT)
+    s.until(SiteMode.STANDBY)
+    s.tell(Kind.CONNECT)
+    s.seconds(50)
+
+
+def _open_rack(s: Story) -> None:
+    s.tell(Kind.DISCONNECT)
+    s.until(SiteMode.STANDBY)
+    s.points.rack_current_a.value[0] = 20.0
+
+
+STORIES: dict[str, tuple[Act, float]] = {
+    "cell_overvoltage": (_cells(3.66), 0.3),
+    "cell_overvoltage_warning": (_cells(3.61), 0.5),
+    "cell_undervoltage": (_cells(2.45), 0.3),
+    "cell_undervoltage_warning": (_cells(2.65), 0.5),
+    "charge_overtemperature": (_temperature(56.0), 1.3),
+    "charge_undertemperature": (_temperature(-1.0), 1.3),
+    "discharge_overtemperature": (_temperature(61.0), 1.3),
+    "overtemperature_warning": (_temperature(51.0), 1.3),
+    "discharge_undertemperature": (_temperature(-21.0), 1.3),
+    "module_comm_lost": (_lose("cell_voltage_v", np.s_[0, 1]), 1.2),
+    "cell_voltage_lost": (_lose("cell_voltage_v", np.s_[0, 1, 4]), 1.2),
+    "temperature_lost": (_lose("cell_temperature_degc", np.s_[0, 1]), 1.5),
+    "charge_overcurrent": (_set("rack_current_a", -170.0, 0), 0.3),
+    "discharge_overcurrent": (_set("rack_current_a", 340.0, 0), 0.3),
+    "rack_comm_lost": (_lose("rack_voltage_v", 0), 1.0),
+    "rack_current_lost": (_lose("rack_current_a", 0), 1.0),
+    "contactor_does_not_close": (_set("rack_main_closed", 0.0, 0, hold=True), 0.9),
+    "contactor_does_not_open": (_weld, 1.0),
+    "precharge_does_not_open": (_precharge_weld, 0.9),
+    "command_not_confirmed": (_set("rack_main_confirmed", 0.0, 0, hold=True), 0.9),
+    "precharge_overdue": (_no_precharge, 1.0),
+    "current_on_open_rack": (_open_rack, 1.5),
+    "insulation_low": (_set("rack_insulation_ohm", 40e3, 0), 1.3),
+    "insulation_warning": (_set("rack_insulation_ohm", 90e3, 0), 10.5),
+    "insulation_lost": (_lose("rack_insulation_ohm", 0), 3.2),
+    "sum_of_cells_differs": (_set("rack_voltage_v", REST_V * 64 * 1.05, 0), 1.3),
+    "rack_not_connected": (_set("rack_current_a", 340.0, 0), 7.0),
+    "pcs_comm_lost": (_lose("pcs_active_power_w"), 1.0),
+    "pcs_fault": (_set("pcs_fault", 1.0), 0.5),
+    "pcs_does_not_follow": (_set("pcs_active_power_w", 50e3, ..., hold=True), 2.5),
+    "pcs_exceeds_rating": (_set("pcs_active_power_w", 120e3, ..., hold=True), 0.9),
+    "estop": (_set("estop_channel_1_closed", 0.0), 0.1),
+    "estop_discrepancy": (_set("estop_channel_2_closed", 0.0), 0.8),
+    "estop_lost": (_lose("estop_channel_1_closed"), 1.0),
+    "remote_emergency_stop": (lambda s: s.tell(Kind.EMERGENCY_STOP) and None, 0.1),
+    "fire_alarm": (_set("fire_alarm", 1.0), 0.1),
+    "smoke_detected": (_set("smoke_detected", 1.0), 0.1),
+    "fire_detection_lost": (_lose("smoke_detected"), 2.0),
+    "cooling_failed": (_set("hvac_healthy", 0.0), 2.3),
+    "enclosure_data_lost": (_lose("door_closed"), 3.0),
+    "door_open": (_set("door_closed", 0.0), 1.3),
+    "enclosure_hot": (_set("ambient_temperature_degc", 51.0), 10.4),
+    "aux_supply_low": (_set("aux_supply_v", 19.0), 0.8),
+    "aux_supply_lost": (_lose("aux_supply_v"), 3.0),
+    "scada_heartbeat_lost": (_scada, 0.1),
+    "scan_overrun": (_overruns, 0.1),
+    "io_process_lost": (_system(io_age_ms=2500), 0.1),
+    "opcua_process_lost": (_system(opcua_age_ms=40_000), 0.1),
+    "store_trouble": (_system(store_trouble=1), 0.1),
+    "records_lost": (_system(lost_records=3), 0.1),
+}
+
+
+def test_every_row_has_a_story() -> None:
+    assert set(STORIES) == {r.id for r in ROWS}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.id)
+def test_a_hazard_leads_to_its_effect(row: object, online: Story) -> None:
+    from controller.core.protect import Row
+
+    assert isinstance(row, Row)
+    assert not online.active(row.id)
+    act, seconds = STORIES[row.id]
+    act(online)
+    image = online.seconds(seconds)
+    assert online.active(row.id), online.texts()[-6:]
+    effect = int(np.bitwise_or.reduce(image.trips.rack_effect))
+    assert effect & int(row.effect) == int(row.effect)
+    opening = row.effect | row.bank_effect
+    if opening & (Effect.TRIP | Effect.LOCKOUT):
+        assert not image.outputs.rack_main_close[0], "a tripped rack must be told to open"
+        assert not image.outputs.rack_precharge_close[0]
+    if row.effect & Effect.BLOCK_CHARGE:
+        assert image.limits.rack_charge_limit_a[0] == 0 or row.place == "pcs"
+    if row.effect & Effect.BLOCK_DISCHARGE:
+        assert image.limits.rack_discharge_limit_a[0] == 0 or row.place == "pcs"
+
+
+@pytest.mark.parametrize(
+    ("row", "act"),
+    [(r, STORIES[r.id][0]) for r in ROWS if isinstance(r.delay_ms(Story("bench").program.limit), int)],
+    ids=lambda x: getattr(x, "id", ""),
+)
+def test_a_single_spike_trips_nothing_that_has_a_delay(row: object, act: Act, online: Story) -> None:
+    from controller.core.protect import Row
+
+    assert isinstance(row, Row)
+    plain = row.id.startswith(
+        ("cell_over", "cell_under", "charge_over", "discharge_over", "insulation_low", "aux_supply_low")
+    )
+    if not plain:
+        return
+    before = {n: getattr(online.points, n).value.copy() for n in ("cell_voltage_v", "rack_current_a", "aux_supply_v",
+              "cell_temperature_degc", "rack_insulation_ohm")}  # fmt: skip
+    act(online)
+    online.scans(1)
+    for name, value in before.items():
+        getattr(online.points, name).value[...] = value
+    online.scans(5)
+    assert not online.active(row.id)
+    assert online.rack() is RackMode.CLOSED
+
+
+def test_chatter_still_trips(online: Story) -> None:
+    """Present three scans in four for a minute: the delay is used up faster than it is given back."""
+    slot = online.slot("discharge_overtemperature", "R01/M02")
+    for i in range(60):
+        online.points.cell_temperature_degc.value[0, 1, 2] = 61.0 if i % 4 else 25.0
+        online.scans()
+    assert online.memory.protection.latched[slot]
+
+
+class TestReset:
+    def test_a_latched_trip_stays_until_asked(self, online: Story) -> None:
+        _cells(3.7)(online)
+        online.seconds(1)
+        _cells(REST_V)(online)
+        online.seconds(30)
+        assert online.active("cell_overvoltage")
+        assert online.rack() is RackMode.TRIPPED
+
+    def test_reset_is_refused_while_the_cause_is_present(self, online: Story) -> None:
+        _cells(3.7)(online)
+        online.seconds(1)
+        reset = online.tell(Kind.RESET_TRIPS)
+        online.scans()
+        answer = online.answer(reset)
+        assert not answer.accepted
+        assert "cell_overvoltage R01/M02: cause still present" in answer.text
+        assert online.rack() is RackMode.TRIPPED
+
+    def test_reset_needs_the_clear_threshold_not_just_the_trip_threshold(self, online: Story) -> None:
+        _cells(3.7)(online)
+        online.seconds(1)
+        _cells(3.5)(online)
+        reset = online.tell(Kind.RESET_TRIPS)
+        online.scans()
+        assert not online.answer(reset).accepted
+
+    def test_once_clear_an_operator_may_reset(self, online: Story) -> None:
+        _cells(3.7)(online)
+        online.seconds(1)
+        _cells(REST_V)(online)
+        reset = online.tell(Kind.RESET_TRIPS)
+        online.scans(2)
+        assert online.answer(reset).accepted
+        assert online.rack() is RackMode.OPEN
+
+    def test_a_rack_that_was_taken_out_joins_only_when_asked(self, online: Story) -> None:
+        _cells(3.7)(online)
+        online.seconds(1)
+        _cells(REST_V)(online)
+        online.tell(Kind.RESET_TRIPS)
+        online.seconds(60)
+        assert (online.mode, online.rack(0), online.rack(1)) == (SiteMode.ONLINE, RackMode.OPEN, RackMode.CLOSED)
+        online.tell(Kind.CONNECT)
+        online.seconds(10)
+        assert online.rack(0) is RackMode.CLOSED
+
+    def test_an_observer_may_not(self, online: Story) -> None:
+        _cells(3.7)(online)
+        online.seconds(1)
+        _cells(REST_V)(online)
+        reset = online.tell(Kind.RESET_TRIPS, role=Role.OBSERVER)
+        online.scans(2)
+        assert not online.answer(reset).accepted
+        assert online.rack() is RackMode.TRIPPED
+
+    def test_missing_data_never_count_as_clear(self, online: Story) -> None:
+        _cells(3.7)(online)
+        online.seconds(1)
+        online.lose("cell_voltage_v", np.s_[0, 1], Quality.BAD_SENSOR)
+        online.seconds(2)
+        reset = online.tell(Kind.RESET_TRIPS)
+        online.scans()
+        assert not online.answer(reset).accepted
+
+    def test_a_weld_needs_an_engineer_in_maintenance(self, online: Story) -> None:
+        _weld(online)
+        online.hold.clear()
+        online.seconds(1)
+        operator = online.tell(Kind.RESET_TRIPS)
+        online.scans()
+        assert "MAINTENANCE" in online.answer(operator).text
+        assert online.rack() is RackMode.LOCKED_OUT
+
+    def test_a_new_emergency_stop_beats_a_reset_in_the_same_scan(self, online: Story) -> None:
+        online.tell(Kind.EMERGENCY_STOP)
+        online.seconds(1)
+        online.tell(Kind.RESET_TRIPS)
+        online.tell(Kind.EMERGENCY_STOP)
+        online.seconds(1)
+        assert online.active("remote_emergency_stop")
+
+
+def test_every_latching_rule_is_used_and_every_row_tells_what_to_do() -> None:
+    assert {r.reset for r in ROWS} == set(Reset)
+    assert all(r.because and r.advice for r in ROWS)
+    assert len({r.id for r in ROWS}) == len(ROWS)
+
+
+def test_first_out_is_the_first(online: Story) -> None:
+    _cells(3.7)(online)
+    online.seconds(1)
+    online.points.estop_channel_1_closed.value[...] = 0
+    image = online.seconds(1)
+    slot = online.program.matrix.slots[image.trips.first_out]
+    assert (slot.row.id, slot.place) == ("cell_overvoltage", "R01/M02")
+
+
+def test_a_healthy_hour_raises_nothing(online: Story) -> None:
+    online.tell(Kind.SET_ACTIVE_POWER, 50e3)
+    image = online.seconds(3600 / 10)
+    assert image.alarms.active_alarms == 0
+    assert image.trips.trip_count == 0
+    assert online.alarm("cell_overvoltage") is AlarmState.NORMAL

@@ -1,0 +1,185 @@
+"""Tells scans as a story: a plant of plain numbers around the pure program, stepped by hand, no process, no clock."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from controller.core.command import COMMAND_DTYPE, Command, Kind, Origin, Role
+from controller.core.event import Event, What
+from controller.core.image import AlarmState, InputImage, ProcessImage, RackMode, SiteMode
+from controller.core.layout import Layout
+from controller.core.scan import scan
+from controller.core.signal import Quality
+from controller.core.topology import MAX_COMMANDS_PER_SCAN
+from plc_config.compile import Compiled, compile_site
+
+REST_V = 3.29
+
+
+class Story:
+    """A site that does as it is told, until the test says otherwise.
+
+    `points` may be changed between scans; `hold` names points that no longer follow the outputs; `silent`
+    names points whose sample time stands still.
+    """
+
+    def __init__(self, site: str | Compiled = "bench", **memory: Any) -> None:
+        self.site = compile_site(site) if isinstance(site, str) else site
+        self.program = self.site.program
+        self.layout = Layout(InputImage, self.program.dims)
+        self.memory = self.program.blank_memory()
+        self.input = self.layout.blank()
+        self.points = self.input.points
+        self.hold: set[str] = set()
+        self.silent: set[str] = set()
+        self.number, self.now_ms, self.command_id = 0, 1_000_000, 0
+        self.cycle_ms = self.program.cycle_ms
+        self.image: ProcessImage | None = None
+        self.events: list[Event] = []
+        self.waiting: list[Command] = []
+        self.system: dict[str, Any] = {}
+        self._healthy()
+
+    def _healthy(self) -> None:
+        t, p = self.program.topology, self.points
+        for field in dataclasses.fields(p):
+            getattr(p, field.name).quality[...] = 0
+        p.cell_voltage_v.value[...] = REST_V
+        p.cell_temperature_degc.value[...] = 25.0
+        p.rack_voltage_v.value[...] = REST_V * t.modules * t.cells
+        p.rack_insulation_ohm.value[...] = 1e6
+        for name in ("estop_channel_1_closed", "estop_channel_2_closed", "hvac_healthy", "door_closed"):
+            getattr(p, name).value[...] = 1.0
+        p.aux_supply_v.value[...] = 24.0
+        p.ambient_temperature_degc.value[...] = 22.0
+
+    # -- what happens --------------------------------------------------------------------------------------
+
+    def tell(self, kind: Kind, value: float = 0.0, role: Role = Role.OPERATOR, **more: Any) -> Command:
+        """A command that the next scan sees."""
+        self.command_id += 1
+        command = Command(
+            more.pop("id", self.command_id), kind, Origin.OPCUA, role, self.now_ms, more.pop("expires_ms", self.now_ms + 1000),
+            value=value, user=more.pop("user", "operator"), **more,
+        )  # fmt: skip
+        self.waiting.append(command)
+        return command
+
+    def scans(self, count: int = 1) -> ProcessImage:
+        """`count` scans, one cycle apart."""
+        for _ in range(count):
+            self._one()
+        assert self.image is not None
+        return self.image
+
+    def seconds(self, seconds: float) -> ProcessImage:
+        """As many scans as fit."""
+        return self.scans(round(seconds * 1000 / self.cycle_ms))
+
+    def until(self, mode: SiteMode, most_s: float = 120.0) -> ProcessImage:
+        """Scans until the site is in `mode`; fails when that takes too long."""
+        for _ in range(round(most_s * 1000 / self.cycle_ms)):
+            if self.scans().modes.site_mode == mode:
+                assert self.image is not None
+                return self.image
+        raise AssertionError(f"not {mode.name} within {most_s} s but {self.mode.name}; {self.texts()[-5:]}")
+
+    def online(self) -> Story:
+        """Connected and ready for power."""
+        self.until(SiteMode.STANDBY)
+        self.tell(Kind.CONNECT)
+        self.until(SiteMode.ONLINE)
+        return self
+
+    def lose(self, name: str, where: Any = ..., quality: Quality = Quality.BAD_COMM) -> None:
+        """A point is no longer heard."""
+        self.silent.add(name)
+        getattr(self.points, name).quality[where] = int(quality)
+
+    def _one(self) -> None:
+        self.number += 1
+        self.now_ms += self.cycle_ms
+        self._follow()
+        for field in dataclasses.fields(self.points):
+            if field.name not in self.silent:
+                getattr(self.points, field.name).time_ms[...] = self.now_ms - 10
+        records = np.zeros(MAX_COMMANDS_PER_SCAN, COMMAND_DTYPE)
+        for i, command in enumerate(self.waiting):
+            records[i] = command.record()
+        system = dataclasses.replace(
+            self.input.system, scan=self.number, now_ms=self.now_ms, utc_ms=self.now_ms + 10**12,
+            elapsed_ms=self.cycle_ms, **self.system,
+        )  # fmt: skip
+        inputs = dataclasses.replace(
+            self.input, system=system, command_count=len(self.waiting), command_records=records
+        )
+        fresh = self.layout.view(np.frombuffer(bytearray(self.layout.to_bytes(inputs)), np.uint8))
+        self.inputs = fresh
+        self.memory, self.image, events = scan(self.program, self.memory, fresh)
+        self.events += events
+        self.waiting = []
+
+    def _follow(self) -> None:
+        """The plant does what the last outputs said."""
+        p, o = self.points, self.memory.outputs
+        bank = self.program.topology.rack_bank
+        p.module_sample_counter.value[...] += "module_sample_counter" not in self.hold
+        link = np.zeros(len(bank))
+        for strength in (o.rack_precharge_close, o.rack_main_close):
+            for r in np.flatnonzero(strength)[::-1]:
+                link[bank == bank[r]] = p.rack_voltage_v.value[r]
+        follows = {
+            "rack_main_closed": o.rack_main_close,
+            "rack_main_confirmed": o.rack_main_close,
+            "rack_precharge_closed": o.rack_precharge_close,
+            "rack_precharge_confirmed": o.rack_precharge_close,
+            "rack_link_voltage_v": link,
+            "pcs_active_power_w": o.pcs_active_power_setpoint_w,
+            "pcs_active_power_confirmed_w": o.pcs_active_power_setpoint_w,
+            "pcs_running": o.pcs_run,
+        }
+        for name, value in follows.items():
+            if name not in self.hold:
+                getattr(p, name).value[...] = value
+
+    # -- what can be seen ----------------------------------------------------------------------------------
+
+    @property
+    def mode(self) -> SiteMode:
+        """The site's mode."""
+        assert self.image is not None
+        return SiteMode(self.image.modes.site_mode)
+
+    def rack(self, index: int = 0) -> RackMode:
+        """A rack's mode."""
+        assert self.image is not None
+        return RackMode(int(self.image.modes.rack_mode[index]))
+
+    def slot(self, row: str, place: str | None = None) -> int:
+        """Slot of a row, at its first place unless one is named."""
+        return next(s.index for s in self.program.matrix.slots if s.row.id == row and place in (None, s.place))
+
+    def active(self, row: str, place: str | None = None) -> bool:
+        """The row acts at the place, or anywhere."""
+        assert self.image is not None
+        return any(
+            bool(self.image.trips.slot_active[s.index])
+            for s in self.program.matrix.slots
+            if s.row.id == row and place in (None, s.place)
+        )
+
+    def alarm(self, row: str, place: str | None = None) -> AlarmState:
+        """The alarm's state."""
+        assert self.image is not None
+        return AlarmState(int(self.image.alarms.alarm_state[self.slot(row, place)]))
+
+    def answer(self, command: Command) -> Event:
+        """What was answered to a command."""
+        return next(e for e in self.events if e.what is What.ANSWER and e.command == command.id)
+
+    def texts(self) -> list[str]:
+        """All events as text."""
+        return [f"{e.place}: {e.text}" for e in self.events]

@@ -1,0 +1,172 @@
+"""What a site engineer gets wrong, and what he is told: file, line, column, what is wrong, what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ConfigDict
+
+from controller.core.signal import UNIT_SUFFIX
+from plc_config import library
+from plc_config.compile import compile_site
+from plc_config.problem import ConfigError
+from plc_config.quantity import duration_ms, parse
+from plc_config.ranges import expand, expand_places
+from plc_config.schema.base import Strict, check
+from plc_config.strict_yaml import loads
+
+
+class Anything(Strict):
+    """A model that takes any keys, so that only the YAML itself can be wrong."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+BENCH = (library.DATA / "sites" / "bench.yaml").read_text("utf-8")
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "site.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        compile_site(str(path))
+    return [str(p).replace(str(path), "site.yaml") for p in caught.value.problems]
+
+
+@pytest.mark.parametrize("name", ["bench", "container", "plant"])
+def test_the_shipped_sites_are_right(name: str) -> None:
+    site = compile_site(name)
+    assert site.config.site.id == name
+    assert site.config.opcua.bind == "127.0.0.1"
+    assert all(b.kind == "rtu" or b.host == "127.0.0.1" for b in site.plan.buses)
+
+
+@pytest.mark.parametrize("name", library.shipped("cells"))
+def test_the_shipped_cell_types_are_right(name: str) -> None:
+    cell, _ = library.cell_type_at(library.DATA / "cells" / f"{name}.yaml")
+    assert cell.cell_type == name
+
+
+@pytest.mark.parametrize("name", library.shipped("profiles"))
+def test_the_shipped_profiles_are_right(name: str) -> None:
+    profile, _ = library.profile_at(library.DATA / "profiles" / f"{name}.yaml")
+    assert profile.profile == name
+
+
+WRONG = [
+    ("cycle: 100 ms", "cycle: 100", "site.yaml:", "100 has no unit; write it like 500 ms"),
+    ("cycle: 100 ms", "cycle: 100 V", "site.yaml:", "is in V, a value in ms is wanted"),
+    ("cycle: 100 ms", "cycel: 100 ms", "unknown key 'cycel'", "did you mean 'cycle'?"),
+    ("cell_type: lfp-280", "cell_type: lfp-281", "no cell type of the name 'lfp-281'", "known: lfp-280"),
+    ("simulated: true", "simulated: yes", "'yes' is ambiguous", "write true or false"),
+    ("racks: 2", "racks: 2\n  racks: 3", "duplicate key 'racks'", "it stands first at line"),
+    ("racks: 2", "racks: 0", "greater than or equal to 1", "0"),
+    ("racks: 2", "racks: two", "valid integer", "two"),
+    ("racks: 2", "racks: 1", "'R02' is not in the topology", "R01..R01"),
+    ("unit: 1..4, place: R01", "unit: 1..3, place: R01", "3 values for 4 places", "give 1 or 4"),
+    ("unit: 100, place: R02", "unit: 1, place: R02", "unit 1 on bus LINE1 is already", "each unit id"),
+    ("profile: cellwarden-pcs", "profile: cellwarden-psc", "no profile of the name", "cellwarden-pcs"),
+    ("bus: AUX", "bus: AUXX", "no bus of the name 'AUXX'", "defined buses"),
+    ("baud: 115200", "baud: 9600", "wire time in every cycle of 100 ms", "a cycle of at least"),
+    ("trip: 50 kohm", "trip: 130 kohm", "insulation: limits out of order", "wanted is clear > warn >= trip"),
+    ("ramp: 50 kW/s", "ramp: 50 kW", "a value in W/s is wanted", "500 kW/s"),
+    ("operator: Operator", "operator: Root", "Observer", "Root"),
+    ("limits:\n", "limits:\n  cell_overvoltage: {trip: 3.70 V}\n", "laxer than the cell type's 3.65 V", "stricter"),
+    ("limits:\n", "limits:\n  cell_overvoltage: {clear: 3.40}\n", "has no unit|valid string", ""),
+    ("id: bench", "id: Bench 1", "site.id", "match pattern"),
+    ("kind: rtu,", "kind: rtx,", "buses.LINE1", "rtx"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "what", "right"), WRONG, ids=[w[1].strip()[:30] for w in WRONG])
+def test_a_mistake_is_named_with_its_place_and_its_cure(
+    old: str, new: str, what: str, right: str, tmp_path: Path
+) -> None:
+    assert old in BENCH
+    told = problems(tmp_path, BENCH.replace(old, new, 1))
+    assert any(any(w in t for w in what.split("|")) for t in told), told
+    assert any(right in t for t in told), told
+    assert all(t.split(":")[0] == "site.yaml" and t.split(":")[1].isdigit() for t in told)
+
+
+def test_the_line_is_the_right_one(tmp_path: Path) -> None:
+    text = BENCH.replace("cycle: 100 ms", "cycle: 100")
+    line = next(i for i, row in enumerate(text.splitlines(), 1) if row.startswith("cycle"))
+    assert problems(tmp_path, text)[0].startswith(f"site.yaml:{line}:8: ")
+
+
+def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
+    told = problems(tmp_path, BENCH.replace("bus: AUX", "bus: NOT").replace("trip: 50 kohm", "trip: 500 kohm"))
+    assert len(told) == 2
+    told = problems(tmp_path, BENCH.replace("true", "yes").replace("cycle: 100 ms", "cycle: 100\nspeed: 1"))
+    assert len(told) == 3
+
+
+def test_a_stricter_site_limit_is_in_force(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(BENCH.replace("limits:\n", "limits:\n  cell_overvoltage: {trip: 3.62 V}\n", 1), "utf-8")
+    assert compile_site(str(path)).program.limit.cell_overvoltage.trip == 3.62
+
+
+def test_a_missing_file_and_an_unknown_name_are_told() -> None:
+    for site in ("nowhere.yaml", "nosuchsite"):
+        with pytest.raises(ConfigError) as caught:
+            compile_site(site)
+        assert site in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a: [1", "a: 1\n b: 2", "? [1, 2]\n: 3", "a: &x [*x]", "<<: 1", "\x00", "a: 010"], ids=repr
+)
+def test_odd_yaml_is_refused_not_guessed(text: str) -> None:
+    with pytest.raises(ConfigError):
+        check(Anything, loads(text))
+
+
+def test_scalars_mean_what_they_look_like() -> None:
+    data = loads("a: 1\nb: 1.5\nc: true\nd: '010'\ne: 1e3\nf: 0xFFFF\ng: null\nh: 3.65 V\n").data
+    assert data == {"a": 1, "b": 1.5, "c": True, "d": "010", "e": 1000.0, "f": 65535, "g": None, "h": "3.65 V"}
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "value"),
+    [("3.65 V", "V", 3.65), ("500 ms", "ms", 500), ("2.5 MW", "W", 2.5e6), ("5 %", "ratio", 0.05), ("-5 °C", "degC", -5),
+     ("0.4 mohm", "ohm", 4e-4), ("280 Ah", "Ah", 280), ("10 mV", "V", 0.01), ("2 GB", "B", 2e9), ("1 MW/s", "W/s", 1e6)],
+)  # fmt: skip
+def test_quantities(text: str, unit: str, value: float) -> None:
+    assert parse(text, unit) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["3.65", "V", "1 V V", "1e999 V", "nan V", "1 mm", "", 3.65, True, None])
+def test_a_quantity_without_a_unit_or_number_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match=r"write it like 3\.65 V"):
+        parse(text, "V")
+
+
+@pytest.mark.parametrize(("text", "ms"), [("20s", 20_000), ("500ms", 500), ("2 min", 120_000), ("0.5s", 500)])
+def test_durations(text: str, ms: int) -> None:
+    assert duration_ms(text) == ms
+
+
+def test_ranges() -> None:
+    assert expand("GW01..GW03") == ["GW01", "GW02", "GW03"]
+    assert expand("8..10") == ["8", "9", "10"]
+    assert expand(7) == ["7"]
+    assert expand_places("R01..R02/M01..M02")[0] == [("R01", "M01"), ("R01", "M02"), ("R02", "M01"), ("R02", "M02")]
+    for wrong in ("GW03..GW01", "A1..B2", "1..99999", ".."):
+        with pytest.raises(ValueError, match=r"\.\."):
+            expand(wrong)
+
+
+def test_every_unit_has_a_suffix_and_every_name_carries_its_unit() -> None:
+    from controller.core.image import InputImage, ProcessImage
+    from controller.core.layout import tags_of
+    from controller.core.memory import Memory, Retained
+
+    for cls in (InputImage, ProcessImage, Memory, Retained):
+        for t in tags_of(cls):
+            suffix = UNIT_SUFFIX.get(t.unit)
+            assert t.unit == "1" or suffix is not None, t.path
+            if suffix is not None:
+                assert t.name.endswith("_" + suffix), f"{t.path} is in {t.unit}"
