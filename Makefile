@@ -1,0 +1,58 @@
+# Cellwarden. `make demo` and `make test` install what they need first.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo test lint types imports bench swarm interop nightly printed clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml tools/install.sh
+	@bash tools/install.sh $(VENV)
+	@touch $(STAMP)
+
+demo: install
+	@$(BIN)/cellwarden demo
+
+test: install lint types imports
+	@echo "== tests"
+	@$(BIN)/python -m pytest -q
+
+lint: install
+	@echo "== ruff"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: install
+	@echo "== mypy --strict"
+	@$(BIN)/mypy
+
+imports: install
+	@echo "== import contracts"
+	@$(BIN)/lint-imports --no-cache
+
+bench: install
+	@$(BIN)/cellwarden bench scan
+	@$(BIN)/cellwarden bench io
+	@$(BIN)/cellwarden bench opcua
+
+# What a machine prints and a test compares: matrix, node list.
+printed: install
+	@$(BIN)/cellwarden export matrix > plc_config/CAUSE_EFFECT.md
+	@$(BIN)/cellwarden export points > opcua_model/NODES.csv
+
+# Random scans against the invariants of the program, far more of them than `make test` runs.
+swarm: install
+	@CELLWARDEN_EXAMPLES=20000 $(BIN)/python -m pytest -q tests/property --timeout 3600
+
+# Other people's Modbus and OPC UA stacks against ours.
+interop: install
+	@$(BIN)/python -m pytest -q tests/integration
+
+nightly: install
+	@CELLWARDEN_EXAMPLES=100000 $(BIN)/python -m pytest -q --timeout 7200
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
