@@ -29,6 +29,9 @@ from controller.image.status import ScanStatus
 COLLECT_EVERY_SCANS: Final = 10
 AGE_BINS: Final = 4096
 """Ages are counted in whole ms up to this; older ones fall into the last bin."""
+FIELD_PATIENCE_MS: Final = 5000
+FIELD_FRESH_MS: Final = 1000
+FIELD_POLL_S: Final = 0.02
 WAKE: Final = (1).to_bytes(8, "little")
 POINT_TAGS: Final = tags_of(Points)
 AGE_BUCKETS: Final = np.array([bucket(float(age)) for age in range(AGE_BINS)])
@@ -189,11 +192,26 @@ class Figures:
         )
 
 
+def await_field(scanner: Scanner, realtime: bool, stopping: list[int]) -> None:
+    """Returns when every bus has answered once, or when patience ends: then what is missing is lost, and says so.
+
+    Without this every start would raise the alarms of a plant that has not been looked at yet.
+    """
+    end = monotonic_ms() + FIELD_PATIENCE_MS
+    while not stopping and monotonic_ms() < end:
+        field = scanner.field_reader.read()
+        if field is not None and monotonic_ms() - field.links.published_ms < FIELD_FRESH_MS and field.links.bus_up.all():
+            return
+        scanner.publish_status(realtime)
+        time.sleep(FIELD_POLL_S)
+
+
 def run(scanner: Scanner, metronome: Metronome, realtime: bool, stopping: list[int]) -> None:
     """Scan on the grid until `stopping` is filled by a signal handler."""
     gc.collect()
     gc.freeze()
     gc.disable()
+    scanner.last_ms = monotonic_ms() - scanner.program.cycle_ms
     while not stopping:
         lateness = metronome.wait()
         begin = time.monotonic_ns()

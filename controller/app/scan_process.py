@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from controller.app.loop import Scanner, run
+from controller.app.loop import Scanner, await_field, run
 from controller.app.metronome import Metronome
 from controller.app.process import die_with_parent, lock_memory, want_realtime
 from controller.core.layout import Layout
@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     lock_memory()
     scanner.note("scan started, real-time priority" if realtime else "scan started, no real-time priority permitted")
     try:
+        await_field(scanner, realtime, stopping)
         run(scanner, Metronome(site.config.cycle), realtime, stopping)
     except Exception as error:
         scanner.safe()

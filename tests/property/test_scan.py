@@ -1,0 +1,190 @@
+"""Sentences we would say in court, over random fields: whatever the field reports, the scan answers safely."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from controller.core.command import Kind
+from controller.core.image import Points, ProcessImage, RackMode, SiteMode
+from controller.core.layout import Layout, tags_of
+from controller.core.memory import Memory
+from controller.core.protect import ROWS, Effect, Matrix
+from controller.core.scan import scan
+from controller.core.signal import Quality
+from tests.story import Story
+
+EXAMPLES = int(os.environ.get("CELLWARDEN_EXAMPLES", "60"))
+often = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+NONSENSE = (np.nan, np.inf, -np.inf, -1e30, 1e30, 0.0, 65535.0, -273.15)
+POINTS = tags_of(Points)
+BASE = Story("bench").online()
+
+
+def fork(base: Story) -> Story:
+    """A story that goes on from where `base` stands, without changing it."""
+    story = Story(base.site)
+    story.memory, story.number, story.now_ms = base.memory, base.number, base.now_ms
+    story.command_id = base.command_id + 1000
+    for field in dataclasses.fields(story.points):
+        for part in ("value", "quality", "time_ms"):
+            getattr(getattr(story.points, field.name), part)[...] = getattr(getattr(base.points, field.name), part)
+    return story
+
+
+@st.composite
+def fields(draw: Any) -> list[tuple[str, float, int, int]]:
+    """Disturbances: point, value (or nonsense), quality, age in ms, each at one random element."""
+    one = st.tuples(
+        st.sampled_from([t.name for t in POINTS]),
+        st.one_of(st.sampled_from(NONSENSE), st.floats(-3000, 3000, width=32)),
+        st.sampled_from([int(q) for q in Quality]),
+        st.integers(0, 5000),
+        st.integers(0, 10**6),
+    )
+    return draw(st.lists(one, min_size=1, max_size=12))
+
+
+def disturb(story: Story, disturbances: list[Any]) -> None:
+    for name, value, quality, age, at in disturbances:
+        samples = getattr(story.points, name)
+        i = at % samples.value.size
+        story.silent.add(name)
+        story.hold.add(name)
+        samples.time_ms[...] = story.now_ms - 10
+        samples.value.flat[i], samples.quality.flat[i] = value, quality
+        samples.time_ms.flat[i] = story.now_ms - age
+
+
+@often
+@given(fields(), st.floats(-2e5, 2e5))
+def test_no_field_makes_the_scan_raise_or_an_output_unsafe(disturbances: list[Any], setpoint: float) -> None:
+    story = fork(BASE)
+    story.tell(Kind.SET_ACTIVE_POWER, setpoint)
+    disturb(story, disturbances)
+    for _ in range(4):
+        image = story.scans()
+        o, limits = image.outputs, image.limits
+        for t in tags_of(ProcessImage):
+            value = Layout.get(image, t.path)
+            number = value.value if t.samples else value
+            assert np.isfinite(np.asarray(number, float)).all(), t.path
+        total = o.pcs_active_power_setpoint_w.sum()
+        assert -limits.charge_limit_w - 1e-6 <= total <= limits.discharge_limit_w + 1e-6
+        tripped = (image.trips.rack_effect & int(Effect.TRIP | Effect.LOCKOUT)) != 0
+        assert not (o.rack_main_close & tripped).any()
+        assert not (o.rack_precharge_close & tripped).any()
+        if image.modes.site_mode not in (SiteMode.ONLINE, SiteMode.STOPPING):
+            assert total == 0
+        assert not o.cell_bleed_on[tripped].any()
+
+
+@often
+@given(fields())
+def test_the_same_inputs_give_the_same_bytes(disturbances: list[Any]) -> None:
+    images, memories = [], []
+    process, memory = Layout(ProcessImage, BASE.program.dims), Layout(Memory, BASE.program.dims)
+    for _ in range(2):
+        story = fork(BASE)
+        disturb(story, disturbances)
+        story.scans(2)
+        images.append(process.to_bytes(story.image))
+        memories.append(memory.to_bytes(story.memory))
+    assert images[0] == images[1]
+    assert memories[0] == memories[1]
+
+
+@often
+@given(fields(), st.integers(1, 700))
+def test_older_data_never_look_safer(disturbances: list[Any], older: int) -> None:
+    def effects(extra: int) -> Any:
+        story = fork(BASE)
+        disturb(story, [d for d in disturbances if d[2] == Quality.GOOD])
+        for field in dataclasses.fields(story.points):
+            story.silent.add(field.name)
+            getattr(story.points, field.name).time_ms[...] -= extra
+        image = story.scans()
+        causes = image.trips.slot_cause
+        return causes, image.trips.rack_effect
+
+    fresh_causes, fresh = effects(0)
+    aged_causes, aged = effects(older)
+    threshold = np.array([s.row.cause.__class__.__name__ == "Threshold" for s in BASE.program.matrix.slots])
+    lost = aged & int(Effect.STOP | Effect.TRIP)
+    gone = fresh_causes & ~aged_causes & threshold
+    racks_with_gone = {BASE.program.matrix.slots[i].place[:3] for i in np.flatnonzero(gone)}
+    for place in racks_with_gone:
+        # A cause may only disappear because its data became too old, and then a *_lost row acts instead.
+        assert place == "sit" or lost[int(place[1:]) - 1]
+    assert ((fresh & ~aged) == 0).all() or racks_with_gone
+
+
+@often
+@given(st.lists(st.booleans(), min_size=10, max_size=10), st.data())
+def test_adding_causes_never_removes_effects_and_row_order_means_nothing(flags: list[bool], data: Any) -> None:
+    matrix = BASE.program.matrix
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    active = rng.random(matrix.size) < 0.01
+    more = active | (rng.random(matrix.size) < 0.01)
+    rack, site = matrix.effects(active)
+    rack_more, site_more = matrix.effects(more)
+    assert ((rack & ~rack_more) == 0).all()
+    assert site & ~site_more == 0
+    order = rng.permutation(len(ROWS))
+    shuffled = Matrix([ROWS[i] for i in order], matrix.topology, BASE.program.limit, BASE.cycle_ms)
+    where = {(s.row.id, s.place): s.index for s in matrix.slots}
+    mapped = np.array([active[where[s.row.id, s.place]] for s in shuffled.slots])
+    rack_shuffled, site_shuffled = shuffled.effects(mapped)
+    assert (rack == rack_shuffled).all() and site == site_shuffled
+
+
+@often
+@given(
+    st.floats(0.0, 5.0), st.floats(-40, 120), st.floats(-2000, 2000), st.sampled_from([int(q) for q in Quality]),
+    st.integers(0, 1), st.integers(0, 3), st.integers(0, 15),
+)  # fmt: skip
+def test_no_limit_is_given_beyond_what_the_worst_cell_allows(
+    volts: float, degc: float, amps: float, quality: int, rack: int, module: int, cell: int
+) -> None:
+    story = fork(BASE)
+    v, t, i = story.points.cell_voltage_v, story.points.cell_temperature_degc, story.points.rack_current_a
+    v.value[rack, module, cell], v.quality[rack, module, cell] = volts, quality
+    t.value[rack, module, 0] = degc
+    i.value[rack] = amps
+    image = story.scans()
+    site = story.site.cell
+    if quality <= Quality.SUBSTITUTED and volts >= 0.5:
+        allowed = np.interp(volts, site.derate_charge_voltage.at, site.derate_charge_voltage.fraction)
+        assert image.limits.rack_charge_limit_a[rack] <= 140 * allowed + 1e-3
+        allowed = np.interp(volts, site.derate_discharge_voltage.at, site.derate_discharge_voltage.fraction)
+        assert image.limits.rack_discharge_limit_a[rack] <= 280 * allowed + 1e-3
+    hot = np.interp(degc, site.derate_charge_temperature.at, site.derate_charge_temperature.fraction)
+    assert image.limits.rack_charge_limit_a[rack] <= 140 * hot + 1e-3
+    assert (image.limits.rack_charge_limit_a >= 0).all() and (image.limits.rack_discharge_limit_a >= 0).all()
+
+
+@often
+@given(st.lists(st.tuples(st.sampled_from(list(Kind)), st.floats(allow_nan=True)), max_size=8), fields())
+def test_no_sequence_of_commands_closes_a_rack_on_bad_data(commands: list[Any], disturbances: list[Any]) -> None:
+    story = Story(BASE.site)
+    story.until(SiteMode.STANDBY)
+    story.lose("rack_voltage_v")
+    for kind, value in commands:
+        story.tell(kind, value)
+        image = story.scans()
+        assert not image.outputs.rack_main_close.any()
+        assert (image.modes.rack_mode != RackMode.CLOSED).all()
+
+
+def test_purity_the_scan_changes_none_of_its_arguments() -> None:
+    layout = Layout(Memory, BASE.program.dims)
+    before = layout.to_bytes(BASE.memory)
+    inputs = BASE.layout.to_bytes(BASE.inputs)
+    scan(BASE.program, BASE.memory, BASE.inputs)
+    assert layout.to_bytes(BASE.memory) == before
+    assert BASE.layout.to_bytes(BASE.inputs) == inputs
