@@ -1,0 +1,79 @@
+"""Power conversion systems: ramp, start and stop, link limits, and a heartbeat they insist on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from controller.core.signal import Bools, Floats, Ints
+from tools.simulator.events import EventLog
+from tools.simulator.options import Constants
+from tools.simulator.racks import NEVER_MS
+
+
+class Converters:
+    """All PCS. AC power leaving the plant is positive; losses make the DC power differ."""
+
+    def __init__(
+        self, pcs_bank: Ints, rated_w: float, rated_var: float, nominal_v: float, constants: Constants, events: EventLog
+    ) -> None:
+        count = len(pcs_bank)
+        self.constants, self.events, self.pcs_bank = constants, events, pcs_bank
+        self.rated_w, self.rated_var = rated_w, max(rated_var, 1.0)
+        self.low_v = constants.pcs_link_low * nominal_v
+        self.run_command: Bools = np.zeros(count, bool)
+        self.setpoint_w: Floats = np.zeros(count)
+        self.setpoint_var: Floats = np.zeros(count)
+        self.running: Bools = np.zeros(count, bool)
+        self.fault: Bools = np.zeros(count, bool)
+        self.ignores: Bools = np.zeros(count, bool)
+        self.power_w: Floats = np.zeros(count)
+        self.reactive_var: Floats = np.zeros(count)
+        self.starting_ms: Floats = np.zeros(count)
+        self.heartbeat: Ints = np.zeros(count, np.int64)
+        self.heartbeat_age_ms: Floats = np.full(count, NEVER_MS)
+        self.target_w: Floats = np.zeros(count)
+
+    def beat(self, pcs: int, value: int) -> None:
+        """A heartbeat write; only a new value counts as life."""
+        if value != self.heartbeat[pcs]:
+            self.heartbeat[pcs] = value
+            self.heartbeat_age_ms[pcs] = 0.0
+
+    def step(self, dt_ms: float, link_v: Floats, fed: Bools, chain_closed: bool) -> None:
+        """Advance all converters; `fed` says per bank whether any rack feeds the link."""
+        self.heartbeat_age_ms += dt_ms
+        c = self.constants
+        for pcs in np.flatnonzero(self.run_command & (self.heartbeat_age_ms > c.pcs_watchdog_ms)):
+            self.run_command[pcs] = False
+            self.setpoint_w[pcs] = self.setpoint_var[pcs] = 0.0
+            self.events.add("pcs_watchdog_trip", f"P{pcs + 1:02d}", power_w=float(self.power_w[pcs]))
+        bank = self.pcs_bank
+        able = self.run_command & (link_v[bank] > self.low_v) & fed[bank] & ~self.fault
+        if not chain_closed:
+            able = np.zeros_like(able)
+        self.starting_ms = np.where(able, self.starting_ms + dt_ms, 0.0)
+        running = able & (self.starting_ms >= c.pcs_start_ms)
+        for pcs in np.flatnonzero(running != self.running):
+            what = "pcs_started" if running[pcs] else "pcs_stopped"
+            self.events.add(what, f"P{pcs + 1:02d}", power_w=round(float(self.power_w[pcs]), 1))
+        self.running = running
+        self._ramp(dt_ms / 1000)
+
+    def _ramp(self, dt_s: float) -> None:
+        c = self.constants
+        top = c.pcs_overload
+        self.target_w = np.where(
+            self.ignores, self.target_w, np.clip(self.setpoint_w, -top * self.rated_w, top * self.rated_w)
+        )
+        target_var = np.clip(self.setpoint_var, -top * self.rated_var, top * self.rated_var)
+        step_w = self.rated_w * dt_s / c.pcs_full_ramp_s
+        step_var = self.rated_var * dt_s / c.pcs_full_ramp_s
+        self.power_w = self.power_w + np.clip(self.target_w - self.power_w, -step_w, step_w)
+        self.reactive_var = self.reactive_var + np.clip(target_var - self.reactive_var, -step_var, step_var)
+        self.power_w = np.where(self.running, self.power_w, 0.0)
+        self.reactive_var = np.where(self.running, self.reactive_var, 0.0)
+
+    def dc_power_w(self) -> Floats:
+        """Power each PCS takes from its DC link; negative while charging."""
+        eta = self.constants.pcs_efficiency
+        return np.asarray(np.where(self.power_w > 0, self.power_w / eta, self.power_w * eta))

@@ -1,0 +1,129 @@
+"""What the verbs do to the plant itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tools.simulator.actions import ON, Answer, tell
+from tools.simulator.places import PlaceError, parse
+from tools.simulator.racks import Contactors
+from tools.simulator.verbs import Arg, Arguments, verb
+
+if TYPE_CHECKING:
+    from tools.simulator.simulator import Simulator
+
+RACK: Final = Arg("place", "place", required=True)
+WHICH: Final = Arg("which", "text", "main")
+"""`main` or `precharge`."""
+
+CHANNELS: Final = {"": (1, 2), "both": (1, 2), "1": (1,), "2": (2,)}
+
+
+def _rows(simulator: Simulator, place: str, dims: tuple[str, ...]) -> Any:
+    names, index = parse(place, simulator.sensors.dims)
+    if names != dims[: len(names)]:
+        raise PlaceError(f"a place in {'/'.join(dims)} is wanted, not {place!r}")
+    return index if index else ...
+
+
+def _contactors(simulator: Simulator, which: str) -> Contactors:
+    racks = simulator.plant.racks
+    found = {"main": racks.main, "precharge": racks.precharge}.get(which)
+    if found is None:
+        raise PlaceError(f"main or precharge, not {which!r}")
+    return found
+
+
+@verb("a closed contactor of the rack stays closed", RACK, WHICH, ON)
+def weld(simulator: Simulator, a: Arguments) -> Answer:
+    """Weld a contactor."""
+    _contactors(simulator, a["which"]).welded[_rows(simulator, a["place"], ("rack",))] = a["on"]
+    return tell(simulator, "weld", a["place"], which=a["which"], on=a["on"])
+
+
+@verb("an open contactor of the rack does not close", RACK, WHICH, ON)
+def fail_to_close(simulator: Simulator, a: Arguments) -> Answer:
+    """Break a contactor's coil."""
+    _contactors(simulator, a["which"]).fails_to_close[_rows(simulator, a["place"], ("rack",))] = a["on"]
+    return tell(simulator, "fail_to_close", a["place"], which=a["which"], on=a["on"])
+
+
+@verb("press or release the E-stop; one channel alone is a wire break", ON, Arg("channel", "text", ""))
+def estop(simulator: Simulator, a: Arguments) -> Answer:
+    """E-stop."""
+    if a["channel"] not in CHANNELS:
+        raise PlaceError(f"channel 1, 2 or both, not {a['channel']!r}")
+    for channel in CHANNELS[a["channel"]]:
+        setattr(simulator.plant.enclosure, f"estop_channel_{channel}", not a["on"])
+    return tell(simulator, "estop", "site", pressed=a["on"], channel=a["channel"] or "both")
+
+
+def _enclosure_flag(name: str, doc: str, attribute: str, when_on: bool) -> None:
+    def act(simulator: Simulator, a: Arguments) -> Answer:
+        setattr(simulator.plant.enclosure, attribute, when_on if a["on"] else not when_on)
+        return tell(simulator, name, "site", on=a["on"])
+
+    verb(doc, ON, name=name)(act)
+
+
+_enclosure_flag("fire", "the fire panel alarms", "fire", True)
+_enclosure_flag("smoke", "smoke or off-gas is detected", "smoke", True)
+_enclosure_flag("door", "the door is open", "door_closed", False)
+_enclosure_flag("hvac", "the cooling plant fails", "hvac", False)
+
+
+@verb("insulation resistance of a rack", RACK, Arg("ohm", "number", required=True))
+def insulation(simulator: Simulator, a: Arguments) -> Answer:
+    """Set the insulation resistance."""
+    simulator.plant.racks.insulation_ohm[_rows(simulator, a["place"], ("rack",))] = a["ohm"]
+    return tell(simulator, "insulation", a["place"], ohm=a["ohm"])
+
+
+@verb("control supply voltage; contactors drop out below 16 V", Arg("volt", "number", required=True))
+def aux_supply(simulator: Simulator, a: Arguments) -> Answer:
+    """Set the control supply."""
+    simulator.plant.enclosure.aux_supply_v = a["volt"]
+    return tell(simulator, "aux_supply", "site", volt=a["volt"])
+
+
+@verb("ambient temperature", Arg("degc", "number", required=True))
+def ambient(simulator: Simulator, a: Arguments) -> Answer:
+    """Set the ambient temperature."""
+    simulator.plant.enclosure.ambient_degc = a["degc"]
+    return tell(simulator, "ambient", "site", degc=a["degc"])
+
+
+@verb("the PCS faults and stops", Arg("place", "place", required=True), ON)
+def pcs_fault(simulator: Simulator, a: Arguments) -> Answer:
+    """Fault a PCS."""
+    simulator.plant.pcs.fault[_rows(simulator, a["place"], ("pcs",))] = a["on"]
+    return tell(simulator, "pcs_fault", a["place"], on=a["on"])
+
+
+@verb("the PCS keeps its power whatever setpoint it gets", Arg("place", "place", required=True), ON)
+def pcs_ignore(simulator: Simulator, a: Arguments) -> Answer:
+    """Make a PCS deaf."""
+    simulator.plant.pcs.ignores[_rows(simulator, a["place"], ("pcs",))] = a["on"]
+    return tell(simulator, "pcs_ignore", a["place"], on=a["on"])
+
+
+@verb("true state of charge of a cell, module, rack or all", RACK, Arg("ratio", "number", required=True))
+def soc(simulator: Simulator, a: Arguments) -> Answer:
+    """Set the true SOC."""
+    if not -0.05 <= a["ratio"] <= 1.05:
+        raise PlaceError(f"a ratio between 0 and 1 is wanted, not {a['ratio']}")
+    cells = simulator.plant.cells
+    cells.soc[_rows(simulator, a["place"], ("rack", "module", "cell"))] = a["ratio"]
+    simulator.plant.refresh_states()
+    return tell(simulator, "soc", a["place"], ratio=a["ratio"])
+
+
+@verb("true temperature of a cell, module, rack or all", RACK, Arg("degc", "number", required=True))
+def temperature(simulator: Simulator, a: Arguments) -> Answer:
+    """Set the true temperature."""
+    if not np.isfinite(a["degc"]):
+        raise PlaceError("a finite temperature is wanted")
+    simulator.plant.cells.temperature_degc[_rows(simulator, a["place"], ("rack", "module", "cell"))] = a["degc"]
+    return tell(simulator, "temperature", a["place"], degc=a["degc"])
