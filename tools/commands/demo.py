@@ -25,36 +25,11 @@ EXAMPLE = "cellwarden demo"
 PROFILE: Final = ((20.0, 0.4), (20.0, -0.35), (8.0, 0.0), (20.0, 0.75), (20.0, -0.6), (8.0, 0.0))
 """(seconds, fraction of the rated power): the profile the demo repeats; positive discharges."""
 USERS: Final = ("operator", "engineer")
-WORDS: Final = [
-    "amber",
-    "anchor",
-    "birch",
-    "cedar",
-    "cobalt",
-    "copper",
-    "delta",
-    "ember",
-    "fjord",
-    "garnet",
-    "harbor",
-    "indigo",
-    "juniper",
-    "kelp",
-    "lagoon",
-    "maple",
-    "nickel",
-    "ochre",
-    "pebble",
-    "quartz",
-    "raven",
-    "saffron",
-    "thistle",
-    "umber",
-    "violet",
-    "willow",
-    "yarrow",
-    "zephyr",
-]
+WORDS: Final = (
+    *("amber", "anchor", "birch", "cedar", "cobalt", "copper", "delta", "ember", "fjord", "garnet", "harbor"),
+    *("indigo", "juniper", "kelp", "lagoon", "maple", "nickel", "ochre", "pebble", "quartz", "raven", "saffron"),
+    *("thistle", "umber", "violet", "willow", "yarrow", "zephyr"),
+)
 READY_S: Final = 90.0
 LOOK_S: Final = 0.5
 HEARTBEAT_S: Final = 1.0

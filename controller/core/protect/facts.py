@@ -153,15 +153,15 @@ def module_lost(f: Facts) -> Bools:
 
 
 def cell_voltage_lost(f: Facts) -> Bools:
-    """A fitted cell voltage of the module is not usable."""
+    """A fitted cell voltage of the module is not usable, though others are (else `module_comm_lost` acts alike)."""
     v = f.measured.points.cell_voltage_v
-    return np.asarray((f.topology.cell_fitted & (v.quality > USABLE)).any(axis=2))
+    return np.asarray((f.topology.cell_fitted & (v.quality > USABLE)).any(axis=2)) & ~module_lost(f)
 
 
 def temperature_lost(f: Facts) -> Bools:
-    """No usable temperature of the module."""
+    """No usable temperature of the module, though it is heard (else `module_comm_lost` acts alike)."""
     t = f.measured.points.cell_temperature_degc
-    return np.asarray(f.topology.module_fitted & ~(t.quality <= USABLE).any(axis=2))
+    return np.asarray(f.topology.module_fitted & ~(t.quality <= USABLE).any(axis=2)) & ~module_lost(f)
 
 
 def rack_lost(f: Facts) -> Bools:

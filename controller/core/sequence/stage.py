@@ -57,7 +57,7 @@ def sequence(
     """The modes after this scan. Racks step first, on what the site wanted last; then the site, on the racks."""
     modes, memory, answers = judge(modes, memory, trips, system, commands)
     racks = _step_racks(sequences, modes, memory, measured, trips, system)
-    site_mode, site_ms, site_reason = _step_site(sequences, modes, memory, racks, trips, system)
+    site_mode, site_ms, site_reason = _step_site(sequences, modes, memory, racks, measured, trips, system)
     mode, mode_ms, reason, attempts, cool_down, ready, join = racks
     wanted = modes.connect_wanted if site_mode in (SiteMode.STANDBY, SiteMode.CONNECTING, SiteMode.ONLINE) else 0
     armed = max(memory.armed_ms - system.elapsed_ms, 0)
@@ -136,7 +136,13 @@ def _ready(
 
 
 def _step_site(
-    q: Sequences, modes: Modes, memory: SequencingMemory, racks: _Racks, trips: Trips, system: System
+    q: Sequences,
+    modes: Modes,
+    memory: SequencingMemory,
+    racks: _Racks,
+    measured: Measured,
+    trips: Trips,
+    system: System,
 ) -> tuple[SiteMode, int, int]:
     view, rack_mode, ready = q.site_view, racks.mode, racks.ready
     elapsed = modes.site_mode_ms + system.elapsed_ms
@@ -150,7 +156,10 @@ def _step_site(
     on_the_way = racks.join & ready & np.isin(rack_mode, (RackMode.OPEN, RackMode.PRECHARGE))
     view.all_joined = bool(joined.any()) and not on_the_way.any() and not (rack_mode == RackMode.PRECHARGE).any()
     view.enough_racks = int(joined.sum()) >= q.settings.least_racks
-    view.all_open = not np.isin(rack_mode, (RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING)).any()
+    energised = np.isin(rack_mode, (RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING))
+    feedback = measured.points.rack_main_closed
+    seen_closed = (feedback.quality <= USABLE) & (feedback.value >= 0.5)
+    view.all_open = not (energised | seen_closed).any()
     most = int(np.bincount(banks).max())
     s = q.settings
     patience = s.precharge_attempts * (s.precharge_timeout_ms + s.cool_down_ms) + most * s.precharge_timeout_ms

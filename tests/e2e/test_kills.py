@@ -1,0 +1,133 @@
+"""kill -9 of every process, as DESIGN's table of processes says: judged by the plant and by the survivors."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from controller.core.image import SiteMode
+from tests.e2e.plant import Plant
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+
+def kill(plant: Plant, name: str) -> int:
+    pid = plant.until(lambda: plant.pid(name), f"{name} runs")
+    os.kill(pid, signal.SIGKILL)
+    return int(pid)
+
+
+async def under_power(plant: Plant, watts: float = 40e3) -> object:
+    client = await plant.client()
+    await plant.online(client)
+    assert (await client.call("SetActivePower", watts)).accepted
+    plant.until(lambda: abs(plant.plant.truth()["power_w"] - watts) < 3e3, "power flows")
+    return client
+
+
+async def test_scan_killed_power_goes_to_zero_and_it_restarts_open(tmp_path: Path) -> None:
+    with Plant(tmp_path) as plant:
+        client = await under_power(plant)
+        last = plant.plant.last_event()
+        before = plant.image()
+        assert before is not None
+        kill(plant, "scan")
+        plant.plant.wait("write", "P01", last, 2000)
+        plant.until(lambda: abs(plant.plant.truth()["power_w"]) < 1e3, "zero power", 10)
+        plant.until(lambda: plant.restarts("scan") == 1 and plant.pid("scan"), "scan restarts")
+        plant.until(lambda: (i := plant.image()) is not None and i.system.scan > before.system.scan + 20, "scans go on")
+        plant.until(lambda: not any(r["main_closed"] for r in plant.plant.truth()["racks"]), "it comes up open")
+        image = plant.image()
+        assert image is not None and not image.outputs.rack_main_close.any()
+        assert image.modes.site_mode in (SiteMode.STARTING, SiteMode.STANDBY, SiteMode.TRIPPED)
+        await client.close()
+
+
+async def test_opcua_and_store_killed_the_plant_does_not_notice(tmp_path: Path) -> None:
+    with Plant(tmp_path) as plant:
+        client = await under_power(plant)
+        status = plant.files.reader("status.scan")
+        overruns = status.read_again().overruns
+        for name in ("opcua", "store"):
+            kill(plant, name)
+            plant.until(lambda n=name: plant.restarts(n) == 1 and plant.pid(n), f"{name} restarts")
+        assert plant.plant.truth()["power_w"] == pytest.approx(40e3, abs=3e3)
+        assert plant.mode() == SiteMode.ONLINE
+        again = await plant.client()
+        assert (await again.read_one("Status/State")).value == "ONLINE"
+        assert (await again.call("SetActivePower", 10e3)).accepted, "and SCADA is heard again"
+        assert status.read_again().overruns == overruns
+        await again.close()
+        await asyncio.wait_for(client.close(), 20)
+
+
+async def test_io_killed_the_devices_time_out_and_nothing_stays_closed(tmp_path: Path) -> None:
+    with Plant(tmp_path) as plant:
+        client = await under_power(plant)
+        since = plant.plant.last_event()
+        kill(plant, "io")
+        plant.until(lambda: plant.restarts("io") == 1 and plant.pid("io"), "io restarts")
+        plant.until(lambda: (i := plant.image()) and i.measured.bad_values == 0, "values are fresh again")
+        assert plant.plant.events(since) is not None
+        await client.close()
+        report = plant.stop()
+        assert report["processes"]["io"]["restarts"] == 1
+        assert report["processes"]["scan"]["restarts"] == 0
+
+
+async def test_supervisor_killed_everything_ends_safely_and_a_new_one_may_start(tmp_path: Path) -> None:
+    with Plant(tmp_path) as plant:
+        client = await under_power(plant)
+        children = [plant.pid(n) for n in ("scan", "io", "opcua", "store")]
+        assert plant.controller is not None
+        plant.controller.kill()
+        plant.controller.wait()
+        plant.until(lambda: not any(_runs(p) for p in children), "no orphan is left", 20)
+        plant.until(lambda: abs(plant.plant.truth()["power_w"]) < 1e3, "zero power", 10)
+        plant.until(lambda: not any(r["main_closed"] for r in plant.plant.truth()["racks"]), "all open", 10)
+        await asyncio.wait_for(client.close(), 20)
+        plant.start()
+        image = plant.image()
+        assert image is not None and not image.outputs.rack_main_close.any()
+
+
+async def test_a_latched_trip_survives_kill_and_restart(tmp_path: Path) -> None:
+    with Plant(tmp_path) as plant:
+        client = await plant.client()
+        await plant.online(client)
+        plant.plant.override("R01/M01/C01", 3.9, "cell_voltage_v")
+        await plant.wait_for(client, "Status/FirstOut", lambda t: t and "cell_overvoltage" in t)
+        trips = (plant.image() or pytest.fail("no image")).trips.trip_count
+        plant.until(lambda: plant.files.reader("status.store").read().latch_sequence > 0, "the latch is durable")
+        plant.plant.clear("R01/M01/C01", "cell_voltage_v")
+        children = [plant.pid(n) for n in ("scan", "io", "opcua", "store")]
+        assert plant.controller is not None
+        plant.controller.kill()
+        plant.controller.wait()
+        for pid in children:
+            if _runs(pid):
+                os.kill(pid, signal.SIGKILL)
+        plant.until(lambda: not any(_runs(p) for p in children), "all are dead", 20)
+        for image in plant.run.glob("*.image"):
+            image.unlink()
+        plant.start()
+        again = plant.image()
+        assert again is not None
+        slot = next(
+            s.index for s in plant.site.program.matrix.slots if (s.row.id, s.place) == ("cell_overvoltage", "R01/M01")
+        )
+        assert again.trips.slot_latched[slot], "from the database, after the shared memory was lost"
+        assert again.trips.trip_count == trips
+        await asyncio.wait_for(client.close(), 20)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

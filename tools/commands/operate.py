@@ -1,0 +1,162 @@
+"""`cellwarden operate`: commands to a running site, over OPC UA, as an operator would give them from afar."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import getpass
+import json
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from plc_config.problem import ConfigError
+from tools.commands.check import tell
+
+if TYPE_CHECKING:
+    from opcua_model.client import CallResult, SiteClient
+
+HELP = "give a running site a command over OPC UA"
+EXAMPLE = "cellwarden operate container power '500 kW' --user operator"
+EXIT_UNREACHABLE: Final = 69
+PASSWORD_FROM: Final = "CELLWARDEN_PASSWORD"  # noqa: S105  # the name of a variable
+PLAIN: Final = {
+    "connect": "Connect",
+    "disconnect": "Disconnect",
+    "reset": "ResetTrips",
+    "maintenance": "EnterMaintenance",
+    "leave-maintenance": "LeaveMaintenance",
+}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """SITE, the command, and who gives it."""
+    parser.add_argument("site", help="file, or name of a shipped site")
+    parser.add_argument("do", choices=(*PLAIN, "power", "ack", "shutdown", "estop"))
+    parser.add_argument("value", nargs="?", help="power: like '500 kW', negative charges; ack: slot, nothing for all")
+    parser.add_argument("--reason", default="", help="why, for the audit trail; shutdown needs it")
+    parser.add_argument("--yes", action="store_true", help="shutdown: do not ask")
+    connection(parser)
+    parser.add_argument("--json", action="store_true")
+
+
+def connection(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that is an OPC UA client."""
+    parser.add_argument("--user", help=f"the password comes from ${PASSWORD_FROM} or is asked for")
+    parser.add_argument("--endpoint", help="like opc.tcp://10.0.0.5:4840/cellwarden; else as SITE.yaml says")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 accepted, 1 refused, 2 usage, 69 unreachable, 78 configuration."""
+    from plc_config.quantity import parse
+
+    power = 0.0
+    if args.do == "power":
+        try:
+            power = parse(args.value or "", "W")
+        except ValueError as error:
+            print(f"{error}; example: {EXAMPLE}", file=sys.stderr)
+            return 2
+    if args.do == "ack" and args.value is not None and not args.value.isdigit():
+        print("ack takes the number of a slot, or nothing for all", file=sys.stderr)
+        return 2
+    if args.do == "shutdown" and not args.reason:
+        print("a shutdown needs a --reason", file=sys.stderr)
+        return 2
+    try:
+        return asyncio.run(_operate(args, power))
+    except ConfigError as error:
+        return tell(error, args.json)
+
+
+async def _operate(args: argparse.Namespace, power: float) -> int:
+    from opcua_model.library import ua
+
+    client = await reach(args)
+    if client is None:
+        return EXIT_UNREACHABLE
+    try:
+        result = await _command(client, args, power)
+    except ua.UaStatusCodeError as error:
+        result = _denied(error)
+    finally:
+        await client.close()
+    if args.json:
+        print(json.dumps(dataclasses.asdict(result)))
+    else:
+        print(f"{'accepted' if result.accepted else 'refused'}: {result.reason}")
+    return 0 if result.accepted else 1
+
+
+async def reach(args: argparse.Namespace) -> SiteClient | None:
+    """A connected client, or None after having said why not."""
+    from controller.image.folder import state_folder
+    from opcua_model.client import SiteClient, WrongServer, own_thumbprint
+    from opcua_model.connect import endpoint_of, explain, login_of
+    from opcua_model.library import ua
+    from plc_config.compile import compile_site
+
+    quiet()
+    compiled = compile_site(args.site)
+    state = state_folder(compiled.config.site.id)
+    endpoint = args.endpoint or endpoint_of(compiled)
+    login = login_of(state, args.user, lambda: password(args.user), remote=bool(args.endpoint))
+    try:
+        return await SiteClient.connect(endpoint, login, compiled.config.site.id)
+    except (ua.UaError, OSError, TimeoutError, asyncio.CancelledError, WrongServer) as error:
+        mine = own_thumbprint(login.folder) if login.folder is not None else ""
+        print(f"{endpoint}: {explain(error, mine)}", file=sys.stderr)
+        return None
+
+
+def quiet() -> None:
+    """The library logs what we tell in our own words."""
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL + 1)
+
+
+def password(user: str) -> str:
+    """From the environment, else asked for."""
+    return os.environ.get(PASSWORD_FROM) or getpass.getpass(f"password of {user}: ")
+
+
+async def _command(client: SiteClient, args: argparse.Namespace, power: float) -> CallResult:
+    from opcua_model.library import ua
+
+    if args.do in PLAIN:
+        return await client.call(PLAIN[args.do])
+    if args.do == "power":
+        return await client.call("SetActivePower", power)
+    if args.do == "ack":
+        slot = int(args.value) if args.value is not None else -1
+        return await client.call("AcknowledgeAlarm", ua.Variant(slot, ua.VariantType.Int32))
+    if args.do == "estop":
+        return await client.call("EmergencyStop", args.reason)
+    return await _shutdown(client, args)
+
+
+async def _shutdown(client: SiteClient, args: argparse.Namespace) -> CallResult:
+    """Two steps, as the standard for remote trips wants it: arm, look again, execute."""
+    from opcua_model.client import CallResult
+
+    armed = await client.call("ArmShutdown", args.reason)
+    if not armed.accepted:
+        return armed
+    if not args.yes:
+        print(f"armed: {armed.reason}")
+        answer = await asyncio.to_thread(input, f"shut {args.site} down? type yes: ")
+        if answer.strip().lower() != "yes":
+            return CallResult(False, "not confirmed; the arming lapses by itself")
+    return await client.call("ExecuteShutdown", armed.token)
+
+
+def _denied(error: Any) -> CallResult:
+    from opcua_model.client import CallResult
+    from opcua_model.library import ua
+
+    if error.code == ua.StatusCodes.BadUserAccessDenied:
+        return CallResult(False, "this user may not do that")
+    if error.code == ua.StatusCodes.BadTimeout:
+        return CallResult(False, "the controller did not answer in time")
+    return CallResult(False, str(error))
