@@ -43,6 +43,10 @@ def _lose(name: str, where: object = ...) -> Act:
     return lambda s: s.lose(name, where)
 
 
+def _sense_wire(s: Story) -> None:
+    s.points.cell_voltage_v.quality[0, 1, 4] = int(Quality.BAD_SENSOR)
+
+
 def _system(**values: int) -> Act:
     return lambda s: s.system.update(values)
 
@@ -97,7 +101,7 @@ STORIES: dict[str, tuple[Act, float]] = {
     "overtemperature_warning": (_temperature(51.0), 1.3),
     "discharge_undertemperature": (_temperature(-21.0), 1.3),
     "module_comm_lost": (_lose("cell_voltage_v", np.s_[0, 1]), 1.2),
-    "cell_voltage_lost": (_lose("cell_voltage_v", np.s_[0, 1, 4]), 1.2),
+    "cell_voltage_lost": (_sense_wire, 1.2),
     "temperature_lost": (_lose("cell_temperature_degc", np.s_[0, 1]), 1.5),
     "charge_overcurrent": (_set("rack_current_a", -170.0, 0), 0.3),
     "discharge_overcurrent": (_set("rack_current_a", 340.0, 0), 0.3),

@@ -151,14 +151,15 @@ def _step_site(
     banks = q.topology.rack_bank
     view.lockout, view.trip, view.stop = bool(effect & LOCKOUT), bool(effect & TRIP), bool(effect & STOP)
     view.wanted, view.maintenance_wanted = bool(modes.connect_wanted), bool(memory.maintenance_wanted)
+    feedback = measured.points.rack_main_closed
+    seen_closed = (feedback.quality <= USABLE) & (feedback.value >= 0.5)
     heard = bool((trips.rack_effect & TRIP == 0).all())
     view.inputs_judged = elapsed >= START_AT_MOST_MS or (elapsed >= START_JUDGED_MS and heard)
     on_the_way = racks.join & ready & np.isin(rack_mode, (RackMode.OPEN, RackMode.PRECHARGE))
-    view.all_joined = bool(joined.any()) and not on_the_way.any() and not (rack_mode == RackMode.PRECHARGE).any()
+    closing = (rack_mode == RackMode.PRECHARGE) | (joined & ~seen_closed)
+    view.all_joined = bool(joined.any()) and not on_the_way.any() and not closing.any()
     view.enough_racks = int(joined.sum()) >= q.settings.least_racks
     energised = np.isin(rack_mode, (RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING))
-    feedback = measured.points.rack_main_closed
-    seen_closed = (feedback.quality <= USABLE) & (feedback.value >= 0.5)
     view.all_open = not (energised | seen_closed).any()
     most = int(np.bincount(banks).max())
     s = q.settings
