@@ -28,7 +28,7 @@ from controller.core.settings import (
 from controller.core.signal import Dims
 from controller.core.topology import Topology
 from controller.core.validate import Sensors
-from plc_config import library
+from plc_config import coverage, library
 from plc_config.layout import topology_of
 from plc_config.limits import bands
 from plc_config.plan import PollingPlan
@@ -78,7 +78,8 @@ def compile_site(site: str) -> Compiled:
     topology = topology_of(config, document, problems)
     wiring = Wiring(config, document, topology)
     plan = wiring.build()
-    problems += wiring.problems
+    problems += wiring.problems or coverage.complain(topology, plan, document)
+    topology = coverage.fitted(topology, plan)
     limit_bands = bands(config.limits, cell, document, problems) if cell else {}
     if problems or cell is None:
         raise ConfigError(problems)

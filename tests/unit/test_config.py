@@ -59,6 +59,7 @@ WRONG = [
     ("cycle: 100 ms", "cycle: 100 V", "site.yaml:", "is in V, a value in ms is wanted"),
     ("cycle: 100 ms", "cycel: 100 ms", "unknown key 'cycel'", "did you mean 'cycle'?"),
     ("cell_type: lfp-280", "cell_type: lfp-281", "no cell type of the name 'lfp-281'", "known: lfp-280"),
+    ("racks: 2", "racks: 3", "no device reads cell_voltage_v of R03/M01", "add a device"),
     ("simulated: true", "simulated: yes", "'yes' is ambiguous", "write true or false"),
     ("racks: 2", "racks: 2\n  racks: 3", "duplicate key 'racks'", "it stands first at line"),
     ("racks: 2", "racks: 0", "greater than or equal to 1", "0"),
@@ -107,6 +108,13 @@ def test_a_stricter_site_limit_is_in_force(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     path.write_text(BENCH.replace("limits:\n", "limits:\n  cell_overvoltage: {trip: 3.62 V}\n", 1), "utf-8")
     assert compile_site(str(path)).program.limit.cell_overvoltage.trip == 3.62
+
+
+def test_a_shorter_module_leaves_the_rest_unfitted(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(BENCH.replace("cells: 16", "cells: 20"), "utf-8")
+    fitted = compile_site(str(path)).topology.cell_fitted
+    assert fitted[:, :, :16].all() and not fitted[:, :, 16:].any()
 
 
 def test_a_missing_file_and_an_unknown_name_are_told() -> None:

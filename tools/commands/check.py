@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from plc_config import library
+from plc_config import coverage, library
 from plc_config.compile import Compiled, compile_site
 from plc_config.plan import CYCLE
 from plc_config.problem import ConfigError
@@ -101,6 +101,7 @@ def notes(site: Compiled) -> list[str]:
     result = []
     if not site.config.users:
         result.append("no users: there is no remote control")
+    result += coverage.notes(site.plan)
     folder = site.path.parent
     for device in dict.fromkeys(d.profile for d in site.config.devices.values()):
         path = library.find("profiles", device, Path(folder))

@@ -1,0 +1,68 @@
+"""What the devices of a site cover: every module, rack and PCS of the topology must be seen and commanded."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+import numpy as np
+
+from controller.core.signal import Bools
+from controller.core.topology import Topology, place_name
+from plc_config.plan import PollingPlan
+from plc_config.problem import Problem
+from plc_config.strict_yaml import Document
+
+NEEDED: Final = {
+    ("rack", "module"): (("cell_voltage_v", "cell_temperature_degc"), ()),
+    ("rack",): (
+        ("rack_voltage_v", "rack_current_a", "rack_link_voltage_v", "rack_main_closed"),
+        ("rack_main_close", "rack_precharge_close"),
+    ),
+    ("pcs",): (("pcs_active_power_w",), ("pcs_active_power_setpoint_w",)),
+}
+"""Points and outputs without which a place cannot be protected or operated."""
+ADVISED: Final = (
+    "estop_channel_1_closed",
+    "estop_channel_2_closed",
+    "fire_alarm",
+    "smoke_detected",
+    "rack_insulation_ohm",
+)
+"""Points that a site may lack, but not silently: `check` notes them."""
+
+
+def fitted(topology: Topology, plan: PollingPlan) -> Topology:
+    """The topology with masks of what some device reports."""
+    cells = np.zeros_like(topology.cell_fitted)
+    temperatures = np.zeros_like(topology.temperature_fitted)
+    for block in plan.reads:
+        for ref in block.points:
+            mask = {"cell_voltage_v": cells, "cell_temperature_degc": temperatures}.get(ref.point)
+            if mask is not None:
+                mask[ref.place][: ref.count] = True
+    modules: Bools = np.asarray(cells.any(axis=2))
+    return dataclasses.replace(topology, cell_fitted=cells, temperature_fitted=temperatures, module_fitted=modules)
+
+
+def complain(topology: Topology, plan: PollingPlan, document: Document) -> list[Problem]:
+    """One problem per point or output that a place of the topology lacks, with the first places that lack it."""
+    read = {(ref.point, ref.place) for block in plan.reads for ref in block.points}
+    written = {(write.output, write.place) for write in plan.writes}
+    problems = []
+    for dims, (points, outputs) in NEEDED.items():
+        places = list(np.ndindex(*(topology.dims[d] for d in dims)))
+        for names, have, verb in ((points, read, "reads"), (outputs, written, "writes")):
+            for name in names:
+                missing = [place_name(dims, place) for place in places if (name, place) not in have]
+                if missing:
+                    shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+                    what = f"no device {verb} {name} of {shown}"
+                    problems.append(document.problem(("devices",), what, "add a device, or correct the topology"))
+    return problems
+
+
+def notes(plan: PollingPlan) -> list[str]:
+    """Protections that this site does without."""
+    read = {ref.point for block in plan.reads for ref in block.points}
+    return [f"no device reads {name}: its protection is not there" for name in ADVISED if name not in read]
