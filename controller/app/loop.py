@@ -115,7 +115,7 @@ class Scanner:
         """Everything for others: images, the record of this scan, retained state, events."""
         system = inputs.system
         writer = self.writers["process"]
-        digest = zlib.crc32(memoryview(writer.slot_data(writer.write(image))))
+        digest = zlib.crc32(writer.slot_data(writer.write(image)).data)
         self.writers["record"].write(ScanRecord(inputs, digest))
         self.writers["memory"].write(self.memory)
         kept = retain(self.memory, system.scan, system.utc_ms, self.program.matrix.digest)

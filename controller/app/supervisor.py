@@ -27,6 +27,7 @@ LOOK_EVERY_S: Final = 0.05
 USAGE_EVERY_MS: Final = 1000
 STOP_PATIENCE_MS: Final = 60_000
 TOKEN_FRESH_MS: Final = 1000
+READY_PATIENCE_MS: Final = 60_000
 COMMAND_LIFE_MS: Final = 2000
 RUNNING_MODES: Final = (SiteMode.CONNECTING, SiteMode.ONLINE, SiteMode.STOPPING)
 PATIENCE_MS: Final = {"scan": 2000, "io": 3000, "opcua": 15_000, "store": 15_000}
@@ -79,7 +80,9 @@ class Supervisor:
         self.files.create()
         layout = self.files.layouts["retained"]
         image = self.files.reader("retained").read()
-        merged = durable.load(self.state_folder, layout, self.site.program.matrix.digest, image)
+        program = self.site.program
+        names = durable.Catalog.of(program).names
+        merged = durable.load(self.state_folder, layout, program.matrix.digest, image, names)
         self.problems = merged.problems
         if merged.retained is not None:
             self.files.writer("retained").write(merged.retained)
@@ -129,9 +132,13 @@ class Supervisor:
         return code
 
     def _online_ms(self) -> int:
-        """The run's time counts from the first scan."""
-        patience = monotonic_ms() + GRACE_MS["scan"]
-        while not self.stopping and self.children["scan"].alive_ms() == 0 and monotonic_ms() < patience:
+        """The run's time counts from when it scans and serves, or from when patience ends."""
+        patience = monotonic_ms() + READY_PATIENCE_MS
+        opcua = self.children["opcua"].status
+        while not self.stopping and monotonic_ms() < patience:
+            serving = opcua.read_again()
+            if self.children["scan"].alive_ms() and serving is not None and serving.listening:
+                break
             if self._watch():
                 break
             time.sleep(LOOK_EVERY_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +28,7 @@ def create_ring(path: Path, dtype: np.dtype[Any], capacity: int) -> None:
             return
     temporary = path.with_suffix(path.suffix + ".new")
     with temporary.open("wb") as file:
-        file.truncate(HEADER_BYTES + capacity * (8 + dtype.itemsize))
+        os.posix_fallocate(file.fileno(), 0, HEADER_BYTES + capacity * (8 + dtype.itemsize))
         file.write(HEADER.pack(MAGIC, dtype.itemsize, capacity))
     temporary.replace(path)
 

@@ -61,7 +61,7 @@ def create(path: Path, layout: Layout[Any], slots: int = DEFAULT_SLOTS) -> None:
     size = HEADER_BYTES + slots * (SLOT_HEADER_BYTES + layout.size)
     temporary = path.with_suffix(path.suffix + ".new")
     with temporary.open("wb") as file:
-        file.truncate(size)
+        os.posix_fallocate(file.fileno(), 0, size)  # a sparse file on a full disk would end its writer with SIGBUS
         file.write(HEADER.pack(MAGIC, layout.digest.encode(), slots, layout.size))
         file.flush()
         os.fsync(file.fileno())

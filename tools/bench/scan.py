@@ -110,7 +110,7 @@ def _step(inputs: InputImage, number: int) -> InputImage:
 def _copies(site: Compiled, memory: Memory, image: ProcessImage | None) -> float:
     """The hand-over of one scan: field image read, process image, memory and record written."""
     dims = site.program.dims
-    layouts = [Layout(ProcessImage, dims), Layout(Memory, dims)]
+    layouts: list[Layout[Any]] = [Layout(ProcessImage, dims), Layout(Memory, dims)]
     buffers = [np.zeros(layout.size, np.uint8) for layout in layouts]
     record = Layout(InputImage, dims)
     inputs, raw = record.blank(), np.zeros(record.size, np.uint8)

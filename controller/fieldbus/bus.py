@@ -1,0 +1,173 @@
+"""One bus: the task that owns its link, and what people are told of it.
+
+What is guaranteed: one socket or port at most, opened and closed only here; back-off 0.1 to 0.5 s with jitter, reset by
+a correct reply and not by a mere connection; at most a few events per minute however much the bus flaps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from controller.core.event import Event, What
+from controller.fieldbus.link import LinkLost, open_link
+from controller.fieldbus.master import Master
+from controller.fieldbus.outputs import Output, Outputs
+from controller.fieldbus.request import Failure, Request
+from controller.fieldbus.unit import FAILURES, Unit
+from plc_config.plan import BusPlan
+
+BACKOFF_MIN_S: Final = 0.1
+BACKOFF_MAX_S: Final = 0.5
+JITTER: Final = 0.2
+STAGGER_S: Final = 0.005
+STAGGER_MAX_S: Final = 0.25
+EVENTS_MAX: Final = 10
+EVENTS_WINDOW_S: Final = 60.0
+EXCEPTION_TEXT: Final = {
+    1: "illegal function",
+    2: "illegal address",
+    3: "illegal value",
+    4: "device failure",
+    5: "acknowledge",
+    6: "busy",
+    0x0A: "gateway path unavailable",
+    0x0B: "gateway target does not respond",
+}
+
+
+class Bus:
+    """A bus of the plan; `run` is its one task."""
+
+    def __init__(
+        self,
+        plan: BusPlan,
+        units: list[Unit],
+        planned_ms: float,
+        cycle_ms: int,
+        tell: Callable[[Event], None],
+        done: Callable[[int], None],
+    ) -> None:
+        self.plan, self._tell, self._done = plan, tell, done
+        self.outputs: Outputs | None = None
+        self.master = Master(plan, units, planned_ms, cycle_ms, self)
+        self.up: bool | None = None
+        self._reason = "not connected yet"
+        self._told: deque[float] = deque(maxlen=EVENTS_MAX)
+        self._untold = 0
+
+    async def run(self, serial_folder: Path) -> None:
+        """Keep the link open until cancelled."""
+        await asyncio.sleep(min(self.plan.index * STAGGER_S, STAGGER_MAX_S))
+        master, backoff_s, opened = self.master, BACKOFF_MIN_S, 0
+        try:
+            while True:
+                ok = master.statistics.ok
+                try:
+                    link = await open_link(self.plan, serial_folder, master.wire.feed)
+                except LinkLost as error:
+                    self._reason = f"cannot connect: {error}"
+                else:
+                    master.statistics.reconnects = opened
+                    opened += 1
+                    master.opened(link)
+                    self._all_fresh()
+                    self._reason = f"connection lost: {await link.lost}"
+                    master.lost()
+                if master.statistics.ok > ok:
+                    backoff_s = BACKOFF_MIN_S
+                await asyncio.sleep(backoff_s * random.uniform(1 - JITTER, 1 + JITTER))
+                backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the link now."""
+        link = self.master.link
+        self.master.lost()
+        if link is not None:
+            link.close("stopped")
+
+    def _all_fresh(self) -> None:
+        if self.outputs is not None:
+            self.outputs.forget(output for unit in self.master.units for output in unit.outputs)
+        self.master.pump(monotonic())
+
+    # -- what the master tells -------------------------------------------------------------------------------
+
+    def round_done(self) -> None:
+        """See `Listener`."""
+        self._done(self.plan.index)
+
+    def first_reply(self) -> None:
+        """See `Listener`."""
+        self._set_up(True, "replies")
+
+    def written(self, output: Output, now_ms: int) -> None:
+        """See `Listener`."""
+        if self.outputs is not None:
+            self.outputs.written(output, now_ms)
+
+    def write_failed(self, output: Output, failure: Failure, code: int, now_ms: int) -> None:
+        """See `Listener`."""
+        if self.outputs is not None:
+            self.outputs.failed(output, failure, code, now_ms)
+
+    def may_write(self, output: Output) -> bool:
+        """See `Listener`."""
+        return self.outputs is not None and self.outputs.permitted(output)
+
+    def unit_changed(self, unit: Unit, up: bool, failure: Failure | None) -> None:
+        """See `Listener`."""
+        who = f"unit {unit.unit} ({unit.name})"
+        if up:
+            self._event(up, f"{who} replies again")
+            if self.outputs is not None:
+                self.outputs.forget(output for output in unit.outputs if output.known is None)
+            return
+        for output in unit.outputs:
+            output.known = None
+        if failure is not Failure.LOST:
+            what = failure.value if failure is not None else "no reply"
+            self._event(up, f"{what} for {FAILURES} requests, {who}")
+        if all(other.failing for other in self.master.units):
+            lost = failure is Failure.LOST
+            self._set_up(False, self._reason if lost else "no unit replies")
+
+    def refused(self, request: Request, code: int) -> None:
+        """See `Listener`."""
+        block = request.block
+        if block is not None:
+            why = f"refused with exception {code}, {EXCEPTION_TEXT.get(code, 'unknown')}" if code else "not answered"
+            what = f"unit {block.unit}, function {block.function}, address {block.address}, count {block.count}"
+            self._event(False, f"{what}: {why}")
+
+    # -- events ----------------------------------------------------------------------------------------------
+
+    def _set_up(self, up: bool, why: str) -> None:
+        if self.up is not up:
+            self.up = up
+            self._event(up, why, bus=True)
+
+    def _event(self, up: bool, text: str, bus: bool = False) -> None:
+        """Tell people, a bounded number of times per minute; what was held back is counted in the next text."""
+        now_s = monotonic()
+        if len(self._told) == EVENTS_MAX and now_s - self._told[0] < EVENTS_WINDOW_S and not bus:
+            self._untold += 1
+            return
+        if len(self._told) == EVENTS_MAX and now_s - self._told[0] < EVENTS_WINDOW_S / EVENTS_MAX:
+            self._untold += 1
+            return
+        self._told.append(now_s)
+        more = f" (and {self._untold} more messages)" if self._untold else ""
+        self._untold = 0
+        self._tell(
+            Event(
+                What.BUS, old=float(not up), new=float(up), place=self.plan.name, text=f"{self.plan.name}: {text}{more}"
+            )
+        )

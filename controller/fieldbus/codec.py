@@ -1,0 +1,151 @@
+"""Registers <-> values, pure: many devices of one kind are decoded or encoded in one stroke.
+
+A `Decoder` takes the raw reply bytes of all devices of a group, one row each, and gives SI values and a mask of
+what is no value at all (sentinel, NaN, infinity). An `Encoder` gives the data bytes of a write and counts what had
+to be clamped, because a value that wraps around silently is a wrong command.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_config.plan import PointRef, PointType
+
+Raw = NDArray[np.uint8]
+BIT_FUNCTIONS: Final = (1, 2, 5, 15)
+REGISTER_BYTES: Final = 2
+SINGLE_COIL: Final = 5
+MANY_COILS: Final = 15
+COIL_ON: Final = 0xFF
+
+SIZES: Final = {"bit": 2, "u16": 2, "s16": 2, "u32": 4, "s32": 4, "u64": 8, "s64": 8, "f32": 4}
+"""Bytes of an element that fills whole registers."""
+
+HALVES: Final = {"u8_high": (0, "u1"), "u8_low": (1, "u1"), "s8_high": (0, "i1"), "s8_low": (1, "i1")}
+"""Byte within the register and its dtype."""
+
+LETTER: Final = {"b": "u", "u": "u", "s": "i", "f": "f"}
+
+
+class Decoder:
+    """One point of a block, for every device of the group."""
+
+    def __init__(self, ref: PointRef, function: int) -> None:
+        kind = ref.type
+        if kind.type == "string" or (kind.type not in SIZES and kind.type not in HALVES):
+            raise ValueError(f"{ref.point}: type {kind.type} has no numeric value")
+        self.point, self.count, self.type = ref.point, ref.count, kind
+        self.coils = function in BIT_FUNCTIONS
+        self.offset = ref.offset
+        self.factor = -kind.scale if kind.negate else kind.scale
+        self.shift = max(kind.bit, 0) if kind.type == "bit" else kind.bit
+        self.is_bit = self.coils or self.shift >= 0
+        self.float = kind.type == "f32" and not self.coils
+        self.dtype, self.unsigned, self.take = _gather(kind, ref.offset, ref.count)
+        bits = 8 * self.unsigned.itemsize
+        self.sentinels = () if self.coils else tuple(s & ((1 << bits) - 1) for s in kind.sentinel)
+
+    def __call__(self, raw: Raw) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Values of shape (devices, count), and where they are no values; None when all are."""
+        if self.coils:
+            bits = np.unpackbits(raw, axis=1, bitorder="little")[:, self.offset : self.offset + self.count]
+            return self._bits(bits), None
+        data = raw[:, self.take]
+        bad: NDArray[np.bool_] | None = None
+        for sentinel in self.sentinels:
+            hit = data.view(self.unsigned) == sentinel
+            bad = hit if bad is None else bad | hit
+        if self.is_bit:
+            return self._bits((data.view(self.unsigned) >> self.shift) & 1), _any(bad)
+        numbers = data.view(self.dtype)
+        if self.float:
+            broken = ~np.isfinite(numbers)
+            bad = broken if bad is None else bad | broken
+            numbers = np.where(broken, 0.0, numbers)
+        if self.type.raw_offset:
+            return (numbers.astype(np.float64) + self.type.raw_offset) * self.factor, _any(bad)
+        return np.multiply(numbers, self.factor, dtype=np.float64), _any(bad)
+
+    def _bits(self, bits: NDArray[Any]) -> NDArray[Any]:
+        return 1 - bits.astype(np.int8) if self.type.active_low else bits
+
+
+def _any(mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    return mask if mask is not None and bool(mask.any()) else None
+
+
+def _gather(kind: PointType, offset: int, count: int) -> tuple[np.dtype[Any], np.dtype[Any], Any]:
+    """The element's dtype, the unsigned one of its width, and which bytes of the reply to take in which order."""
+    start = REGISTER_BYTES * offset
+    if kind.type in HALVES:
+        half, name = HALVES[kind.type]
+        index = start + half + REGISTER_BYTES * kind.registers_each * np.arange(count)
+        return np.dtype(name), np.dtype("u1"), index
+    size = SIZES[kind.type]
+    dtype, unsigned = np.dtype(f">{LETTER[kind.type[0]]}{size}"), np.dtype(f">u{size}")
+    stride = REGISTER_BYTES * kind.registers_each
+    swapped = kind.little_words and size > REGISTER_BYTES
+    if stride == size and not swapped:
+        return dtype, unsigned, slice(start, start + count * size)
+    order = np.arange(size)
+    if swapped:
+        order = order.reshape(-1, REGISTER_BYTES)[::-1].ravel()
+    return dtype, unsigned, (start + stride * np.arange(count)[:, None] + order).ravel()
+
+
+class Encoder:
+    """One kind of output: values of shape (devices, count) become the data bytes of one write each."""
+
+    def __init__(self, kind: PointType, function: int, count: int, modulo: int = 0) -> None:
+        if kind.type not in SIZES:
+            raise ValueError(f"type {kind.type} cannot be written")
+        self.type, self.function, self.count, self.modulo = kind, function, count, modulo
+        self.coils = function in BIT_FUNCTIONS
+        self.factor = (-1.0 if kind.negate else 1.0) / kind.scale
+        size = SIZES[kind.type]
+        self.dtype = np.dtype(f">{LETTER[kind.type[0]]}{size}")
+        self.words = size // REGISTER_BYTES
+        self.low, self.high = _range(self.dtype)
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of data in each write."""
+        if self.function == SINGLE_COIL:
+            return REGISTER_BYTES
+        return (self.count + 7) // 8 if self.coils else REGISTER_BYTES * self.words * self.count
+
+    def __call__(self, values: NDArray[Any]) -> tuple[Raw, int]:
+        """The bytes of every row, and how many values did not fit and were clamped."""
+        if self.coils:
+            on = values != 0
+            if self.function == SINGLE_COIL:
+                coil = np.zeros((len(on), REGISTER_BYTES), np.uint8)
+                coil[:, 0] = np.where(on[:, 0], COIL_ON, 0)
+                return coil, 0
+            return np.packbits(on, axis=1, bitorder="little"), 0
+        numbers = np.asarray(values, np.float64)
+        if self.modulo:
+            numbers = np.mod(numbers, self.modulo)
+        finite = np.isfinite(numbers)
+        scaled = np.where(finite, numbers, 0.0) * self.factor
+        if self.dtype.kind != "f":
+            scaled = np.rint(scaled)
+        fitting = np.clip(scaled, self.low, self.high)
+        wrong = int(np.count_nonzero((fitting != scaled) | ~finite))
+        raw = np.ascontiguousarray(fitting.astype(self.dtype)).view(np.uint8)
+        if self.type.little_words and self.words > 1:
+            raw = np.ascontiguousarray(raw.reshape(-1, self.words, REGISTER_BYTES)[:, ::-1])
+        return raw.reshape(len(values), -1), wrong
+
+
+def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
+    if dtype.kind == "f":
+        limits = np.finfo(dtype)
+        return float(limits.min), float(limits.max)
+    whole = np.iinfo(dtype)
+    high = float(whole.max)
+    # The float nearest to 2**64-1 is 2**64, which does not fit: take the one below.
+    return float(whole.min), float(np.nextafter(high, 0.0)) if high > whole.max else high

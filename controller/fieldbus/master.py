@@ -1,0 +1,346 @@
+"""The queue of one bus: which request goes next, and what its reply means. Replies drive the next request directly.
+
+What is guaranteed: at most `window` requests in flight; writes go first, at the next transaction end; a round reads
+every FAST block of every answering unit once; slow blocks and probes of silent units only fill the slack.
+There is no task and no timer object per read: one timer per bus looks after the oldest request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from math import inf
+from time import monotonic
+from typing import Final
+
+from controller.fieldbus.link import Link
+from controller.fieldbus.listener import Listener
+from controller.fieldbus.outputs import Output
+from controller.fieldbus.request import MS_PER_S, Failure, Request, fill
+from controller.fieldbus.serial_wire import SerialWire
+from controller.fieldbus.slack import OUTPUT_WINDOW_S, Slack
+from controller.fieldbus.statistics import BusStatistics
+from controller.fieldbus.unit import (
+    BUSY_CODES,
+    FAILURES,
+    GATEWAY_CODES,
+    Pulse,
+    Unit,
+    refusal_pause,
+)
+from controller.fieldbus.wire import TcpWire
+from plc_config.plan import CYCLE, BusPlan
+
+EXPECTED_DECAY: Final = 0.02
+"""How fast the expected duration of a round follows a shorter one; a longer one counts at once."""
+
+BUSY_CYCLES: Final = 2
+
+
+class Master:
+    """The one that asks, on one bus."""
+
+    def __init__(self, plan: BusPlan, units: list[Unit], planned_ms: float, cycle_ms: int, listener: Listener) -> None:
+        self.plan, self.units, self.listener = plan, units, listener
+        self.cycle_s = cycle_ms / MS_PER_S
+        self.expected_s = self.planned_s = planned_ms / MS_PER_S
+        self.statistics = BusStatistics()
+        self.link: Link | None = None
+        self.wire: TcpWire | SerialWire
+        if plan.serial:
+            self.wire = SerialWire(plan.silence_ms / MS_PER_S, self)
+        else:
+            self.wire = TcpWire(plan.window, self)
+        self.cycle = 0
+        self.up = False
+        self._slack = Slack(units)
+        self._urgent: deque[Output] = deque()
+        self._routine: deque[Output] = deque()
+        self._round: list[Request] = []
+        self._at = self._unfinished = 0
+        self._behind, self._clean = False, True
+        self._round_number = 0
+        self.began_s = 0.0
+        self._pulse = Pulse(len(units))
+        self._gap_until_s = 0.0
+        self._pumping = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = inf
+        self._loop = asyncio.get_running_loop()
+
+    # -- the cycle -------------------------------------------------------------------------------------------
+
+    def announce(self, cycle: int, scan_s: float, begin_s: float) -> None:
+        """A scan starts at `scan_s`; the next round will begin at `begin_s`."""
+        self.cycle, self._slack.scan_s, self._slack.begin_s = cycle, scan_s, begin_s
+        if self.link is not None and self._slack.wanted:
+            self._arm(scan_s + OUTPUT_WINDOW_S)
+
+    def begin(self, next_scan_s: float) -> None:
+        """Read all FAST blocks, so that they end before `next_scan_s`; a round that still runs goes on instead."""
+        now_s = monotonic()
+        self._slack.scan_s, self._slack.begin_s = next_scan_s, now_s + self.cycle_s
+        if self.link is None:
+            for unit in self.units:
+                self._unit_failed(unit, Failure.LOST)
+            self.listener.round_done()
+        elif self._unfinished:
+            if self._at == len(self._round) and self.wire.deadline_s() == inf:
+                raise RuntimeError(f"{self.plan.name}: {self._unfinished} reads are neither in flight nor finished")
+            self._behind = True
+        else:
+            self._start_round(now_s)
+
+    def _start_round(self, now_s: float) -> None:
+        cycle = self.cycle
+        self._round_number += 1
+        self._behind, self._clean, self.began_s, self._at = False, True, now_s, 0
+        self._round = chosen = []
+        for unit in self.units:
+            if unit.failures < FAILURES:
+                for request in unit.fast:
+                    if request.due_cycle <= cycle:
+                        request.in_round = True
+                        chosen.append(request)
+        self._unfinished = len(chosen)
+        if chosen:
+            self.pump(now_s)
+        else:
+            self.listener.round_done()
+
+    def _finish_one(self, request: Request, now_s: float) -> None:
+        request.in_round = False
+        self._unfinished -= 1
+        if self._unfinished:
+            return
+        if self._clean:
+            took_s = now_s - self.began_s
+            slower_s = self.expected_s + EXPECTED_DECAY * (took_s - self.expected_s)
+            self.expected_s = max(took_s, slower_s, self.planned_s)
+        self.listener.round_done()
+        if self._behind:
+            self._start_round(now_s)
+
+    # -- the link --------------------------------------------------------------------------------------------
+
+    def opened(self, link: Link) -> None:
+        """A new link: nothing of the old one is left, and every unit is asked again."""
+        self.link = link
+        self.wire.write = link.write
+        self.statistics.connected = 1
+        self._pulse.heard()
+        for unit in self.units:
+            unit.hurry(self.cycle)
+
+    def lost(self) -> None:
+        """The link is gone: what was in flight fails at once. Does nothing the second time."""
+        self.link = None
+        self.statistics.connected = 0
+        now_s = monotonic()
+        for output in (*self._urgent, *self._routine):
+            output.queued = False
+        self._urgent.clear()
+        self._routine.clear()
+        for request in self.wire.reset():
+            self.failed(request, Failure.LOST, 0, now_s)
+        for request in self._round[self._at :]:
+            request.in_round = False
+        self._at = len(self._round)
+        self._behind = False
+        if self._unfinished:
+            self._unfinished = 0
+            self.listener.round_done()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer, self._timer_s = None, inf
+
+    def broken(self, reason: str) -> None:
+        """The stream is out of step: only a new link helps."""
+        self.statistics.bad += 1
+        self._drop(reason)
+
+    def _drop(self, reason: str) -> None:
+        link = self.link
+        if link is not None:
+            self.lost()
+            link.close(reason)
+
+    # -- what goes next --------------------------------------------------------------------------------------
+
+    def enqueue(self, output: Output) -> None:
+        """Write an output at the next transaction end."""
+        if output.queued or output.sending or self.link is None:
+            return
+        output.queued = True
+        (self._urgent if output.urgent else self._routine).append(output)
+        self.pump(monotonic())
+
+    def pump(self, now_s: float) -> None:
+        """Send as much as the window and the silences allow."""
+        if self._pumping:
+            # Asked from inside: what is chosen may end a round, and that may begin the next one or bring a write.
+            return
+        self._pumping = True
+        wire = self.wire
+        while self.link is not None:
+            wait_s = wire.wait_s(now_s)
+            if self._gap_until_s > now_s + wait_s:
+                wait_s = self._gap_until_s - now_s
+            if wait_s > 0.0:
+                self._arm(now_s + wait_s)
+                break
+            request = self._choose(now_s)
+            if request is None:
+                break
+            self.statistics.requests += 1
+            wire.send(request, now_s)
+        self._pumping = False
+        self._arm(wire.deadline_s())
+
+    def _choose(self, now_s: float) -> Request | None:
+        while self._urgent or self._routine:
+            output = (self._urgent or self._routine).popleft()
+            output.queued = False
+            if self._ready(output):
+                return output.request
+        while self._at < len(self._round):
+            request = self._round[self._at]
+            self._at += 1
+            if request.unit.silent_round == self._round_number:
+                # Its unit has already cost a time-out in this round.
+                self._finish_one(request, now_s)
+            else:
+                return request
+        return self._slack.choose(now_s, self.cycle) if self._slack.wanted else None
+
+    def _ready(self, output: Output) -> bool:
+        if output.desired is None or output.uncertain_ms >= 0 or not self.listener.may_write(output):
+            return False
+        if output.known == output.desired and output.block.refresh_ms != CYCLE:
+            return False
+        if output.unit.failing and not (output.fresh and output.urgent) and not output.unit.due(self.cycle):
+            return False
+        output.fresh, output.sending = False, True
+        fill(output.request, self.plan.serial, output.head, output.desired)
+        self.statistics.writes += 1
+        return True
+
+    # -- timer -----------------------------------------------------------------------------------------------
+
+    def _arm(self, when_s: float) -> None:
+        """Wake up at `when_s` at the latest; an earlier alarm stays, and looks again then."""
+        if when_s >= self._timer_s:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_s = when_s
+        self._timer = self._loop.call_later(max(when_s - monotonic(), 0.0), self._wake)
+
+    def _wake(self) -> None:
+        self._timer, self._timer_s = None, inf
+        now_s = monotonic()
+        self.wire.expire(now_s)
+        self.pump(now_s)
+
+    # -- what came of it -------------------------------------------------------------------------------------
+
+    def good(self, request: Request, payload: bytes, now_s: float) -> None:
+        """The reply that was asked for."""
+        now_ms = int(now_s * MS_PER_S)
+        self.statistics.answered((now_s - request.sent_s) * MS_PER_S, now_ms)
+        unit = request.unit
+        if unit.gap_s:
+            self._gap_until_s = now_s + unit.gap_s
+        self._pulse.heard()
+        if not self.up:
+            self.up = True
+            self.listener.first_reply()
+        row = request.row
+        if row is not None:
+            row.store(payload, now_ms)
+            request.refused = 0
+            if unit.failures:
+                self._unit_answered(unit)
+            if request.in_round:
+                self._finish_one(request, now_s)
+        elif request.output is not None:
+            request.output.sending = False
+            self.listener.written(request.output, now_ms)
+            if unit.failures:
+                self._unit_answered(unit)
+        self.pump(now_s)
+
+    def failed(self, request: Request, failure: Failure, code: int, now_s: float) -> None:
+        """No correct reply; the request is over."""
+        statistics, unit = self.statistics, request.unit
+        now_ms = int(now_s * MS_PER_S)
+        self._clean = False
+        if unit.gap_s:
+            self._gap_until_s = now_s + unit.gap_s
+        if failure is Failure.EXCEPTION:
+            statistics.exceptions += 1
+            self._pulse.heard()
+            if code in GATEWAY_CODES:
+                self._unit_failed(unit, failure)
+            else:
+                if unit.failures:
+                    self._unit_answered(unit)
+                self._refused(request, code)
+        elif failure is not Failure.LOST:
+            if failure is Failure.TIMEOUT:
+                statistics.timeouts += 1
+                unit.silent_round = self._round_number
+            else:
+                statistics.bad += 1
+                self._pulse.heard()
+            self._unit_failed(unit, failure)
+            if not unit.failing:
+                self._set_aside(request, 0)
+        if request.output is not None:
+            request.output.sending = False
+            self.listener.write_failed(request.output, failure, code, now_ms)
+        if request.in_round:
+            self._finish_one(request, now_s)
+        if failure is Failure.TIMEOUT and self._pulse.missed(unit) and self.plan.kind != "rtu":
+            self._drop("no unit replies")
+        self.pump(now_s)
+
+    def stray(self, late: bool) -> None:
+        """A reply nobody waits for: it is thrown away."""
+        self._pulse.heard()
+        if late:
+            self.statistics.late += 1
+        else:
+            self.statistics.bad += 1
+
+    def _refused(self, request: Request, code: int) -> None:
+        if code in BUSY_CODES:
+            request.due_cycle = self.cycle + BUSY_CYCLES
+        else:
+            self._set_aside(request, code)
+
+    def _set_aside(self, request: Request, code: int) -> None:
+        """A read that failed often enough, on a unit that answers others, is asked less often."""
+        if request.row is None:
+            return
+        request.refused += 1
+        if request.refused < FAILURES:
+            return
+        request.due_cycle = self.cycle + refusal_pause(code, request.refused)
+        request.row.lose()
+        if request.refused == FAILURES:
+            self.listener.refused(request, code)
+
+    def _unit_failed(self, unit: Unit, failure: Failure) -> None:
+        alone = all(other.failing for other in self.units if other is not unit)
+        if unit.failed(self.cycle, alone):
+            self.up = self.up and not alone
+            self.listener.unit_changed(unit, False, failure)
+
+    def _unit_answered(self, unit: Unit) -> None:
+        alone = all(other.failing for other in self.units)
+        if unit.answered():
+            if alone:
+                for other in self.units:
+                    other.hurry(self.cycle)
+            self.listener.unit_changed(unit, True, None)

@@ -1,0 +1,107 @@
+"""Modbus TCP framing: bytes in, verdicts out. No sockets and no timers here.
+
+What is guaranteed: `good` is called only for a reply with the transaction id, unit id, function code, length and
+byte count that the request asked for. A stream that cannot be in step any more is reported as broken, because
+hunting for the next header could find one inside the data.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable
+from math import inf
+from time import monotonic
+from typing import Final
+
+from controller.fieldbus.request import EXCEPTION_FLAG, TCP_HEAD_BYTES, Failure, Owner, Request
+
+HEAD: Final = struct.Struct(">HHHBB")
+LENGTH_MIN: Final = 3
+LENGTH_MAX: Final = 254
+LATE_WINDOW: Final = 4096
+"""Transaction ids this far back were ours and are late; any other is a wrong id."""
+
+
+def no_link(_: bytes) -> None:
+    """Where bytes go while the link is down."""
+
+
+class TcpWire:
+    """Requests in flight on one TCP link, found again by transaction id; up to `window` at a time."""
+
+    def __init__(self, window: int, owner: Owner) -> None:
+        self.window, self.owner = window, owner
+        self.write: Callable[[bytes], None] = no_link
+        self.pending: dict[int, Request] = {}
+        self._last = random.randrange(0xFFFF)
+        self._rest = b""
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until the next request may leave; infinite while the window is full."""
+        return 0.0 if len(self.pending) < self.window else inf
+
+    def send(self, request: Request, now_s: float) -> None:
+        """Put a request on the wire."""
+        self._last = number = self._last % 0xFFFF + 1
+        request.sent_s = now_s
+        self.pending[number] = request
+        self.write(number.to_bytes(2, "big") + request.frame)
+
+    def deadline_s(self) -> float:
+        """When the oldest request in flight runs out of time; infinite when none is in flight."""
+        for request in self.pending.values():
+            return request.sent_s + request.timeout_s
+        return inf
+
+    def expire(self, now_s: float) -> None:
+        """Fail every request whose time has run out."""
+        while self.pending and self.deadline_s() <= now_s:
+            request = self.pending.pop(next(iter(self.pending)))
+            if self._rest:
+                # Whatever comes next would be taken for the missing end of this frame.
+                self.owner.broken("a reply ended in the middle")
+                self.owner.failed(request, Failure.BAD, 0, now_s)
+                return
+            self.owner.failed(request, Failure.TIMEOUT, 0, now_s)
+
+    def reset(self) -> list[Request]:
+        """Forget the stream; returns the requests that were in flight."""
+        lost = list(self.pending.values())
+        self.pending.clear()
+        self._rest = b""
+        self.write = no_link
+        return lost
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from the link, in any pieces."""
+        if self._rest:
+            data = self._rest + data
+        at, size = 0, len(data)
+        pending, owner = self.pending, self.owner
+        while size - at >= TCP_HEAD_BYTES:
+            number, protocol, length, unit, function = HEAD.unpack_from(data, at)
+            if protocol or not LENGTH_MIN <= length <= LENGTH_MAX:
+                self._rest = b""
+                owner.broken("the stream is out of step: not a Modbus TCP header")
+                return
+            start, end = at + TCP_HEAD_BYTES, at + 6 + length
+            if end > size:
+                break
+            at = end
+            request = pending.pop(number, None)
+            if request is None:
+                owner.stray((self._last - number) & 0xFFFF < LATE_WINDOW)
+            elif unit != request.reply_unit:
+                owner.failed(request, Failure.BAD, 0, monotonic())
+            elif function == request.function:
+                # `size` counts the PDU, `length` one more for the unit id.
+                if length == request.size + 1 and data.startswith(request.head, start):
+                    owner.good(request, data[start + 1 : end], monotonic())
+                else:
+                    owner.failed(request, Failure.BAD, 0, monotonic())
+            elif function == request.function | EXCEPTION_FLAG and length == LENGTH_MIN:
+                owner.failed(request, Failure.EXCEPTION, data[start], monotonic())
+            else:
+                owner.failed(request, Failure.BAD, 0, monotonic())
+        self._rest = data[at:] if at < size else b""
