@@ -61,10 +61,8 @@ class Story:
     def tell(self, kind: Kind, value: float = 0.0, role: Role = Role.OPERATOR, **more: Any) -> Command:
         """A command that the next scan sees."""
         self.command_id += 1
-        command = Command(
-            more.pop("id", self.command_id), kind, Origin.OPCUA, role, self.now_ms, more.pop("expires_ms", self.now_ms + 1000),
-            value=value, user=more.pop("user", "operator"), **more,
-        )  # fmt: skip
+        fields = {"id": self.command_id, "expires_ms": self.now_ms + 1000, "user": "operator", **more}
+        command = Command(kind=kind, origin=Origin.OPCUA, role=role, issued_ms=self.now_ms, value=value, **fields)
         self.waiting.append(command)
         return command
 

@@ -200,7 +200,8 @@ def await_field(scanner: Scanner, realtime: bool, stopping: list[int]) -> None:
     end = monotonic_ms() + FIELD_PATIENCE_MS
     while not stopping and monotonic_ms() < end:
         field = scanner.field_reader.read()
-        if field is not None and monotonic_ms() - field.links.published_ms < FIELD_FRESH_MS and field.links.bus_up.all():
+        links = field.links if field is not None else None
+        if links is not None and links.bus_up.all() and monotonic_ms() - links.published_ms < FIELD_FRESH_MS:
             return
         scanner.publish_status(realtime)
         time.sleep(FIELD_POLL_S)

@@ -139,9 +139,19 @@ def test_scalars_mean_what_they_look_like() -> None:
 
 @pytest.mark.parametrize(
     ("text", "unit", "value"),
-    [("3.65 V", "V", 3.65), ("500 ms", "ms", 500), ("2.5 MW", "W", 2.5e6), ("5 %", "ratio", 0.05), ("-5 °C", "degC", -5),
-     ("0.4 mohm", "ohm", 4e-4), ("280 Ah", "Ah", 280), ("10 mV", "V", 0.01), ("2 GB", "B", 2e9), ("1 MW/s", "W/s", 1e6)],
-)  # fmt: skip
+    [
+        ("3.65 V", "V", 3.65),
+        ("500 ms", "ms", 500),
+        ("2.5 MW", "W", 2.5e6),
+        ("5 %", "ratio", 0.05),
+        ("-5 °C", "degC", -5),
+        ("0.4 mohm", "ohm", 4e-4),
+        ("280 Ah", "Ah", 280),
+        ("10 mV", "V", 0.01),
+        ("2 GB", "B", 2e9),
+        ("1 MW/s", "W/s", 1e6),
+    ],
+)
 def test_quantities(text: str, unit: str, value: float) -> None:
     assert parse(text, unit) == pytest.approx(value)
 

@@ -1,0 +1,106 @@
+"""Alarms as plain variables, for clients without Alarms & Conditions. All state is in the image, none here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from controller.core.image import AlarmState
+from controller.core.protect.row import Priority
+from opcua_model.catalog import Catalog, SlotInfo
+from opcua_model.points import Index, Point, Reading, Spec, image_time
+from opcua_model.view import Look
+
+LIST_LINES: Final = 100
+
+SEVERITY: Final = {Priority.HIGH: 900, Priority.MEDIUM: 600, Priority.LOW: 300}
+"""OPC UA severity, 1..1000, of a priority."""
+
+ACTIVE: Final = np.array(
+    [
+        s in (AlarmState.UNACKNOWLEDGED, AlarmState.ACKNOWLEDGED, AlarmState.LATCHED_UNACKNOWLEDGED, AlarmState.LATCHED)
+        for s in AlarmState
+    ]
+)
+UNACKED: Final = np.array(
+    [s in (AlarmState.UNACKNOWLEDGED, AlarmState.RETURNED, AlarmState.LATCHED_UNACKNOWLEDGED) for s in AlarmState]
+)
+
+
+class AlarmPoints:
+    """The list, the counts per priority, and one folder of latched flags per matrix row."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.priority = np.array([s.priority for s in catalog.slots], np.int64)
+
+    def points(self) -> Iterator[Point]:
+        """Everything under Alarms that the tags do not give."""
+        doc = "Active or unacknowledged alarms, worst first: priority|state|row|place|value|limit|text"
+        yield Point("Alarms/List", Spec("List", "String", doc, self._list, array=True))
+        for priority in Priority:
+            name = f"Active{priority.name.capitalize()}"
+            doc = f"Active alarms of {priority.name.lower()} priority"
+            yield Point(f"Alarms/{name}", Spec(name, "Int64", doc, self._count_of(priority)))
+        flags = (
+            Spec("Active", "Boolean", "The cause is present or latched", self._any(ACTIVE)),
+            Spec("Unacked", "Boolean", "Nobody has acknowledged it", self._any(UNACKED)),
+            Spec("Count", "Int64", "Places where it is active", self._count),
+            Spec("Severity", "Int64", "OPC UA severity of the row", self._severity),
+        )
+        for row, slots in self._rows().items():
+            for spec in flags:
+                yield Point(f"Alarms/Rows/{row}/{spec.name}", spec, tuple(slots))
+
+    def _rows(self) -> dict[str, list[int]]:
+        rows: dict[str, list[int]] = {}
+        for i, slot in enumerate(self.catalog.slots):
+            rows.setdefault(slot.row, []).append(i)
+        return rows
+
+    def _states(self, look: Look) -> Any:
+        return np.minimum(
+            np.asarray(look.image.alarms.alarm_state, np.intp)[: len(self.catalog.slots)], len(ACTIVE) - 1
+        )
+
+    def _any(self, table: Any) -> Callable[[Look, Index], Reading]:
+        def read(look: Look, index: Index) -> Reading:
+            return Reading(bool(table[self._states(look)[list(index)]].any()), utc_ms=image_time(look))
+
+        return read
+
+    def _count(self, look: Look, index: Index) -> Reading:
+        return Reading(int(ACTIVE[self._states(look)[list(index)]].sum()), utc_ms=image_time(look))
+
+    def _count_of(self, priority: int) -> Callable[[Look, Index], Reading]:
+        def read(look: Look, _index: Index) -> Reading:
+            states = self._states(look)
+            return Reading(
+                int((ACTIVE[states] & (self.priority[: len(states)] == priority)).sum()), utc_ms=image_time(look)
+            )
+
+        return read
+
+    def _severity(self, look: Look, index: Index) -> Reading:
+        worst = Priority(max(self.catalog.slots[i].priority for i in index))
+        return Reading(SEVERITY[worst], utc_ms=image_time(look))
+
+    def _list(self, look: Look, _index: Index) -> Reading:
+        states = self._states(look)
+        shown = np.flatnonzero(ACTIVE[states] | UNACKED[states])
+        order = sorted(shown.tolist(), key=lambda i: (-self.priority[i], not UNACKED[states[i]], i))
+        trips = look.image.trips
+        lines = [
+            line(self.catalog.slots[i], int(states[i]), float(trips.slot_value[i]), float(trips.slot_limit[i]))
+            for i in order[:LIST_LINES]
+        ]
+        return Reading(lines, utc_ms=image_time(look))
+
+
+def line(slot: SlotInfo, state: int, value: float, limit: float) -> str:
+    """One alarm as one line of fields that a client can split."""
+    unit = "" if slot.unit in ("", "1") else f" {slot.unit}"
+    name = AlarmState(state).name
+    return f"{slot.priority}|{name}|{slot.row}|{slot.place}|{value:g}{unit}|{limit:g}{unit}|{slot.text}"

@@ -1,0 +1,122 @@
+"""Variables about the controller itself: processes and buses, from the status images, and what the server knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from controller.core.layout import Layout, tags_of
+from controller.core.signal import Tag
+from controller.core.topology import Topology
+from controller.image.files import IMAGES, PROCESSES
+from controller.image.histogram import percentile
+from opcua_model.naming import browse_name, device_folder, is_boolean
+from opcua_model.points import Index, Point, Reading, Spec, image_time, plain_reader
+from opcua_model.tags import eu_range
+from opcua_model.view import Grade, Look
+
+QUANTILE = 0.99
+
+
+def diagnostic_points(bus_names: Sequence[str]) -> Iterator[Point]:
+    """Everything under Diagnostics that comes from the status images."""
+    for process in PROCESSES:
+        for tag in tags_of(IMAGES[f"status.{process}"][0]):
+            spec = _spec(tag, process)
+            if tag.dims[:1] == ("bus",):
+                yield from (
+                    Point(f"Diagnostics/Buses/{name}/{spec.name}", spec, (i,)) for i, name in enumerate(bus_names)
+                )
+            elif tag.dims[:1] == ("process",):
+                yield from (
+                    Point(f"Diagnostics/Processes/{name.capitalize()}/{spec.name}", spec, (i,))
+                    for i, name in enumerate(PROCESSES)
+                )
+            else:
+                yield Point(f"Diagnostics/Processes/{process.capitalize()}/{spec.name}", spec)
+
+
+def _spec(tag: Tag, process: str) -> Spec:
+    name = browse_name(tag)
+    if tag.dims[-1:] == ("bucket",):
+        name = name.removesuffix("Histogram") + "P99"
+        return Spec(
+            name, "Double", f"{tag.doc}: 99 % are shorter", _quantile(tag.path), process, "ms", low=0.0, high=1e5
+        )
+    kind = "Boolean" if is_boolean(tag) else "Int64" if np.dtype(tag.dtype).kind in "iu" else "Double"
+    low, high = eu_range(tag)
+    return Spec(name, kind, tag.doc, plain_reader(tag.path, kind), process, tag.unit, low=low, high=high)
+
+
+def _quantile(path: str) -> Any:
+    def read(look: Look, index: Index) -> Reading:
+        counts = Layout.get(look.image, path)
+        return Reading(percentile(counts[index] if index else counts, QUANTILE), utc_ms=image_time(look))
+
+    return read
+
+
+def freshness_points(topology: Topology) -> Iterator[Point]:
+    """Age and validity as plain data, for clients that look at no status code. Always Good: the server knows them."""
+    yield Point("Status/DataValid", Spec("DataValid", "Boolean", "The scan's data are current", _valid, graded=False))
+    yield Point(
+        "Status/ImageAge",
+        Spec(
+            "ImageAge", "Int64", "Age of the scan's data; -1 none", _image_age, unit="ms", low=0, high=1e6, graded=False
+        ),
+    )
+    for dims, path, index in _devices(topology):
+        folder = device_folder(dims, index)
+        yield Point(f"{folder}/CommAge", _comm_age(path), index)
+        yield Point(f"{folder}/DataValid", _comm_valid(path), index)
+
+
+_SPECS: dict[tuple[str, str], Spec] = {}
+
+
+def _comm_age(path: str) -> Spec:
+    def read(look: Look, index: Index) -> Reading:
+        age = _age(look, path, index)
+        return Reading(age)
+
+    doc = "Age of the newest value of this device; -1 never"
+    return _SPECS.setdefault(
+        (path, "age"), Spec("CommAge", "Int64", doc, read, unit="ms", low=0, high=1e6, graded=False)
+    )
+
+
+def _comm_valid(path: str) -> Spec:
+    def read(look: Look, index: Index) -> Reading:
+        if look.grade is not Grade.FRESH:
+            return Reading(False)
+        return Reading(bool(Layout.get(look.image, path).usable()[index].any()))
+
+    doc = "The device delivers usable values now"
+    return _SPECS.setdefault((path, "valid"), Spec("DataValid", "Boolean", doc, read, graded=False))
+
+
+def _age(look: Look, path: str, index: Index) -> int:
+    if look.image is None:
+        return -1
+    newest = int(np.max(Layout.get(look.image, path).time_ms[index]))
+    return look.now_ms - newest if newest > 0 else -1
+
+
+def _devices(topology: Topology) -> Iterator[tuple[tuple[str, ...], str, Index]]:
+    for rack in range(topology.racks):
+        yield ("rack",), "measured.points.rack_voltage_v", (rack,)
+        for module in range(topology.modules):
+            if topology.module_fitted[rack, module]:
+                yield ("rack", "module"), "measured.points.cell_voltage_v", (rack, module)
+    for pcs in range(topology.pcs):
+        yield ("pcs",), "measured.points.pcs_active_power_w", (pcs,)
+
+
+def _valid(look: Look, _index: Index) -> Reading:
+    return Reading(look.grade is Grade.FRESH)
+
+
+def _image_age(look: Look, _index: Index) -> Reading:
+    return Reading(look.age_ms)
