@@ -40,7 +40,8 @@ bench: install
 # What a machine prints and a test compares: matrix, node list.
 printed: install
 	@$(BIN)/cellwarden export matrix > plc_config/CAUSE_EFFECT.md
-	@$(BIN)/cellwarden export points > opcua_model/NODES.csv
+	@$(BIN)/cellwarden export schema > plc_config/SITE.schema.json
+	@$(BIN)/cellwarden export pattern > opcua_model/NODES.csv
 
 # Random scans against the invariants of the program, far more of them than `make test` runs.
 swarm: install

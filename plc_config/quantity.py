@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 PREFIX: Final = {"": 1.0, "u": 1e-6, "µ": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9}
 PREFIXED: Final = {"V", "A", "W", "VA", "var", "Wh", "Ah", "ohm", "Hz", "B", "J/K", "W/K"}
@@ -97,14 +97,20 @@ def _ms(text: Any) -> int:
     return int(value)
 
 
-Volt = Annotated[float, BeforeValidator(_reader("V"))]
-Ampere = Annotated[float, BeforeValidator(_reader("A"))]
-Watt = Annotated[float, BeforeValidator(_reader("W"))]
-Var = Annotated[float, BeforeValidator(_reader("var"))]
-WattPerSecond = Annotated[float, BeforeValidator(_reader("W/s"))]
-AmpereHour = Annotated[float, BeforeValidator(_reader("Ah"))]
-Ohm = Annotated[float, BeforeValidator(_reader("ohm"))]
-Celsius = Annotated[float, BeforeValidator(_reader("degC"))]
-Ratio = Annotated[float, BeforeValidator(_reader("ratio"))]
-Bytes = Annotated[float, BeforeValidator(_reader("B"))]
-Milliseconds = Annotated[int, BeforeValidator(_ms)]
+def _shown(unit: str) -> WithJsonSchema:
+    return WithJsonSchema(
+        {"type": "string", "description": f"a quantity in {unit}", "examples": [EXAMPLE.get(unit, f"1 {unit}")]}
+    )
+
+
+Volt = Annotated[float, BeforeValidator(_reader("V")), _shown("V")]
+Ampere = Annotated[float, BeforeValidator(_reader("A")), _shown("A")]
+Watt = Annotated[float, BeforeValidator(_reader("W")), _shown("W")]
+Var = Annotated[float, BeforeValidator(_reader("var")), _shown("var")]
+WattPerSecond = Annotated[float, BeforeValidator(_reader("W/s")), _shown("W/s")]
+AmpereHour = Annotated[float, BeforeValidator(_reader("Ah")), _shown("Ah")]
+Ohm = Annotated[float, BeforeValidator(_reader("ohm")), _shown("ohm")]
+Celsius = Annotated[float, BeforeValidator(_reader("degC")), _shown("degC")]
+Ratio = Annotated[float, BeforeValidator(_reader("ratio")), _shown("ratio")]
+Bytes = Annotated[float, BeforeValidator(_reader("B")), _shown("B")]
+Milliseconds = Annotated[int, BeforeValidator(_ms), _shown("ms")]

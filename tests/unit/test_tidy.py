@@ -12,6 +12,7 @@ import pytest
 
 from plc_config.cause_effect import render
 from plc_config.compile import compile_site
+from tools.commands.export import schema
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("controller", "plc_config", "opcua_model", "tools")
@@ -77,3 +78,7 @@ def test_the_scan_process_reaches_no_network_library() -> None:
 
 def test_the_printed_matrix_is_the_table() -> None:
     assert (ROOT / "plc_config/CAUSE_EFFECT.md").read_text("utf-8") == render(compile_site("container").program)
+
+
+def test_the_printed_schema_is_the_checker_s() -> None:
+    assert (ROOT / "plc_config/SITE.schema.json").read_text("utf-8") == schema()

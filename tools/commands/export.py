@@ -1,44 +1,43 @@
-"""`cellwarden export`: the model for SCADA engineers."""
+"""`cellwarden export`: what SCADA engineers, auditors and editors read, printed from the tables."""
 
 from __future__ import annotations
 
 import argparse
 import csv
-import io
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import Any, Final
 
 from plc_config.problem import ConfigError
 from tools.commands.check import tell
 
-if TYPE_CHECKING:
-    from controller.core.protect.engine import Matrix
-
-HELP = "print the OPC UA types (nodeset), a site's variables (points), their pattern, or the protection matrix"
+HELP = (
+    "Prints the OPC UA types, a site's variables or their pattern, the protection matrix, or the schema of site files."
+)
 EXAMPLE = "cellwarden export points container > points.csv"
+DEFAULT_SITE: Final = "container"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What to export, of which site."""
-    parser.add_argument("what", choices=("nodeset", "points", "pattern", "matrix"))
-    parser.add_argument("site", nargs="?", help="points and matrix: file, or name of a shipped site")
-    parser.add_argument("--json", action="store_true", help="points and pattern as JSON")
+    parser.add_argument("what", choices=("nodeset", "points", "pattern", "matrix", "schema"))
+    parser.add_argument("site", nargs="?", default=DEFAULT_SITE, help=f"points and matrix; default {DEFAULT_SITE}")
+    parser.add_argument("--json", action="store_true", help="points, pattern and matrix as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 done, 2 usage, 78 configuration."""
+    """0 done, 78 configuration."""
     from opcua_model.model import node_rows, pattern_rows
     from opcua_model.server import NODESET
 
     if args.what == "nodeset":
         sys.stdout.write(NODESET.read_text(encoding="utf-8"))
         return 0
+    if args.what == "schema":
+        sys.stdout.write(schema())
+        return 0
     if args.what == "pattern":
         return _write(pattern_rows(), args.json)
-    if not args.site:
-        print(f"{args.what} of which site? {EXAMPLE}", file=sys.stderr)
-        return 2
     from controller.app.opcua_process import catalog_of
     from opcua_model.server import model_of
     from plc_config.compile import compile_site
@@ -47,33 +46,26 @@ def run(args: argparse.Namespace) -> int:
         compiled = compile_site(args.site)
     except ConfigError as error:
         return tell(error, args.json)
-    if args.what == "matrix":
-        return _write(matrix_rows(compiled.program.matrix), args.json)
-    return _write(node_rows(model_of(compiled, catalog_of(compiled.program)).points), args.json)
+    if args.what == "points":
+        return _write(node_rows(model_of(compiled, catalog_of(compiled.program)).points), args.json)
+    return _matrix(compiled.program, args.json)
 
 
-def matrix_rows(matrix: Matrix) -> list[str]:
-    """One CSV line per row of the protection matrix, with the delay in force."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("id", "place", "effect", "delay_ms", "reset", "priority", "because", "advice", "standard"))
-    for row, start in zip(matrix.rows, matrix.start, strict=True):
-        effect = (row.effect | row.bank_effect).name or ""
-        delay = int(matrix.delay_ms[start])
-        standard = row.standard
-        fields = (
-            row.id,
-            row.place,
-            effect,
-            delay,
-            row.reset.name,
-            row.priority.name,
-            row.because,
-            row.advice,
-            standard,
-        )
-        writer.writerow(fields)
-    return text.getvalue().splitlines()
+def schema() -> str:
+    """JSON Schema of a site file, for editors: the same model as the checker's."""
+    from plc_config.schema.site import SiteConfig
+
+    return json.dumps(SiteConfig.model_json_schema(), indent=1, sort_keys=True) + "\n"
+
+
+def _matrix(program: Any, as_json: bool) -> int:
+    from plc_config.cause_effect import facts, render
+
+    if as_json:
+        print(json.dumps([facts(row, program) for row in program.matrix.rows], indent=1))
+    else:
+        sys.stdout.write(render(program))
+    return 0
 
 
 def _write(rows: list[str], as_json: bool) -> int:
