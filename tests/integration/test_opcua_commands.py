@@ -75,7 +75,7 @@ async def test_from_the_first_refusal_to_a_shutdown(site: Rig) -> None:
         (("user", "set"), 2),
         (("cert", "trust"), 2),
         (("cert", "trust", "ffff"), 1),
-        (("export", "points"), 2),
+        (("export", "points", "nosuchsite"), 78),
     ],
 )
 async def test_exit_codes(tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:

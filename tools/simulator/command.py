@@ -103,6 +103,7 @@ async def _serve(
 ) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    parent = os.getppid()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     try:
@@ -115,7 +116,7 @@ async def _serve(
         return FAILED
     tasks = [asyncio.create_task(TruthFile(simulator, Path(args.truth)).run())] if args.truth else []
     if args.with_parent:
-        tasks.append(asyncio.create_task(_follow_parent(stop.set)))
+        tasks.append(asyncio.create_task(_follow_parent(parent, stop.set)))
     try:
         for request in faults:
             answer = simulator.control.perform(request)
@@ -142,9 +143,8 @@ async def _until_stopped(simulator: Simulator, stop: asyncio.Event) -> int:
     return OK
 
 
-async def _follow_parent(stop: Callable[[], None]) -> None:
+async def _follow_parent(parent: int, stop: Callable[[], None]) -> None:
     """End with the parent: by its death signal, by another parent's id, or by the end of a piped stdin."""
-    parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     loop = asyncio.get_running_loop()
     piped = stat.S_ISFIFO(os.fstat(0).st_mode)
