@@ -101,7 +101,8 @@ async def running(site: str, *options: str) -> AsyncIterator[tuple[Pair, SiteCli
         try:
             yield pair, client, plant
         finally:
-            await client.close()
+            with contextlib.suppress(OSError):
+                await client.close()
             plant.close()
     finally:
         pair.stop()

@@ -11,6 +11,7 @@ EXAMPLE = "cellwarden bench scan"
 PARTS: Final = {
     "scan": "the pure scan over the number of cells",
     "io": "our Modbus transport, pymodbus's client, a raw socket",
+    "budget": "every budget of a reference site in one run of the real processes",
     "trip": "from a cell crossing its limit on the wire to the open command on the wire",
     "opcua": "publishing only what is monitored, and writing every node",
 }
