@@ -11,9 +11,9 @@ from controller.core.command import Answer, Command, Kind, Role
 from controller.core.event import Event, What
 from controller.core.image import Alarms, AlarmState, System, Trips
 from controller.core.memory import AnnunciationMemory
-from controller.core.signal import Codes, Ints
+from controller.core.signal import Codes, Ints, among
 
-UNACKED = (AlarmState.UNACKNOWLEDGED, AlarmState.RETURNED, AlarmState.LATCHED_UNACKNOWLEDGED)
+UNACKED = tuple(int(s) for s in (AlarmState.UNACKNOWLEDGED, AlarmState.RETURNED, AlarmState.LATCHED_UNACKNOWLEDGED))
 MAX_ALARM_EVENTS = 64
 """Most alarm transitions told in one scan; the rest are counted in one LOST event."""
 
@@ -47,7 +47,7 @@ def annunciate(
         occurrence,
         utc,
         int(active.sum()),
-        int(np.isin(state, UNACKED).sum()),
+        int(among(state, *UNACKED).sum()),
         int(np.where(active, plan.priority, 0).max(initial=0)),
     )
     return alarms, answers, events, AnnunciationMemory(state, occurrence, utc)
@@ -57,8 +57,8 @@ def _next(old: Codes, trips: Trips) -> Codes:
     """The state machine of ISA-18.2 over all slots at once."""
     held = trips.slot_active & trips.slot_latched & ~trips.slot_cause
     present = trips.slot_active & ~held
-    known = np.isin(old, (AlarmState.ACKNOWLEDGED, AlarmState.LATCHED))
-    unacked = np.isin(old, UNACKED)
+    known = among(old, AlarmState.ACKNOWLEDGED, AlarmState.LATCHED)
+    unacked = among(old, *UNACKED)
     state = np.select(
         [present & known, present, held & known, held, unacked],
         [
@@ -91,7 +91,7 @@ def _acknowledge(plan: Annunciator, state: Codes, commands: Sequence[Command]) -
         if command.target >= len(state):
             answers.append(Answer(command, False, f"no alarm {command.target}"))
             continue
-        chosen = np.isin(state, UNACKED)
+        chosen = among(state, *UNACKED)
         if command.target >= 0:
             chosen &= np.arange(len(state)) == command.target
         count = int(chosen.sum())

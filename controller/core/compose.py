@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from controller.core.image import Alarms, AlarmState, Modes, OutputImage, Power, RackMode, SiteMode, System, Trips
-from controller.core.signal import Bools, Ints
+from controller.core.signal import Bools, Ints, among
 
 OPEN_NOW = 64 | 128
 """Effects TRIP and LOCKOUT: an output that they forbid is refused here once more, whatever the modes say."""
@@ -19,13 +19,13 @@ def compose(
 ) -> OutputImage:
     """The output image. A rack under TRIP or LOCKOUT is never told to close, and power is never given without one."""
     may = (trips.rack_effect & OPEN_NOW) == 0
-    closed = np.isin(modes.rack_mode, (RackMode.CLOSED, RackMode.STOPPING))
+    closed = among(modes.rack_mode, RackMode.CLOSED, RackMode.STOPPING)
     main = may & closed
     overlap = (modes.rack_mode == RackMode.CLOSED) & (modes.rack_mode_ms < OVERLAP_MS)
     precharge = may & ((modes.rack_mode == RackMode.PRECHARGE) | overlap)
     running = not trips.site_effect & OPEN_NOW and modes.site_mode in (SiteMode.ONLINE, SiteMode.STOPPING)
     run = power.pcs_enable & (running and bool(main.any()))
-    unacked = np.isin(alarms.alarm_state, (AlarmState.UNACKNOWLEDGED, AlarmState.LATCHED_UNACKNOWLEDGED))
+    unacked = among(alarms.alarm_state, AlarmState.UNACKNOWLEDGED, AlarmState.LATCHED_UNACKNOWLEDGED)
     return OutputImage(
         heartbeat=system.scan,
         rack_main_close=main,

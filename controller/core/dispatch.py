@@ -15,7 +15,7 @@ from controller.core.command import Answer, Command, Kind, Role
 from controller.core.image import Limits, Modes, OutputImage, Power, RackMode, SiteMode, System
 from controller.core.memory import DispatchingMemory
 from controller.core.settings import DispatchSettings
-from controller.core.signal import Bools, Floats
+from controller.core.signal import Bools, Floats, among
 from controller.core.topology import Topology
 
 
@@ -80,7 +80,7 @@ def _ramp(last: float, wish: float, step: float) -> float:
 
 def _banks_joined(topology: Topology, modes: Modes) -> Bools:
     joined = np.zeros(topology.banks, bool)
-    joined[topology.rack_bank[np.isin(modes.rack_mode, (RackMode.CLOSED, RackMode.STOPPING))]] = True
+    joined[topology.rack_bank[among(modes.rack_mode, RackMode.CLOSED, RackMode.STOPPING)]] = True
     return joined
 
 

@@ -39,8 +39,19 @@ class Quality(IntEnum):
     NOT_FITTED = 6
 
 
-USABLE: Final = Quality.SUBSTITUTED
+USABLE: Final = int(Quality.SUBSTITUTED)
 """The worst quality with which a value may still be used; everything above it is no value at all."""
+
+NOT_FITTED: Final = int(Quality.NOT_FITTED)
+"""As a plain number: looking a member up in an Enum costs as much as a small array operation."""
+
+
+def among(codes: NDArray[Any], *wanted: int) -> Bools:
+    """True where a code is one of a few; several times faster than `np.isin` on short arrays."""
+    found = codes == wanted[0]
+    for code in wanted[1:]:
+        found = found | (codes == code)
+    return np.asarray(found)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

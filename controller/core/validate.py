@@ -14,7 +14,7 @@ from controller.core.image import Extremes, InputImage, Measured, Points
 from controller.core.layout import tags_of
 from controller.core.memory import ValidationMemory
 from controller.core.settings import SensorSettings
-from controller.core.signal import USABLE, Bools, Ints, Quality, Samples, Tag
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Ints, Quality, Samples, Tag
 from controller.core.topology import Topology
 
 POINT_TAGS = tags_of(Points)
@@ -110,10 +110,10 @@ def _measured(points: Points) -> Measured:
 def _extremes(s: Samples) -> tuple[Samples, Samples, Samples]:
     """Lowest, highest and mean of each module over usable values."""
     usable = s.quality <= USABLE
-    fitted = s.quality != Quality.NOT_FITTED
+    fitted = s.quality != NOT_FITTED
     any_, some = usable.any(axis=2), (fitted & ~usable).any(axis=2)
-    quality = np.where(some, np.uint8(Quality.SUBSTITUTED), np.where(usable, s.quality, 0).max(axis=2))
-    quality = np.where(any_, quality, np.where(fitted.any(axis=2), s.quality.max(axis=2), np.uint8(Quality.NOT_FITTED)))
+    quality = np.where(some, USABLE, np.where(usable, s.quality, 0).max(axis=2))
+    quality = np.where(any_, quality, np.where(fitted.any(axis=2), s.quality.max(axis=2), NOT_FITTED))
     quality = quality.astype(np.uint8)
     time = s.time_ms.min(axis=2)
     value = s.value.astype(np.float64)
@@ -129,9 +129,9 @@ def _over(s: Samples, *, lowest: bool) -> Samples:
     any_ = usable.any(axis=-1)
     chosen = np.where(usable, s.value, np.inf if lowest else -np.inf)
     value = np.where(any_, chosen.min(axis=-1) if lowest else chosen.max(axis=-1), 0.0)
-    missing = ((s.quality != Quality.NOT_FITTED) & ~usable).any(axis=-1)
+    missing = ((s.quality != NOT_FITTED) & ~usable).any(axis=-1)
     worst = np.where(usable, s.quality, 0).max(axis=-1)
-    quality = np.where(any_, np.where(missing, Quality.SUBSTITUTED, worst), s.quality.max(axis=-1))
+    quality = np.where(any_, np.where(missing, USABLE, worst), s.quality.max(axis=-1))
     return Samples(np.asarray(value), np.asarray(quality, np.uint8), np.asarray(s.time_ms.min(axis=-1)))
 
 
@@ -145,9 +145,9 @@ def _place(s: Samples, *, lowest: bool) -> int:
 
 def _sum(s: Samples) -> Samples:
     """Sum over usable values; the quality is the worst of all fitted ones."""
-    fitted = s.quality != Quality.NOT_FITTED
+    fitted = s.quality != NOT_FITTED
     usable = s.quality <= USABLE
-    quality = np.where(fitted, s.quality, 0).max(initial=0) if fitted.any() else Quality.NOT_FITTED
+    quality = np.where(fitted, s.quality, 0).max(initial=0) if fitted.any() else NOT_FITTED
     time = s.time_ms[fitted].min() if fitted.any() else s.time_ms.min(initial=0)
     return Samples(
         np.asarray(np.where(usable, s.value, 0.0).sum()), np.asarray(quality, np.uint8), np.asarray(time, np.int64)
@@ -160,4 +160,4 @@ def _count(points: Points) -> tuple[int, int, int]:
         counts += np.bincount(getattr(points, t.name).quality.ravel(), minlength=len(Quality))[: len(Quality)]
     good = int(counts[Quality.GOOD])
     stale = int(counts[Quality.STALE] + counts[Quality.SUBSTITUTED])
-    return good, stale, int(counts.sum() - counts[Quality.NOT_FITTED]) - good - stale
+    return good, stale, int(counts.sum() - counts[NOT_FITTED]) - good - stale

@@ -50,6 +50,7 @@ class Matrix:
         self.most_elapsed_ms = 2 * cycle_ms
         self.slots: list[Slot] = []
         self.start: list[int] = []
+        self.stop: list[int] = []
         self.shape: list[tuple[int, ...]] = []
         for row in self.rows:
             dims = PLACE_DIMS[row.place]
@@ -58,6 +59,7 @@ class Matrix:
             self.shape.append(shape)
             for index in np.ndindex(*shape):
                 self.slots.append(Slot(len(self.slots), row, place_name(dims, index)))
+            self.stop.append(len(self.slots))
         self.size = len(self.slots)
         self.delay_ms: Ints = np.array([s.row.delay_ms(limit) for s in self.slots], np.int64)
         self.holds: Bools = np.array([s.row.reset is not Reset.SELF for s in self.slots])
@@ -77,8 +79,10 @@ class Matrix:
         """Effects per rack and for the whole site: OR over everything active, nothing subtracts."""
         rack = np.zeros(self.topology.racks, np.int64)
         site = 0
-        for row, start, shape in zip(self.rows, self.start, self.shape, strict=True):
-            here = active[start : start + int(np.prod(shape, dtype=np.int64))]
+        if not active.any():
+            return rack, site
+        for row, start, stop, shape in zip(self.rows, self.start, self.stop, self.shape, strict=True):
+            here = active[start:stop]
             if not here.any():
                 continue
             if row.place == "site":

@@ -15,7 +15,7 @@ import numpy as np
 from controller.core.image import Estimates, Links, Measured, Modes, OutputImage, RackMode, SiteMode, System
 from controller.core.memory import DispatchingMemory
 from controller.core.settings import LimitSettings
-from controller.core.signal import USABLE, Bools, Floats, Quality, Samples
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Samples, among
 from controller.core.topology import Topology
 
 CELL_SLEW_V_PER_S: Final = 0.02
@@ -23,6 +23,7 @@ TEMPERATURE_SLEW_K_PER_S: Final = 0.2
 OPEN_RACK_CURRENT_A: Final = 5.0
 WELD_MARGIN_V: Final = 20.0
 SUM_TOLERANCE: Final = 0.03
+NOT_JOINED: Final = (int(RackMode.OPEN), int(RackMode.TRIPPED), int(RackMode.LOCKED_OUT))
 LOST_SIGN_OF_LIFE_MS: Final = 2000
 PROCESS_START_MS: Final = 30_000
 FOLLOW_RATIO: Final = 0.1
@@ -139,7 +140,7 @@ def ambient(f: Facts) -> Reading:
 
 
 def _lost(s: Samples) -> Bools:
-    return np.asarray((s.quality > USABLE) & (s.quality != Quality.NOT_FITTED))
+    return np.asarray((s.quality > USABLE) & (s.quality != NOT_FITTED))
 
 
 def _is(s: Samples, level: int) -> Bools:
@@ -337,5 +338,5 @@ def records_lost(f: Facts) -> Bools:
 
 def rack_open_while_online(f: Facts) -> Bools:
     """The site is online without this rack."""
-    out = np.isin(f.modes.rack_mode, (RackMode.OPEN, RackMode.TRIPPED, RackMode.LOCKED_OUT))
+    out = among(f.modes.rack_mode, *NOT_JOINED)
     return np.asarray(out & (f.modes.site_mode == SiteMode.ONLINE))

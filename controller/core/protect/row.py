@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from enum import Enum, IntEnum, IntFlag
+from typing import Final
 
 import numpy as np
 
 from controller.core.protect.facts import Condition, Facts, Quantity
 from controller.core.signal import Bools, Floats, Ints
+
+NOWHERE: Final = np.full(1, -1, np.int64)
 
 
 class Effect(IntFlag):
@@ -78,7 +81,7 @@ class Threshold:
             beyond, back = reading.value > limit, reading.value < band.clear
         else:
             beyond, back = reading.value < limit, reading.value > band.clear
-        element = np.full(reading.value.shape, -1) if reading.element is None else reading.element
+        element = NOWHERE.repeat(reading.value.size) if reading.element is None else reading.element
         return Evaluation(
             (reading.known & beyond).ravel(),
             (reading.known & back).ravel(),
@@ -97,8 +100,9 @@ class When:
     def evaluate(self, facts: Facts) -> Evaluation:
         """Value 1 where present, limit 1."""
         present = np.asarray(self.condition(facts), np.bool_).ravel()
-        size = present.size
-        return Evaluation(present, ~present, present.astype(float), np.ones(size), np.full(size, -1, np.int64))
+        value = present.astype(np.float64)
+        one = np.ones(present.size)
+        return Evaluation(present, ~present, value, one, NOWHERE.repeat(present.size))
 
 
 Cause = Threshold | When

@@ -15,7 +15,7 @@ from controller.core.sequence.rack import RACK_MOVES, RackView
 from controller.core.sequence.requests import judge
 from controller.core.sequence.site import SITE_MOVES, SiteView
 from controller.core.settings import SequenceSettings
-from controller.core.signal import USABLE, Bools, Ints
+from controller.core.signal import USABLE, Bools, Ints, among
 from controller.core.topology import Topology
 
 START_JUDGED_MS: Final = 1000
@@ -126,7 +126,7 @@ def _ready(
     s, p, bank_of = q.settings, measured.points, q.topology.rack_bank
     data = (p.rack_voltage_v.quality <= USABLE) & (p.rack_link_voltage_v.quality <= USABLE)
     difference = np.abs(p.rack_voltage_v.value - p.rack_link_voltage_v.value)
-    live = np.isin(bank_of, bank_of[joined])
+    live = np.bincount(bank_of, joined, q.topology.banks)[bank_of] > 0
     close_enough = data & (difference <= np.where(live, s.rack_voltage_v, s.precharge_voltage_v))
     free = (trips.rack_effect & CLOSE_BLOCK) == 0
     feedback_open = (p.rack_main_closed.quality <= USABLE) & (p.rack_main_closed.value < 0.5)
@@ -155,11 +155,11 @@ def _step_site(
     seen_closed = (feedback.quality <= USABLE) & (feedback.value >= 0.5)
     heard = bool((trips.rack_effect & TRIP == 0).all())
     view.inputs_judged = elapsed >= START_AT_MOST_MS or (elapsed >= START_JUDGED_MS and heard)
-    on_the_way = racks.join & ready & np.isin(rack_mode, (RackMode.OPEN, RackMode.PRECHARGE))
+    on_the_way = racks.join & ready & among(rack_mode, RackMode.OPEN, RackMode.PRECHARGE)
     closing = (rack_mode == RackMode.PRECHARGE) | (joined & ~seen_closed)
     view.all_joined = bool(joined.any()) and not on_the_way.any() and not closing.any()
     view.enough_racks = int(joined.sum()) >= q.settings.least_racks
-    energised = np.isin(rack_mode, (RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING))
+    energised = among(rack_mode, RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING)
     view.all_open = not (energised | seen_closed).any()
     most = int(np.bincount(banks).max())
     s = q.settings
