@@ -100,7 +100,7 @@ class AlarmPoints:
 
 
 def line(slot: SlotInfo, state: int, value: float, limit: float) -> str:
-    """One alarm as one line of fields that a client can split."""
-    unit = "" if slot.unit in ("", "1") else f" {slot.unit}"
-    name = AlarmState(state).name
-    return f"{slot.priority}|{name}|{slot.row}|{slot.place}|{value:g}{unit}|{limit:g}{unit}|{slot.text}"
+    """One alarm as one line of fields that a client can split; a cause that is no quantity has no value and limit."""
+    measured = slot.unit not in ("", "1")
+    compared = f"{value:.4g} {slot.unit}|{limit:g} {slot.unit}" if measured else "|"
+    return f"{slot.priority}|{AlarmState(state).name}|{slot.row}|{slot.place}|{compared}|{slot.text}"

@@ -107,7 +107,7 @@ def _judge(
         if command.kind not in (Kind.SET_ACTIVE_POWER, Kind.SET_REACTIVE_POWER, Kind.HEARTBEAT):
             continue
         refusal = _refusal(s, site, command)
-        answers.append(Answer(command, not refusal, refusal or "accepted", command.value))
+        answers.append(Answer(command, not refusal, refusal or _accepted(command), command.value))
         if refusal:
             continue
         if command.kind is Kind.SET_ACTIVE_POWER:
@@ -117,6 +117,11 @@ def _judge(
         elif command.value != memory.heartbeat or memory.heartbeat_age_ms < 0:
             memory = dataclasses.replace(memory, heartbeat=command.value, heartbeat_age_ms=0)
     return memory, answers
+
+
+def _accepted(command: Command) -> str:
+    unit = {Kind.SET_ACTIVE_POWER: " W", Kind.SET_REACTIVE_POWER: " var"}.get(command.kind, "")
+    return f"{command.value:.0f}{unit} from now on" if unit else "heard"
 
 
 def _refusal(s: DispatchSettings, site: SiteMode, command: Command) -> str:

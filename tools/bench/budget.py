@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tools.progress import done, step
+
 if TYPE_CHECKING:
     from tools.pair import Pair
 
@@ -85,12 +87,14 @@ async def _measure(site: str, seconds: float) -> dict[str, dict[str, float]]:
 
     phases: dict[str, dict[str, float]] = {}
     async with running(site) as (pair, client, _plant):
+        step("connecting the site")
         await wait_state(client, "STANDBY")
         await client.call("Connect")
         await wait_state(client, "ONLINE", 180)
         await client.call("SetActivePower", 0.3 * pair.site.config.dispatch.rated_power)
         await client.close()
-        for name in PHASES:
+        for number, name in enumerate(PHASES, 1):
+            step(f"phase {number} of {len(PHASES)}: {name}, {seconds:g} s")
             meter = Meter(pair)
             load: Any = {"quiet": _nobody, "scada": Scada, "abuse": Abuse}[name]
             async with load(pair):
@@ -98,6 +102,7 @@ async def _measure(site: str, seconds: float) -> dict[str, dict[str, float]]:
                 meter.begin()
                 await asyncio.sleep(seconds)
                 phases[name] = meter.end()
+    done()
     return phases
 
 

@@ -16,6 +16,7 @@ from controller.core.layout import Layout
 from controller.core.memory import Memory
 from controller.core.scan import scan
 from plc_config.compile import Compiled, compile_site
+from tools.progress import done, step
 
 HELP = "Times the pure scan and the copies around it for the three reference sites and prints a table."
 SITES: Final = ("bench", "container", "plant")
@@ -32,7 +33,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints one row per site."""
-    rows = [measure(compile_site(name), args.scans) for name in SITES]
+    rows = []
+    for name in SITES:
+        step(f"measuring {name}")
+        rows.append(measure(compile_site(name), args.scans))
+    done()
     if args.json:
         print(json.dumps(rows, indent=2))
         return 0

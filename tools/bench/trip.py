@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tools.progress import done, step
+
 if TYPE_CHECKING:
     from opcua_model.client import SiteClient
     from tools.pair import Pair
@@ -64,14 +66,17 @@ async def _trials(site: str, trials: int) -> list[float]:
     async with running(site) as (pair, client, plant):
         await wait_state(client, "STANDBY")
         while len(times) < trials:
+            step(f"trial {len(times) + 1} of {trials}: connecting")
             await client.call("Connect")
             await wait_state(client, "ONLINE", 180)
             # The last rack stays, so that the site stays online.
             for rack in range(1, pair.site.topology.racks):
                 if len(times) < trials:
                     await asyncio.sleep(SETTLE_S + random.random())
+                    step(f"trial {len(times) + 1} of {trials}")
                     times.append(await _one(pair, plant, rack))
             await _recover(client, plant)
+    done()
     return times
 
 

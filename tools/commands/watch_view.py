@@ -156,7 +156,8 @@ def _alarms(s: Snapshot) -> RenderableType:
     for line in lines[:ALARM_ROWS]:
         priority, state, row, place, value, limit, text = (line.split("|", 6) + [""] * 7)[:7]
         style = "bold red" if priority == "3" else "yellow" if priority == "2" else ""
-        body.append(f"{state.lower():22} {row} {place} {value} (limit {limit}) {text}\n", style)
+        compared = f"{value} (limit {limit}) " if value else ""
+        body.append(f"{state.lower():22} {row} {place} {compared}{text}\n", style)
     if not lines:
         body.append("none", "bright_black")
     body.rstrip()
