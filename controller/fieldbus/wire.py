@@ -1,8 +1,8 @@
 """Modbus TCP framing: bytes in, verdicts out. No sockets and no timers here.
 
 What is guaranteed: `good` is called only for a reply with the transaction id, unit id, function code, length and
-byte count that the request asked for. A stream that cannot be in step any more is reported as broken, because
-hunting for the next header could find one inside the data.
+byte count that the request asked for, from a stream that is in step behind it. A stream that cannot be in step any
+more is reported as broken, because hunting for the next header could find one inside the data.
 """
 
 from __future__ import annotations
@@ -90,6 +90,10 @@ class TcpWire:
                 break
             at = end
             request = pending.pop(number, None)
+            if request is not None and at < size and not self._in_step(data, at):
+                owner.broken("a reply runs into the next one")
+                owner.failed(request, Failure.BAD, 0, monotonic())
+                return
             if request is None:
                 owner.stray((self._last - number) & 0xFFFF < LATE_WINDOW)
             elif unit != request.reply_unit:
@@ -105,3 +109,17 @@ class TcpWire:
             else:
                 owner.failed(request, Failure.BAD, 0, monotonic())
         self._rest = data[at:] if at < size else b""
+
+    def _in_step(self, data: bytes, at: int) -> bool:
+        """Whether what follows a reply is more replies of ours, up to the end.
+
+        A reply that was cut short is made complete by the head of whatever comes behind it, and TCP has no checksum of
+        ours: the remains of that second reply are the only sign.
+        """
+        size = len(data)
+        while size - at >= TCP_HEAD_BYTES:
+            number, protocol, length, _, _ = HEAD.unpack_from(data, at)
+            if protocol or not LENGTH_MIN <= length <= LENGTH_MAX or (self._last - number) & 0xFFFF >= LATE_WINDOW:
+                return False
+            at += 6 + length
+        return not any(data[at + 2 : at + 5])
