@@ -17,7 +17,7 @@ demo: install
 
 test: install lint types imports
 	@echo "== tests"
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: install
 	@echo "== ruff"
