@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from controller.app import lock
 from controller.app.child import TICKS_PER_S, Child, process_usage
+from controller.app.journal import Journal
 from controller.app.notify import Watchdog
 from controller.app.process import monotonic_ms, utc_ms
 from controller.core.command import Command, Kind, Origin, Role
@@ -42,6 +44,7 @@ class Options:
 
     seconds: float | None = None
     demo: bool = False
+    journal: Callable[[str], None] | None = None
 
 
 class Supervisor:
@@ -54,6 +57,7 @@ class Supervisor:
         self.files = SiteFiles(run, site.dims)
         self._fresh_files()
         self.events = self.files.event_writer("supervisor")
+        self.journal = Journal(self.files, options.journal) if options.journal else None
         self.commands = self.files.command_writer("supervisor")
         self.status = self.files.writer("status.supervisor")
         self.process_reader = self.files.reader("process")
@@ -155,6 +159,8 @@ class Supervisor:
                 self.note(f"{child.name} refused to start")
                 return child.first_exit
         self.image = self.process_reader.read() or self.image
+        if self.journal is not None:
+            self.journal.follow()
         fresh = all(now - self.children[n].alive_ms() < TOKEN_FRESH_MS for n in ("scan", "io"))
         self.watchdog.kick(fresh)
         if now - self.usage_ms >= USAGE_EVERY_MS:
@@ -215,5 +221,7 @@ class Supervisor:
         self._measure(monotonic_ms())
         for name in STOP_ORDER:
             self.children[name].stop()
+        if self.journal is not None:
+            self.journal.follow()
         os.close(self.wake_fd)
         os.close(self.lock_fd)
