@@ -1,0 +1,207 @@
+"""One seeded run: the scan's outputs go to the plant, the plant's instruments to the scan, and time is only counted."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from controller.core.command import COMMAND_DTYPE, Command, Kind, Origin, Role
+from controller.core.image import InputImage, OutputImage, Points, ProcessImage, SiteMode
+from controller.core.layout import Layout, tags_of
+from controller.core.scan import scan
+from controller.core.signal import Quality
+from controller.core.topology import MAX_COMMANDS_PER_SCAN
+from plc_config.compile import Compiled
+from tools.simulator.options import STEP_MS, Options
+from tools.simulator.simulator import Simulator
+
+SAMPLE_AGE_MS: Final = 15
+COMMAND_LIFE_MS: Final = 1000
+UTC_MS: Final = 1_700_000_000_000
+POINTS: Final = tags_of(Points)
+HEALED: Final[tuple[dict[str, Any], ...]] = (
+    {"do": "clear"},
+    {"do": "estop", "on": False},
+    {"do": "fire", "on": False},
+    {"do": "smoke", "on": False},
+)
+COMMANDS: Final = (
+    Kind.CONNECT,
+    Kind.SET_ACTIVE_POWER,
+    Kind.SET_ACTIVE_POWER,
+    Kind.SET_ACTIVE_POWER,
+    Kind.DISCONNECT,
+    Kind.RESET_TRIPS,
+    Kind.RESET_TRIPS,
+    Kind.ACKNOWLEDGE,
+    Kind.HEARTBEAT,
+    Kind.EMERGENCY_STOP,
+    Kind.ENTER_MAINTENANCE,
+    *(Kind.LEAVE_MAINTENANCE, Kind.CONNECT, Kind.RESET_TRIPS) * 4,
+)
+
+
+class Day:
+    """A site in one process. `silent` holds racks that neither hear nor are heard until the given plant time."""
+
+    def __init__(self, site: Compiled, seed: int) -> None:
+        self.site, self.program, self.seed = site, site.program, seed
+        self.rng = np.random.default_rng(seed)
+        self.folder = tempfile.TemporaryDirectory(prefix="cellwarden-swarm-")
+        self.simulator = Simulator(site, Options(seed=seed % 2**31), Path(self.folder.name))
+        self.plant = self.simulator.plant
+        self.layout = Layout(InputImage, self.program.dims)
+        self.memory = self.program.blank_memory()
+        self.outputs: OutputImage = self.program.safe_outputs()
+        self.input = self._first_input()
+        self.number = self.command_id = self.online = 0
+        self.now_ms = 10_000_000
+        self.silent: dict[int, int] = {}
+        self.image: ProcessImage | None = None
+        self.told: list[str] = []
+
+    def _first_input(self) -> InputImage:
+        inputs = self.layout.blank()
+        for t in POINTS:
+            getattr(inputs.points, t.name).quality[...] = int(Quality.GOOD)
+        fitted = self.program.topology
+        inputs.points.cell_voltage_v.quality[~fitted.cell_fitted] = int(Quality.NOT_FITTED)
+        inputs.points.cell_temperature_degc.quality[~fitted.temperature_fitted] = int(Quality.NOT_FITTED)
+        return inputs
+
+    # -- one cycle -------------------------------------------------------------------------------------------
+
+    def cycle(self, commands: list[Command]) -> ProcessImage:
+        """Plant time of one cycle, then one scan on what the instruments show, then its outputs to the devices."""
+        for _ in range(self.program.cycle_ms // STEP_MS):
+            self.plant.step()
+        self.now_ms += self.program.cycle_ms
+        self.number += 1
+        self.simulator.sensors.refresh_modules()
+        self.simulator.sensors.refresh_rest()
+        self._read()
+        records = np.zeros(MAX_COMMANDS_PER_SCAN, COMMAND_DTYPE)
+        for i, command in enumerate(commands[:MAX_COMMANDS_PER_SCAN]):
+            records[i] = command.record()
+        system = dataclasses.replace(
+            self.input.system,
+            scan=self.number,
+            now_ms=self.now_ms,
+            utc_ms=UTC_MS + self.now_ms,
+            elapsed_ms=self.program.cycle_ms,
+        )
+        inputs = dataclasses.replace(self.input, system=system, command_count=len(commands), command_records=records)
+        fresh = self.layout.view(np.frombuffer(bytearray(self.layout.to_bytes(inputs)), np.uint8))
+        self.memory, self.image, events = scan(self.program, self.memory, fresh)
+        self.told = [*self.told, *(f"{self.number} {e.place}: {e.text}" for e in events)][-200:]
+        self.outputs = self.image.outputs
+        self.online += self.image.modes.site_mode == SiteMode.ONLINE
+        self._write()
+        return self.image
+
+    def _read(self) -> None:
+        faces, sampled = self.simulator.sensors.faces, self.now_ms - SAMPLE_AGE_MS
+        deaf = [r for r, until in self.silent.items() if until > self.now_ms]
+        for t in POINTS:
+            samples = getattr(self.input.points, t.name)
+            value = np.asarray(faces[t.name])
+            heard = np.ones(samples.value.shape, bool)
+            if t.dims[:1] == ("rack",) and deaf:
+                heard[deaf] = False
+            samples.value[heard] = value[heard] if value.shape else value
+            samples.time_ms[heard] = sampled
+
+    def _write(self) -> None:
+        o, plant, t = self.outputs, self.plant, self.program.topology
+        for r in range(t.racks):
+            if self.silent.get(r, 0) > self.now_ms:
+                continue
+            plant.command("rack", "heartbeat", (r,), [float(o.heartbeat % 65536)])
+            plant.command("rack", "rack_main_close", (r,), [float(o.rack_main_close[r])])
+            plant.command("rack", "rack_precharge_close", (r,), [float(o.rack_precharge_close[r])])
+            for m in range(t.modules):
+                plant.command("module", "cell_bleed_on", (r, m), o.cell_bleed_on[r, m].astype(float).tolist())
+        for p in range(t.pcs):
+            plant.command("pcs", "heartbeat", (p,), [float(o.heartbeat % 65536)])
+            plant.command("pcs", "pcs_run", (p,), [float(o.pcs_run[p])])
+            plant.command("pcs", "pcs_active_power_setpoint_w", (p,), [float(o.pcs_active_power_setpoint_w[p])])
+
+    # -- random days -----------------------------------------------------------------------------------------
+
+    def random_command(self) -> Command:
+        """Something an operator, a SCADA or a mistake might ask for."""
+        kind = COMMANDS[int(self.rng.integers(len(COMMANDS)))]
+        rated = self.site.config.dispatch.rated_power
+        value = float(self.rng.uniform(-1.1, 1.1) * rated) if kind is Kind.SET_ACTIVE_POWER else float(self.number)
+        self.command_id += 1
+        role = Role.OBSERVER if self.rng.random() < 0.1 else Role.ENGINEER
+        return Command(
+            self.command_id,
+            kind,
+            Origin.OPCUA,
+            role,
+            self.now_ms,
+            self.now_ms + COMMAND_LIFE_MS,
+            value=value,
+            user="swarm",
+        )
+
+    def fault(self) -> str:
+        """Inject one random fault, or heal everything; returns what was done."""
+        t, rng = self.program.topology, self.rng
+        rack, module, cell = (int(rng.integers(n)) + 1 for n in (t.racks, t.modules, t.cells))
+        where = f"R{rack:02d}"
+        deep = f"{where}/M{module:02d}/C{cell:02d}"
+        requests: tuple[dict[str, Any], ...] = (
+            {
+                "do": "override",
+                "place": deep,
+                "point": "cell_voltage_v",
+                "value": float(rng.choice([0.0, 2.2, 3.9, 6.0])),
+            },
+            {"do": "stick", "place": deep, "point": "cell_voltage_v"},
+            {"do": "noise", "place": deep, "point": "cell_voltage_v", "value": 0.2},
+            {
+                "do": "override",
+                "place": f"{where}/M{module:02d}/T01",
+                "point": "cell_temperature_degc",
+                "value": float(rng.choice([-30.0, 58.0, 90.0])),
+            },
+            {
+                "do": "override",
+                "place": where,
+                "point": "rack_current_a",
+                "value": float(rng.choice([-400.0, 0.0, 500.0])),
+            },
+            {"do": "estop", "on": bool(rng.random() < 0.5)},
+            {"do": "fire", "on": bool(rng.random() < 0.3)},
+            {"do": "smoke", "on": bool(rng.random() < 0.3)},
+            {"do": "door", "on": bool(rng.random() < 0.5)},
+            {"do": "hvac", "on": bool(rng.random() < 0.5)},
+            {"do": "insulation", "place": where, "ohm": float(rng.choice([2e4, 9e4, 2e6]))},
+            {"do": "weld", "place": where},
+            {"do": "fail_to_close", "place": where},
+            {"do": "pcs_fault", "place": "P01"},
+            {"do": "pcs_ignore", "place": "P01"},
+        )
+        pick = int(rng.integers(len(requests) + 1))
+        if pick == len(requests):
+            self.silent[rack - 1] = self.now_ms + int(rng.integers(200, 20_000))
+            return f"{where} silent"
+        request = requests[pick]
+        answer = self.simulator.control.perform(request)
+        return f"{request} -> {'done' if answer.get('ok') else answer.get('error')}"
+
+    def heal(self) -> None:
+        """Everything is mended: instruments, wires, contactors, buttons and detectors."""
+        for request in HEALED:
+            self.simulator.control.perform(dict(request))
+        self.silent.clear()
+
+    def close(self) -> None:
+        """Remove the run's folder."""
+        self.folder.cleanup()
