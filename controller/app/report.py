@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from controller.app.child import TICKS_PER_S
 from controller.app.supervisor import Supervisor
+from controller.core.effect import OPENING
 from controller.core.event import What, text_of
 from controller.core.image import AlarmState, SiteMode
-from controller.core.protect.row import OPENING
 from controller.image.files import PROCESSES
 from controller.image.histogram import percentile
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from controller.core.effect import OPENING
 from controller.core.image import Estimates, Measured, Modes, RackMode, System, Trips
 from controller.core.memory import BalancingMemory
 from controller.core.settings import BalancingSettings
@@ -60,7 +61,7 @@ def _choose(plan: Balancing, measured: Measured, estimates: Estimates) -> Bools:
 
 def _permissives(plan: Balancing, measured: Measured, trips: Trips, modes: Modes) -> Bools:
     s, p, e = plan.settings, measured.points, measured.extremes
-    rack = (trips.rack_effect & (32 | 64 | 128)) == 0
+    rack = (trips.rack_effect & OPENING) == 0
     rack &= among(modes.rack_mode, RackMode.OPEN, RackMode.CLOSED)
     cool = (e.module_temperature_max_degc.quality == Quality.GOOD) & (
         e.module_temperature_max_degc.value < s.most_temperature_degc

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from controller.core.effect import OPEN_NOW
 from controller.core.image import Alarms, AlarmState, Modes, OutputImage, Power, RackMode, SiteMode, System, Trips
 from controller.core.signal import Bools, Ints, among
 
-OPEN_NOW = 64 | 128
-"""Effects TRIP and LOCKOUT: an output that they forbid is refused here once more, whatever the modes say."""
 OVERLAP_MS = 500
 """The precharge contactor stays closed this long after the main was told to close."""
 HIGH = 3
@@ -18,6 +17,7 @@ def compose(
     trips: Trips, modes: Modes, power: Power, bleeds: Bools, alarms: Alarms, priority: Ints, system: System
 ) -> OutputImage:
     """The output image. A rack under TRIP or LOCKOUT is never told to close, and power is never given without one."""
+    # An output that TRIP or LOCKOUT forbids is refused here once more, whatever the modes say.
     may = (trips.rack_effect & OPEN_NOW) == 0
     closed = among(modes.rack_mode, RackMode.CLOSED, RackMode.STOPPING)
     main = may & closed

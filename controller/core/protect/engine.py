@@ -14,10 +14,11 @@ from typing import Final
 import numpy as np
 
 from controller.core.command import LEAST_ROLE, Answer, Command, Kind, Role
+from controller.core.effect import OPENING
 from controller.core.image import SiteMode, Trips
 from controller.core.memory import ProtectionMemory
 from controller.core.protect.facts import Facts
-from controller.core.protect.row import OPENING, Evaluation, Reset, Row
+from controller.core.protect.row import Evaluation, Reset, Row
 from controller.core.settings import LimitSettings
 from controller.core.signal import Bools, Ints
 from controller.core.topology import Topology, place_name

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from controller.core.effect import OPENING, Effect
 from controller.core.image import Estimates, Limits, Measured, Trips
-from controller.core.protect.row import Effect
 from controller.core.settings import DeratingSettings, Polyline
 from controller.core.signal import USABLE, Bools, Floats, Ints, Samples
 from controller.core.topology import Topology
@@ -86,7 +86,7 @@ def _rack_limit(
     candidates = [(rated_a * fraction, code) for fraction, code in fractions]
     effect = trips.rack_effect
     candidates.append((np.where(effect & Effect.DERATE, rated_a * DERATE_FACTOR, rated_a), DERATED))
-    blocked = effect & (block | Effect.STOP | Effect.TRIP | Effect.LOCKOUT)
+    blocked = effect & (int(block) | OPENING)
     candidates.append((np.where(blocked, 0.0, rated_a), BLOCKED))
     candidates.append((np.where(lost, 0.0, rated_a), LOST))
     for value, code in candidates:

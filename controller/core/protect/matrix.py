@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from controller.core.effect import Effect
 from controller.core.protect import facts as f
-from controller.core.protect.row import Effect, Priority, Reset, Row, Threshold, When
+from controller.core.protect.row import Priority, Reset, Row, Threshold, When
 
 A, D, C, X = Effect.ALARM, Effect.DERATE, Effect.BLOCK_CHARGE, Effect.BLOCK_DISCHARGE
 B, S, T, L = Effect.BLOCK_CLOSE, Effect.STOP, Effect.TRIP, Effect.LOCKOUT

@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from enum import Enum, IntEnum, IntFlag
+from enum import Enum, IntEnum
 from typing import Final
 
 import numpy as np
 
+from controller.core.effect import Effect
 from controller.core.protect.facts import Condition, Facts, Quantity
 from controller.core.signal import Bools, Floats, Ints
 
 NOWHERE: Final = np.full(1, -1, np.int64)
-
-
-class Effect(IntFlag):
-    """What a row does; effects of all rows combine by OR and nothing can subtract one."""
-
-    NONE = 0
-    ALARM = 1
-    DERATE = 2
-    BLOCK_CHARGE = 4
-    BLOCK_DISCHARGE = 8
-    BLOCK_CLOSE = 16
-    STOP = 32
-    """Current to zero, then open."""
-    TRIP = 64
-    """Open now."""
-    LOCKOUT = 128
-    """Maintenance only."""
-
-
-OPENING = Effect.STOP | Effect.TRIP | Effect.LOCKOUT
-BLOCK = Effect.BLOCK_CHARGE | Effect.BLOCK_DISCHARGE
 
 
 class Reset(Enum):

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from controller.core.command import LEAST_ROLE, Answer, Command, Kind, Role
+from controller.core.effect import NO_CLOSING
 from controller.core.image import Modes, SiteMode, System, Trips
 from controller.core.memory import SequencingMemory
 
 ARMED_MS: Final = 30_000
 TOKEN_BITS: Final = 52
 """A token must survive a trip through a double, so it stays below 2**53."""
-CONNECT_BLOCK: Final = 16 | 32 | 64 | 128
 MODES_TO_LEAVE: Final = (SiteMode.CONNECTING, SiteMode.ONLINE)
 
 
@@ -68,9 +68,9 @@ def _connect(command: Command, now: Situation) -> Verdict:
     """From STANDBY the site connects; when online, racks that were taken out join again."""
     if now.site not in (SiteMode.STANDBY, *MODES_TO_LEAVE):
         return Verdict(False, f"the site is {now.site.name}, not STANDBY")
-    if now.trips.site_effect & CONNECT_BLOCK:
+    if now.trips.site_effect & NO_CLOSING:
         return Verdict(False, "an alarm blocks closing")
-    blocked = (now.trips.rack_effect & CONNECT_BLOCK) != 0
+    blocked = (now.trips.rack_effect & NO_CLOSING) != 0
     if bool(blocked.all()):
         return Verdict(False, "every rack is blocked by an alarm")
     missing = int((~now.memory.join & ~blocked).sum())

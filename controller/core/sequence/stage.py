@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from controller.core.command import Answer, Command
+from controller.core.effect import LOCKOUT, NO_CLOSING, OPENING, STOP, TRIP
 from controller.core.image import Measured, Modes, RackMode, SiteMode, System, Trips
 from controller.core.memory import SequencingMemory
 from controller.core.sequence.engine import Sequence
@@ -22,10 +23,6 @@ START_JUDGED_MS: Final = 1000
 START_AT_MOST_MS: Final = 10_000
 STOPPING_MS: Final = 10_000
 RAMP_SHARE_MS: Final = 30_000
-CLOSE_BLOCK: Final = 16 | 32 | 64 | 128
-STOP, TRIP, LOCKOUT = 32, 64, 128
-TAKEN_OUT: Final = STOP | TRIP | LOCKOUT
-"""Effects after which a rack joins again only when somebody asks for it."""
 MIN_PRECHARGE_MS: Final = 200
 
 REASONS: Final = ("started", *dict.fromkeys(m.because for m in (*SITE_MOVES, *RACK_MOVES)))
@@ -114,7 +111,7 @@ def _step_racks(
         elif old is RackMode.PRECHARGE and "precharge_overdue" in move.when:
             attempts[r] += 1
             cool_down[r] = s.cool_down_ms
-        if effect & TAKEN_OUT or memory.out_of_service[r]:
+        if effect & OPENING or memory.out_of_service[r]:
             join[r], attempts[r] = False, 0
     return _Racks(mode, mode_ms, reason, attempts, cool_down, ready, join)
 
@@ -128,7 +125,7 @@ def _ready(
     difference = np.abs(p.rack_voltage_v.value - p.rack_link_voltage_v.value)
     live = np.bincount(bank_of, joined, q.topology.banks)[bank_of] > 0
     close_enough = data & (difference <= np.where(live, s.rack_voltage_v, s.precharge_voltage_v))
-    free = (trips.rack_effect & CLOSE_BLOCK) == 0
+    free = (trips.rack_effect & NO_CLOSING) == 0
     feedback_open = (p.rack_main_closed.quality <= USABLE) & (p.rack_main_closed.value < 0.5)
     voltages_meet = ~live | (difference <= s.rack_voltage_v)
     ready = data & free & feedback_open & voltages_meet & ~memory.out_of_service
