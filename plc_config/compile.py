@@ -148,6 +148,7 @@ def _program(site: Compiled) -> Program:
 
 
 def _sheet(cell: CellType, parallel: int) -> CellSheet:
+    gap, circuit = cell.hysteresis, cell.circuit
     return CellSheet(
         capacity_ah=cell.capacity * parallel,
         resistance_ohm=cell.resistance / parallel,
@@ -156,6 +157,15 @@ def _sheet(cell: CellType, parallel: int) -> CellSheet:
         efficiency=cell.coulombic_efficiency,
         soc_grid=np.array(cell.ocv.soc),
         ocv_v=np.array(cell.ocv.volts),
+        hysteresis_half_v=None if gap is None else np.array(gap.half_gap_volts),
+        hysteresis_scale=1.0 if gap is None else gap.scale,
+        hysteresis_gamma=15.0 if gap is None else gap.gamma,
+        r1_ohm=None if circuit.r1 is None else circuit.r1 / parallel,
+        tau1_s=None if circuit.tau1 is None else circuit.tau1 / 1000,
+        r2_ohm=None if circuit.r2 is None else circuit.r2 / parallel,
+        tau2_s=None if circuit.tau2 is None else circuit.tau2 / 1000,
+        r0_arrhenius_k=circuit.r0_arrhenius,
+        rc_arrhenius_k=circuit.rc_arrhenius,
     )
 
 

@@ -39,7 +39,9 @@ def fitted(topology: Topology, plan: PollingPlan) -> Topology:
     for block in plan.reads:
         for ref in block.points:
             mask = {"cell_voltage_v": cells, "cell_temperature_degc": temperatures}.get(ref.point)
-            if mask is not None:
+            if mask is not None and len(ref.place) == mask.ndim:
+                mask[ref.place] = True
+            elif mask is not None:
                 mask[ref.place][: ref.count] = True
     modules: Bools = np.asarray(cells.any(axis=2))
     return dataclasses.replace(topology, cell_fitted=cells, temperature_fitted=temperatures, module_fitted=modules)

@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Final
 
+from controller.core.image import Points
+from controller.core.layout import tags_of
 from controller.core.topology import Topology, place_name
 from plc_config import library
 from plc_config.plan import BusPlan
@@ -21,6 +23,7 @@ LEVEL_DIMS: Final[dict[str, tuple[str, ...]]] = {
     "pcs": ("pcs",),
     "module": ("rack", "module"),
 }
+DIMS_OF: Final = {t.name: t.dims for t in tags_of(Points)}
 LEVEL_LETTERS: Final[dict[str, list[str]]] = {"site": [], "rack": ["R"], "pcs": ["P"], "module": ["R", "M"]}
 
 
@@ -33,7 +36,17 @@ class Unit:
     document: Document
     bus: BusPlan
     unit: int
-    place: tuple[int, ...]
+    places: tuple[tuple[int, ...], ...]
+
+    @property
+    def place(self) -> tuple[int, ...]:
+        """The first place it serves; more than one only where the profile repeats."""
+        return self.places[0]
+
+
+def place_of(dims: tuple[str, ...], place: tuple[int, ...]) -> tuple[int, ...]:
+    """The index prefix, in an array over `dims`, for a device at `place`; a module may speak for its rack."""
+    return place[: len(dims)]
 
 
 class Expansion:
@@ -121,13 +134,19 @@ class Expansion:
                         "each unit id serves one device",
                     )
                 taken[address] = key
-                for point in unit.profile.points:
-                    slot = (point, unit.place)
-                    if slot in served:
-                        where = place_name(LEVEL_DIMS[profile.level], unit.place)
-                        self.complain(path, f"{point} of {where} is already read by {served[slot]!r}")
-                    served[slot] = key
+                self._serve(path, key, unit, served)
                 self.units.append(unit)
+
+    def _serve(self, path: Path_, key: str, unit: Unit, served: dict[tuple[str, tuple[int, ...]], str]) -> None:
+        level = LEVEL_DIMS[unit.profile.level]
+        for point in unit.profile.points:
+            dims = DIMS_OF.get(point, level)
+            for part in dict.fromkeys(place_of(dims, place) for place in unit.places):
+                slot = (point, part)
+                if slot in served:
+                    where = place_name(level[: len(slot[1])], slot[1])
+                    self.complain(path, f"{point} of {where} is already read by {served[slot]!r}")
+                served[slot] = key
 
     def _expand_device(self, path: Path_, key: str, device: Any, profile: Profile, document: Document) -> list[Unit]:
         try:
@@ -153,7 +172,13 @@ class Expansion:
             if not unit_text.isdigit() or int(unit_text) > 255:
                 self.complain((*path, "unit"), f"{unit_text!r} is not a unit id", "0..255")
                 return result
-            result.append(Unit(key, profile, document, self.buses[bus_name], int(unit_text), place))
+            unit = Unit(key, profile, document, self.buses[bus_name], int(unit_text), (place,))
+            most = profile.repeat.most if profile.repeat else 1
+            behind = next((u for u in result if (u.bus.name, u.unit) == (bus_name, unit.unit)), None)
+            if behind is None or len(behind.places) >= most:
+                result.append(unit)
+            else:
+                result[result.index(behind)] = dataclasses.replace(behind, places=(*behind.places, place))
         return result
 
     def _pick(

@@ -57,7 +57,11 @@ class BusPlan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PointType:
-    """How raw registers become a value: (raw + raw_offset) * scale, then the sign."""
+    """How raw registers become a value: (raw + raw_offset) * scale, then the sign.
+
+    `scale_from`, `count_from`: registers from the first element to a run-time scale factor (a power of ten) and to
+    the register that says how many elements there are. `equals`: 1 where the masked raw value is one of these.
+    """
 
     type: str = "u16"
     scale: float = 1.0
@@ -68,6 +72,10 @@ class PointType:
     active_low: bool = False
     little_words: bool = False
     registers_each: int = 1
+    mask: int = 0
+    equals: tuple[int, ...] = ()
+    scale_from: int | None = None
+    count_from: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +83,8 @@ class PointRef:
     """Part of a block: `count` elements starting `offset` registers (or bits) into it, for one point of the image.
 
     `place` is the index prefix in the point's array: () site, (rack,), (pcs,) or (rack, module); the elements
-    of a row (cells, sensors) fill the last dimension from 0.
+    of a row (cells, sensors) fill the last dimension from 0. A single element of a row that lies in several pieces
+    has the whole index as its place.
     """
 
     point: str
@@ -112,7 +121,8 @@ class WriteBlock:
     """One output of one device: element(s) of the output image and where they are written.
 
     `refresh_ms`: -1 only on change, 0 every scan, else at least this often. `zero_on_silence`: write zero
-    when the scan falls silent. `modulo`: the value counts modulo this.
+    when the scan falls silent. `modulo`: the value counts modulo this; modulo 1 is a constant (minus `raw_offset`),
+    which is written like a heartbeat: only while the scan lives.
     """
 
     bus: int
@@ -149,13 +159,14 @@ class DevicePlan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PollingPlan:
-    """Everything the I/O process does."""
+    """Everything the I/O process does; `extras` are vendor registers that drive nothing and only the tools read."""
 
     cycle_ms: int
     buses: tuple[BusPlan, ...]
     devices: tuple[DevicePlan, ...]
     reads: tuple[ReadBlock, ...]
     writes: tuple[WriteBlock, ...]
+    extras: tuple[ReadBlock, ...] = ()
 
     def of_bus(self, bus: int) -> tuple[tuple[ReadBlock, ...], tuple[WriteBlock, ...]]:
         """The reads and writes of one bus, in the order of the file."""

@@ -9,7 +9,7 @@ from controller.core.image import OutputImage, Points
 from controller.core.layout import tags_of
 from controller.core.signal import Tag
 from controller.core.topology import Topology, place_name
-from plc_config.expansion import LEVEL_DIMS, Expansion, Unit
+from plc_config.expansion import LEVEL_DIMS, Expansion, Unit, place_of
 from plc_config.plan import (
     CYCLE,
     DevicePlan,
@@ -22,14 +22,25 @@ from plc_config.plan import (
     transaction_ms,
 )
 from plc_config.problem import Problem
-from plc_config.quantity import parse
 from plc_config.ranges import expand
-from plc_config.schema.profile import REGISTERS, Output, Register
+from plc_config.registers import (
+    LARGEST_COUNT,
+    Item,
+    constant_type,
+    item,
+    output_type,
+    own_unit,
+    point_type,
+    scale_of,
+    single,
+)
+from plc_config.schema.profile import REGISTERS, Register
 from plc_config.schema.site import SiteConfig
 from plc_config.strict_yaml import Document, Path_
 
 POINTS: Final = {t.name: t for t in tags_of(Points)}
 OUTPUTS: Final = {t.name: t for t in tags_of(OutputImage)}
+REGISTER_READS: Final = (3, 4)
 BUS_LOAD: Final = 0.9
 """Largest part of a cycle that the every-cycle traffic of one bus may take."""
 
@@ -46,12 +57,19 @@ class Wiring:
 
     def build(self) -> PollingPlan:
         """The whole plan, as far as it could be worked out."""
-        devices, reads, writes = [], [], []
+        devices, reads, writes, extras = [], [], [], []
         for index, unit in enumerate(self.units):
             devices.append(self._device(index, unit))
+            mistakes = unit.profile.mistakes()
+            for path, what, right in mistakes:
+                self._once(unit, path, what, right)
+            if mistakes:
+                continue
             reads.extend(self._reads(index, unit))
             writes.extend(self._writes(index, unit))
-        plan = PollingPlan(self.config.cycle, tuple(self.buses.values()), tuple(devices), tuple(reads), tuple(writes))
+            extras.extend(self._extras(index, unit))
+        buses = tuple(self.buses.values())
+        plan = PollingPlan(self.config.cycle, buses, tuple(devices), tuple(reads), tuple(writes), tuple(extras))
         self._check_load(plan)
         return plan
 
@@ -73,27 +91,82 @@ class Wiring:
     # -- reads -----------------------------------------------------------------------------------------------
 
     def _reads(self, index: int, unit: Unit) -> list[ReadBlock]:
-        wire = unit.profile.wire
-        wanted: dict[tuple[int, int], list[tuple[int, int, PointRef]]] = {}
-        for name, register in unit.profile.points.items():
+        wanted: dict[tuple[int, int, int], list[Item]] = {}
+        for name in unit.profile.points:
             tag = POINTS.get(name)
-            if tag is None or not self._fits(unit, name, register, tag):
-                if tag is None:
-                    known = ", ".join(n for n, t in POINTS.items() if t.dims[:2] == LEVEL_DIMS[unit.profile.level])
-                    self._once(unit, ("points", name), f"no measured point of the name {name!r}", f"known: {known}")
-                continue
-            kind = self._type(unit, ("points", name), register, tag)
-            every = CYCLE if register.every == "cycle" else int(register.every)
-            function: int = register.function or wire.read_function
-            start = register.address // wire.address_step
-            ref = PointRef(name, 0, register.count, kind, unit.place)
-            length = (register.count - 1) * kind.registers_each + self._width(register)
-            wanted.setdefault((function, every), []).append((start, length, ref))
-        blocks = []
-        for (code, every), items in wanted.items():
-            limit = wire.max_registers if code in (3, 4) else 2000
+            if tag is None:
+                known = ", ".join(n for n, t in POINTS.items() if t.dims[:2] == LEVEL_DIMS[unit.profile.level])
+                self._once(unit, ("points", name), f"no measured point of the name {name!r}", f"known: {known}")
+            elif self._belongs(unit, name, tag):
+                places = dict.fromkeys(place_of(tag.dims, place) for place in unit.places)
+                for copy, place in enumerate(places):
+                    self._point(unit, name, tag, place, copy, wanted)
+        return self._blocks(index, unit, wanted)
+
+    def _point(
+        self,
+        unit: Unit,
+        name: str,
+        tag: Tag,
+        place: tuple[int, ...],
+        copy: int,
+        wanted: dict[tuple[int, int, int], list[Item]],
+    ) -> None:
+        room = self.topology.dims[tag.dims[-1]] if len(tag.dims) > len(place) else 1
+        pieces = unit.profile.segments(name)
+        filled = 0
+        for number, register in enumerate(pieces):
+            path: Path_ = ("points", name) if len(pieces) == 1 else ("points", name, number)
+            count = min(register.elements(room - filled), room - filled) if number else register.elements(room)
+            if number and count == 0:
+                break
+            if filled + count > room or (len(pieces) > 1 and len(tag.dims) == len(place)):
+                what = f"{name}: {filled + count} elements, the topology has {room}"
+                self._once(unit, path, what, f"at most {room}; a count like 1..{count} takes as many as there are")
+                return
+            if register.type == "string":
+                self._once(unit, (*path, "type"), f"{name}: a string is no measured value", "put it under extras")
+                return
+            kind = point_type(unit.profile, register, self._scale(unit, path, register.scale, tag.unit))
+            shift = copy * unit.profile.repeat.stride if unit.profile.repeat else 0
+            whole = item(unit.profile, register, name, count, kind, place, shift)
+            parts = [whole] if number == 0 else [single(whole, register, i, filled + i) for i in range(count)]
+            for part in parts:
+                self._want(unit, path, register, part, wanted)
+            filled += count
+
+    def _want(
+        self, unit: Unit, path: Path_, register: Register, part: Item, wanted: dict[tuple[int, int, int], list[Item]]
+    ) -> None:
+        wire = unit.profile.wire
+        every = CYCLE if register.every == "cycle" else int(register.every)
+        function: int = register.function or wire.read_function
+        limit = wire.max_registers if function in REGISTER_READS else LARGEST_COUNT
+        step, start, length = wire.address_step, part.start, part.length
+        window = 0
+        if wire.windows and function in REGISTER_READS:
+            inside = [i for i, (low, high) in enumerate(wire.windows)
+                      if low <= start * step and (start + length - 1) * step <= high]  # fmt: skip
+            if not inside:
+                shown = ", ".join(f"{low}..{high}" for low, high in wire.windows)
+                end = (start + length - 1) * step
+                self._once(
+                    unit, path, f"registers {start * step}..{end} lie in no readable window", f"windows: {shown}"
+                )
+                return
+            window = inside[0]
+        if length > limit:
+            what = f"{length} registers cannot come with one request of this device, at most {limit}"
+            self._once(unit, path, what, "give the row in pieces, or move its helper registers into reach")
+            return
+        wanted.setdefault((function, every, window), []).append(part)
+
+    def _blocks(self, index: int, unit: Unit, wanted: dict[tuple[int, int, int], list[Item]]) -> list[ReadBlock]:
+        wire, blocks = unit.profile.wire, []
+        for (function, every, _), items in wanted.items():
+            limit = wire.max_registers if function in REGISTER_READS else LARGEST_COUNT
             for start, count, refs in _merge(items, merge_limit(unit.bus, wire.turnaround), limit):
-                blocks.append(self._read(index, unit, code, start, count, every, refs))
+                blocks.append(self._read(index, unit, function, start, count, every, refs))
         return blocks
 
     def _read(
@@ -102,7 +175,9 @@ class Wiring:
         wire = unit.profile.wire
         data = (count + 7) // 8 if function in (1, 2) else 2 * count
         cost = transaction_ms(unit.bus, 8, 5 + data, wire.turnaround) + wire.gap
-        key = (unit.profile.profile, function, start, count, every)
+        # Elements of a row in pieces, and modules that speak for their rack, go to other places than their device's.
+        shape = tuple((ref.point, ref.count, len(ref.place), ref.place[len(unit.place) :]) for ref in refs)
+        key = (unit.profile.profile, function, start, count, every, shape)
         return ReadBlock(
             bus=unit.bus.index,
             device=index,
@@ -117,20 +192,32 @@ class Wiring:
             cost_ms=cost,
         )
 
-    def _fits(self, unit: Unit, name: str, register: Register, tag: Tag) -> bool:
+    def _extras(self, index: int, unit: Unit) -> list[ReadBlock]:
+        """What only the tools read, in as few requests as the device allows."""
+        wanted: dict[tuple[int, int, int], list[Item]] = {}
+        repeat = unit.profile.repeat
+        for name, extra in unit.profile.extras.items():
+            path: Path_ = ("extras", name)
+            try:
+                scale = scale_of(extra.scale, own_unit(extra.scale))
+            except ValueError as error:
+                self._once(unit, (*path, "scale"), str(error))
+                continue
+            kind = point_type(unit.profile, extra, scale)
+            for copy, place in enumerate(unit.places):
+                if copy and (repeat is None or extra.once):
+                    break
+                shift = copy * repeat.stride if repeat else 0
+                part = item(unit.profile, extra, name, extra.elements(LARGEST_COUNT), kind, place, shift)
+                self._want(unit, path, extra, part, wanted)
+        return self._blocks(index, unit, wanted)
+
+    def _belongs(self, unit: Unit, name: str, tag: Tag) -> bool:
         level = LEVEL_DIMS[unit.profile.level]
-        if tag.dims[: len(level)] != level or len(tag.dims) - len(level) not in (0, 1):
+        for_rack = unit.profile.level == "module" and tag.dims == LEVEL_DIMS["rack"]
+        if not for_rack and (tag.dims[: len(level)] != level or len(tag.dims) - len(level) not in (0, 1)):
             where = "/".join(tag.dims) or "site"
             self._once(unit, ("points", name), f"{name} belongs to {where}, not to a {unit.profile.level}")
-            return False
-        room = self.topology.dims[tag.dims[-1]] if len(tag.dims) > len(level) else 1
-        if register.count > room:
-            self._once(
-                unit,
-                ("points", name),
-                f"{name}: {register.count} elements, the topology has {room}",
-                f"at most {room}",
-            )
             return False
         return True
 
@@ -139,79 +226,83 @@ class Wiring:
         if problem not in self.problems:
             self.problems.append(problem)
 
-    def _type(self, unit: Unit, path: Path_, item: Register | Output, tag: Tag) -> PointType:
+    def _scale(self, unit: Unit, path: Path_, scale: str | int | float, wanted: str) -> float:
         try:
-            scale = float(item.scale) if isinstance(item.scale, int | float) else self._scale(item.scale, tag.unit)
+            return scale_of(scale, wanted)
         except ValueError as error:
             self._once(unit, (*path, "scale"), str(error))
-            scale = 1.0
-        words = item.word_order or unit.profile.wire.word_order
-        if isinstance(item, Output):
-            return PointType(item.type, scale, negate=item.sign == "charge_positive", little_words=words == "little")
-        return PointType(
-            type=item.type,
-            scale=scale,
-            raw_offset=item.raw_offset,
-            sentinel=tuple(item.sentinel),
-            negate=item.sign == "charge_positive",
-            bit=-1 if item.bit is None else item.bit,
-            active_low=item.active == "low",
-            little_words=words == "little",
-            registers_each=item.registers_each,
-        )
-
-    @staticmethod
-    def _scale(text: str, unit: str) -> float:
-        if text == "1":
-            if unit != "1":
-                raise ValueError(f"a scale with a unit is needed; write it like 0.1 {unit}")
             return 1.0
-        return parse(text, unit)
-
-    @staticmethod
-    def _width(register: Register) -> int:
-        return REGISTERS[register.type]
 
     # -- writes ----------------------------------------------------------------------------------------------
 
     def _writes(self, index: int, unit: Unit) -> list[WriteBlock]:
-        wire, writes = unit.profile.wire, []
-        for name, output in unit.profile.outputs.items():
+        profile, writes = unit.profile, []
+        for name, output in profile.outputs.items():
             tag = OUTPUTS.get(name)
             if tag is None:
                 known = ", ".join(OUTPUTS)
                 self._once(unit, ("outputs", name), f"no output of the name {name!r}", f"known: {known}")
                 continue
-            level = LEVEL_DIMS[unit.profile.level]
-            if tag.dims and tag.dims[: len(level)] != level:
+            level = LEVEL_DIMS[profile.level]
+            for_rack = profile.level == "module" and tag.dims == LEVEL_DIMS["rack"]
+            if not for_rack and tag.dims and tag.dims[: len(level)] != level:
                 where = "/".join(tag.dims)
-                self._once(unit, ("outputs", name), f"{name} belongs to {where}, not to a {unit.profile.level}")
+                self._once(unit, ("outputs", name), f"{name} belongs to {where}, not to a {profile.level}")
                 continue
-            code: int = output.function or wire.write_function
-            kind = self._type(unit, ("outputs", name), output, tag)
-            width = (output.count + 7) // 8 if code == 15 else 2 * output.count * _registers(output)
-            request = 8 if code in (5, 6) else 9 + width
+            kind = output_type(profile, output, self._scale(unit, ("outputs", name), output.scale, tag.unit))
             refresh = -1 if output.refresh is None else 0 if output.refresh == "cycle" else int(output.refresh)
-            writes.append(
-                WriteBlock(
-                    bus=unit.bus.index,
-                    device=index,
-                    unit=unit.unit,
-                    reply_unit=unit.unit + wire.reply_unit_offset,
-                    function=code,
-                    address=output.address,
-                    count=output.count,
-                    output=name,
-                    place=unit.place if tag.dims else (),
-                    type=kind,
-                    modulo=output.modulo or 0,
-                    refresh_ms=refresh,
-                    zero_on_silence=tag.zero_on_silence,
-                    confirm=output.confirm or "",
-                    cost_ms=transaction_ms(unit.bus, request, 8, wire.turnaround) + wire.gap,
+            for copy, place in enumerate(dict.fromkeys(place_of(tag.dims, place) for place in unit.places)):
+                block = self._write(index, unit, name, output.function, output.address, output.count, kind, copy)
+                writes.append(
+                    dataclasses.replace(
+                        block,
+                        place=place,
+                        modulo=output.modulo or 0,
+                        refresh_ms=refresh,
+                        zero_on_silence=tag.zero_on_silence,
+                        confirm=output.confirm or "",
+                    )
                 )
-            )
+        for constant in profile.constants.values():
+            kind = constant_type(profile, constant)
+            block = self._write(index, unit, "heartbeat", constant.function, constant.address, 1, kind, 0)
+            refresh = -1 if constant.refresh is None else int(constant.refresh)
+            writes.append(dataclasses.replace(block, modulo=1, refresh_ms=refresh))
         return writes
+
+    @staticmethod
+    def _write(
+        index: int,
+        unit: Unit,
+        output: str,
+        function: int | None,
+        address: int | str,
+        count: int,
+        kind: PointType,
+        copy: int,
+    ) -> WriteBlock:
+        wire, repeat = unit.profile.wire, unit.profile.repeat
+        code: int = function or wire.write_function
+        shift = copy * repeat.stride * wire.address_step if repeat else 0
+        width = (count + 7) // 8 if code == 15 else 2 * count * REGISTERS[kind.type]
+        request = 8 if code in (5, 6) else 9 + width
+        return WriteBlock(
+            bus=unit.bus.index,
+            device=index,
+            unit=unit.unit,
+            reply_unit=unit.unit + wire.reply_unit_offset,
+            function=code,
+            address=unit.profile.at(address) + shift,
+            count=count,
+            output=output,
+            place=(),
+            type=kind,
+            modulo=0,
+            refresh_ms=-1,
+            zero_on_silence=False,
+            confirm="",
+            cost_ms=transaction_ms(unit.bus, request, 8, wire.turnaround) + wire.gap,
+        )
 
     # -- wire time -------------------------------------------------------------------------------------------
 
@@ -235,19 +326,16 @@ class Wiring:
         self.problems.append(self.document.problem(("cycle",), what, right))
 
 
-def _registers(output: Output) -> int:
-    return REGISTERS[output.type]
-
-
-def _merge(items: list[tuple[int, int, PointRef]], gap: int, limit: int) -> list[tuple[int, int, list[PointRef]]]:
+def _merge(items: list[Item], gap: int, limit: int) -> list[tuple[int, int, list[PointRef]]]:
     """Blocks of (start, count, points), merged while the gap is at most `gap` and the block at most `limit` long."""
     blocks: list[tuple[int, int, list[PointRef]]] = []
-    for start, length, ref in sorted(items, key=lambda item: item[0]):
+    for part in sorted(items, key=lambda i: i.start):
         if blocks:
             begin, count, refs = blocks[-1]
-            end = max(begin + count, start + length)
-            if start - (begin + count) <= gap and end - begin <= limit:
-                blocks[-1] = (begin, end - begin, [*refs, dataclasses.replace(ref, offset=start - begin)])
+            end = max(begin + count, part.start + part.length)
+            if part.start - (begin + count) <= gap and end - begin <= limit:
+                offset = part.ref.offset + part.start - begin
+                blocks[-1] = (begin, end - begin, [*refs, dataclasses.replace(part.ref, offset=offset)])
                 continue
-        blocks.append((start, length, [ref]))
+        blocks.append((part.start, part.length, [part.ref]))
     return blocks

@@ -81,6 +81,16 @@ class Points:
     rack_main_confirmed: Samples = tag("1", "rack", doc="Main close command as read back", low=0, high=1)
     rack_precharge_confirmed: Samples = tag("1", "rack", doc="Precharge command as read back", low=0, high=1)
     rack_heartbeat_echo: Samples = tag("1", "rack", doc="Heartbeat as the rack controller last received it")
+    rack_soc_reported_ratio: Samples = tag(
+        "ratio", "rack", doc="State of charge as the rack's own BMS reports it", low=0.0, high=1.0
+    )
+    rack_charge_limit_reported_a: Samples = tag(
+        "A", "rack", doc="Largest charge current as the rack's own BMS reports it", low=0.0, high=3000.0
+    )
+    rack_discharge_limit_reported_a: Samples = tag(
+        "A", "rack", doc="Largest discharge current as the rack's own BMS reports it", low=0.0, high=3000.0
+    )
+    rack_alarm_word: Samples = tag("1", "rack", doc="Protections of the rack's own BMS, in its own bits: 0 none")
     pcs_active_power_w: Samples = tag("W", "pcs", doc="PCS active power, export positive", low=-2e7, high=2e7)
     pcs_reactive_power_var: Samples = tag("var", "pcs", doc="PCS reactive power", low=-2e7, high=2e7)
     pcs_dc_voltage_v: Samples = tag("V", "pcs", doc="PCS DC link voltage", low=-50.0, high=2000.0)

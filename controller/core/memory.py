@@ -8,10 +8,41 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.image import Modes, OutputImage
+from controller.core.layout import RECORDS
 from controller.core.signal import Bools, Floats, Ints, tag
+
+BAR_STATES = 4
+BAR_ERRORS = 11
+STRING_DTYPE = np.dtype(
+    [
+        ("x", "f8", (BAR_STATES,)),  # SOC, two RC voltages (V), current bias (A)
+        ("p", "f8", (BAR_ERRORS, BAR_ERRORS)),  # covariance of the states and of the errors that are only considered
+        ("hysteresis", "f8"),  # -1 discharge branch .. 1 charge branch
+        ("drift_c", "f8"),  # current over capacity, filtered with the time constant of diffusion, 1/h
+        ("held_a", "f8"),  # current to go on with while its sensor is silent
+        ("error_v", "f8"),  # sums since the last correction: innovation, its samples, current at the samples, ...
+        ("samples", "f8"),
+        ("sampled_a", "f8"),
+        ("charge", "f8"),  # ... charge taken out, charge moved either way (SOC), time, time without a current
+        ("moved", "f8"),
+        ("elapsed_ms", "i8"),
+        ("blind_ms", "i8"),
+        ("sample_ms", "i8"),  # time since the voltages were last sampled, the median and current seen then
+        ("median_v", "f8"),
+        ("seen_a", "f8"),
+        ("steady_ms", "i8"),  # the present stretch of steady current: duration, samples, mean and scatter
+        ("steady_n", "f8"),
+        ("steady_mean_a", "f8"),
+        ("steady_square", "f8"),
+        ("ready", "i8"),  # 1 once the filter runs; 0 after a start
+    ]
+)
+"""The string filter of one rack (see `estimate/bar.py`)."""
+RECORDS["string"] = STRING_DTYPE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,6 +62,24 @@ class EstimationMemory:
     rack_known: Bools = tag("1", "rack", doc="The rack's SOC rests on data", dtype="?")
     rack_rest_ms: Ints = tag("ms", "rack", doc="Time without current", dtype="i8")
     rack_throughput_ah: Floats = tag("Ah", "rack", doc="Charge moved in both directions since commissioning")
+    string: NDArray[Any] = tag("1", "rack", doc="String filter of the rack", dtype="string")
+    cell_shift_ratio: Floats = tag("ratio", "rack", "module", "cell", doc="Cell SOC less the string's")
+    cell_offset_v: Floats = tag("V", "rack", "module", "cell", doc="Lasting deviation of the cell voltage", dtype="f4")
+    cell_lack_ratio: Floats = tag("ratio", "rack", "module", "cell", doc="Capacity lacking to the string's", dtype="f4")
+    cell_resistance_shift_ohm: Floats = tag(
+        "ohm", "rack", "module", "cell", doc="Cell resistance less the string's", dtype="f4"
+    )
+    cell_resistance_variance: Floats = tag("1", "rack", "module", "cell", doc="Its variance, ohm squared", dtype="f4")
+    cell_p_shift: Floats = tag("1", "rack", "module", "cell", doc="Variance of the shift", dtype="f4")
+    cell_p_shift_offset: Floats = tag("1", "rack", "module", "cell", doc="Covariance shift, offset", dtype="f4")
+    cell_p_shift_lack: Floats = tag("1", "rack", "module", "cell", doc="Covariance shift, lack", dtype="f4")
+    cell_p_offset: Floats = tag("1", "rack", "module", "cell", doc="Variance of the offset", dtype="f4")
+    cell_p_offset_lack: Floats = tag("1", "rack", "module", "cell", doc="Covariance offset, lack", dtype="f4")
+    cell_p_lack: Floats = tag("1", "rack", "module", "cell", doc="Variance of the lack", dtype="f4")
+    cell_seen_v: Floats = tag("V", "rack", "module", "cell", doc="Cell voltage at the last sample", dtype="f4")
+    cell_stuck: NDArray[Any] = tag(
+        "1", "rack", "module", "cell", doc="Current steps in a row that the cell voltage did not follow", dtype="u1"
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -42,6 +42,16 @@ class CellSheet:
     efficiency: float
     soc_grid: Floats
     ocv_v: Floats
+    hysteresis_half_v: Floats | None = None
+    """Half the gap between the charge and discharge branches, on `soc_grid`; None where it is not known."""
+    hysteresis_scale: float = 1.0
+    hysteresis_gamma: float = 15.0
+    r1_ohm: float | None = None
+    tau1_s: float | None = None
+    r2_ohm: float | None = None
+    tau2_s: float | None = None
+    r0_arrhenius_k: float = 2000.0
+    rc_arrhenius_k: float = 2000.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 A `Decoder` takes the raw reply bytes of all devices of a group, one row each, and gives SI values and a mask of
 what is no value at all (sentinel, NaN, infinity). An `Encoder` gives the data bytes of a write and counts what had
-to be clamped, because a value that wraps around silently is a wrong command.
+to be clamped, because a value that wraps around silently is a wrong command. `text` is a string register.
 """
 
 from __future__ import annotations
@@ -24,10 +24,16 @@ COIL_ON: Final = 0xFF
 SIZES: Final = {"bit": 2, "u16": 2, "s16": 2, "u32": 4, "s32": 4, "u64": 8, "s64": 8, "f32": 4}
 """Bytes of an element that fills whole registers."""
 
+PACKED: Final = {"u8": "u1", "s8": "i1"}
+"""Rows of bytes, two in every register, the high byte first."""
+
 HALVES: Final = {"u8_high": (0, "u1"), "u8_low": (1, "u1"), "s8_high": (0, "i1"), "s8_low": (1, "i1")}
 """Byte within the register and its dtype."""
 
 LETTER: Final = {"b": "u", "u": "u", "s": "i", "f": "f"}
+LARGEST_EXPONENT: Final = 10
+POWERS: Final = np.array([float(f"1e{e}") for e in range(-LARGEST_EXPONENT, LARGEST_EXPONENT + 1)])
+"""What a run-time scale factor may be: SunSpec allows -10..10, anything else means that it is not implemented."""
 
 
 class Decoder:
@@ -35,7 +41,7 @@ class Decoder:
 
     def __init__(self, ref: PointRef, function: int) -> None:
         kind = ref.type
-        if kind.type == "string" or (kind.type not in SIZES and kind.type not in HALVES):
+        if kind.type not in SIZES and kind.type not in HALVES and kind.type not in PACKED:
             raise ValueError(f"{ref.point}: type {kind.type} has no numeric value")
         self.point, self.count, self.type = ref.point, ref.count, kind
         self.coils = function in BIT_FUNCTIONS
@@ -46,6 +52,7 @@ class Decoder:
         self.float = kind.type == "f32" and not self.coils
         self.dtype, self.unsigned, self.take = _gather(kind, ref.offset, ref.count)
         bits = 8 * self.unsigned.itemsize
+        self.equals = [e & ((1 << bits) - 1) for e in kind.equals]
         self.sentinels = () if self.coils else tuple(s & ((1 << bits) - 1) for s in kind.sentinel)
 
     def __call__(self, raw: Raw) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
@@ -60,14 +67,36 @@ class Decoder:
             bad = hit if bad is None else bad | hit
         if self.is_bit:
             return self._bits((data.view(self.unsigned) >> self.shift) & 1), _any(bad)
+        if self.type.mask:
+            data = (data.view(self.unsigned) & self.type.mask).astype(self.unsigned)
+        if self.type.equals:
+            return self._bits(np.isin(data.view(self.unsigned), self.equals)), self._counted(raw, bad)
         numbers = data.view(self.dtype)
         if self.float:
             broken = ~np.isfinite(numbers)
             bad = broken if bad is None else bad | broken
             numbers = np.where(broken, 0.0, numbers)
         if self.type.raw_offset:
-            return (numbers.astype(np.float64) + self.type.raw_offset) * self.factor, _any(bad)
-        return np.multiply(numbers, self.factor, dtype=np.float64), _any(bad)
+            values = (numbers.astype(np.float64) + self.type.raw_offset) * self.factor
+        else:
+            values = np.multiply(numbers, self.factor, dtype=np.float64)
+        if self.type.scale_from is not None:
+            exponent = self._register(raw, self.type.scale_from, ">i2")
+            wild = np.abs(exponent.astype(np.int64)) > LARGEST_EXPONENT
+            values *= POWERS[np.where(wild, 0, exponent) + LARGEST_EXPONENT][:, None]
+            bad = wild[:, None] | (np.zeros(values.shape, bool) if bad is None else bad)
+        return values, self._counted(raw, bad)
+
+    def _counted(self, raw: Raw, bad: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        """Elements beyond the count that the device itself gives are no values."""
+        if self.type.count_from is not None:
+            beyond = np.arange(self.count) >= self._register(raw, self.type.count_from, ">u2")[:, None]
+            bad = beyond if bad is None else bad | beyond
+        return _any(bad)
+
+    def _register(self, raw: Raw, away: int, dtype: str) -> NDArray[Any]:
+        start = REGISTER_BYTES * (self.offset + away)
+        return np.ascontiguousarray(raw[:, start : start + REGISTER_BYTES]).view(dtype)[:, 0]
 
     def _bits(self, bits: NDArray[Any]) -> NDArray[Any]:
         return 1 - bits.astype(np.int8) if self.type.active_low else bits
@@ -80,6 +109,8 @@ def _any(mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
 def _gather(kind: PointType, offset: int, count: int) -> tuple[np.dtype[Any], np.dtype[Any], Any]:
     """The element's dtype, the unsigned one of its width, and which bytes of the reply to take in which order."""
     start = REGISTER_BYTES * offset
+    if kind.type in PACKED:
+        return np.dtype(PACKED[kind.type]), np.dtype("u1"), slice(start, start + count)
     if kind.type in HALVES:
         half, name = HALVES[kind.type]
         index = start + half + REGISTER_BYTES * kind.registers_each * np.arange(count)
@@ -130,7 +161,7 @@ class Encoder:
         if self.modulo:
             numbers = np.mod(numbers, self.modulo)
         finite = np.isfinite(numbers)
-        scaled = np.where(finite, numbers, 0.0) * self.factor
+        scaled = np.where(finite, numbers, 0.0) * self.factor - self.type.raw_offset
         if self.dtype.kind != "f":
             scaled = np.rint(scaled)
         fitting = np.clip(scaled, self.low, self.high)
@@ -149,3 +180,11 @@ def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
     high = float(whole.max)
     # The float nearest to 2**64-1 is 2**64, which does not fit: take the one below.
     return float(whole.min), float(np.nextafter(high, 0.0)) if high > whole.max else high
+
+
+def text(raw: bytes, little: bool = False) -> str:
+    """A string register's text: bytes in order (or swapped in every register), up to the first NUL, without blanks."""
+    data = bytearray(raw)
+    if little:
+        data[0::2], data[1::2] = raw[1::2], raw[0::2]
+    return bytes(data).split(b"\0", 1)[0].decode("ascii", "replace").strip()

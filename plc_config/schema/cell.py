@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from plc_config.quantity import Ampere, AmpereHour, Celsius, Milliseconds, Ohm, Ratio, Volt
+from plc_config.quantity import Ampere, AmpereHour, Celsius, Milliseconds, Ohm, Ratio, Volt, parse
 from plc_config.schema.base import Strict
+
+Kelvin = Annotated[float, BeforeValidator(lambda text: parse(text, "K"))]
 
 
 class BandV(Strict):
@@ -94,6 +96,26 @@ class Ocv(Strict):
         return self
 
 
+class Hysteresis(Strict):
+    """Half the voltage gap between the charge and the discharge branch, over the soc points of `ocv`."""
+
+    source: str
+    half_gap_volts: list[float] = Field(min_length=3)
+    scale: float = Field(1.0, ge=0, le=2, description="Share of the gap that shows in service")
+    gamma: float = Field(15.0, gt=0, le=1000, description="How many times per full charge the branch is reached")
+
+
+class Circuit(Strict):
+    """Fitted RC branches and temperature dependence; what is not given follows from the resistance."""
+
+    r1: Ohm | None = None
+    tau1: Milliseconds | None = None
+    r2: Ohm | None = None
+    tau2: Milliseconds | None = None
+    r0_arrhenius: Kelvin = 2000.0
+    rc_arrhenius: Kelvin = 2000.0
+
+
 class CellType(Strict):
     """One cell type."""
 
@@ -107,8 +129,16 @@ class CellType(Strict):
     discharge_current: Ampere
     coulombic_efficiency: Ratio
     ocv: Ocv
+    hysteresis: Hysteresis | None = None
+    circuit: Circuit = Circuit()
     derate_charge_voltage: Derating
     derate_discharge_voltage: Derating
     derate_charge_temperature: Derating
     derate_discharge_temperature: Derating
     limits: CellLimits
+
+    @model_validator(mode="after")
+    def _gap_on_the_same_points(self) -> CellType:
+        if self.hysteresis is not None and len(self.hysteresis.half_gap_volts) != len(self.ocv.soc):
+            raise ValueError(f"{len(self.ocv.soc)} ocv points but {len(self.hysteresis.half_gap_volts)} of hysteresis")
+        return self

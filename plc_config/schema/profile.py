@@ -6,20 +6,79 @@ name of an output (`core.image.OutputImage`); `extras` are vendor registers that
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from plc_config.quantity import Milliseconds
 from plc_config.schema.base import Strict
 
 Type = Literal[
-    "bit", "u16", "s16", "u32", "s32", "u64", "s64", "f32", "u8_high", "u8_low", "s8_high", "s8_low", "string"
+    "bit",
+    "u16",
+    "s16",
+    "u32",
+    "s32",
+    "u64",
+    "s64",
+    "f32",
+    "u8",
+    "s8",
+    "u8_high",
+    "u8_low",
+    "s8_high",
+    "s8_low",
+    "string",
 ]
-REGISTERS: dict[str, int] = {
-    "bit": 1, "u16": 1, "s16": 1, "u32": 2, "s32": 2, "u64": 4, "s64": 4, "f32": 2,
+REGISTERS: Final[dict[str, int]] = {
+    "bit": 1, "u16": 1, "s16": 1, "u32": 2, "s32": 2, "u64": 4, "s64": 4, "f32": 2, "u8": 1, "s8": 1,
     "u8_high": 1, "u8_low": 1, "s8_high": 1, "s8_low": 1, "string": 1,
 }  # fmt: skip
+PACKED: Final = ("u8", "s8")
+"""Rows of bytes, two in every register, the high byte first."""
+
+WRITABLE: Final = ("bit", "u16", "s16", "u32", "s32", "u64", "s64", "f32")
+ADDRESS: Final = re.compile(r"^(?P<base>[a-z][a-z0-9_]*)\+(?P<offset>\d+|0x[0-9a-fA-F]+)$")
+MAX_ADDRESS: Final = 65535
+COUNTS: Final = re.compile(r"^(\d+)\.\.(\d+)$")
+WINDOW: Final = re.compile(r"^(\d+|0x[0-9a-fA-F]+)\.\.(\d+|0x[0-9a-fA-F]+)$")
+
+
+def _address(value: int | str) -> int | str:
+    if isinstance(value, int):
+        if not 0 <= value <= MAX_ADDRESS:
+            raise ValueError(f"{value} is not a register address; 0..{MAX_ADDRESS}")
+    elif not ADDRESS.match(value):
+        raise ValueError(f"{value!r} is not an address; a number, or the name of a base like bank+34 or live+0x40")
+    return value
+
+
+def _count(value: int | str) -> int | str:
+    low, high = (value, value) if isinstance(value, int) else _range(value)
+    if not 1 <= low <= high <= 2000:
+        raise ValueError(f"{value!r} is not a count; 1..2000, or a range like 1..16")
+    return value
+
+
+def _range(text: str) -> tuple[int, int]:
+    match = COUNTS.match(text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _window(text: Any) -> tuple[int, int]:
+    match = WINDOW.match(str(text))
+    if match is None:
+        raise ValueError(f"{text!r} is not a range of addresses; write it like 5000..5033")
+    low, high = int(match[1], 0), int(match[2], 0)
+    if not 0 <= low <= high <= MAX_ADDRESS:
+        raise ValueError(f"{text!r} runs backwards or leaves 0..{MAX_ADDRESS}")
+    return low, high
+
+
+Address = Annotated[int | str, AfterValidator(_address)]
+Count = Annotated[int | str, AfterValidator(_count)]
+Window = Annotated[tuple[int, int], BeforeValidator(_window), WithJsonSchema({"type": "string"})]
 
 
 class Wire(Strict):
@@ -33,48 +92,136 @@ class Wire(Strict):
     reply_unit_offset: int = Field(0, ge=-255, le=255, description="Reply unit id minus request unit id")
     gap: Milliseconds = 0
     turnaround: Milliseconds = 2
+    windows: list[Window] = Field([], description="Readable address ranges; no request crosses their ends")
+
+
+class Repeat(Strict):
+    """Several places behind one unit id: the registers of the next place lie `stride` further on."""
+
+    stride: int = Field(ge=1, le=20_000)
+    most: int = Field(ge=1, le=256, description="Most places behind one unit")
+    count_register: Address | None = Field(None, description="Where the device says how many there are")
 
 
 class Register(Strict):
     """One point or one row of equal points in the register map."""
 
-    address: int = Field(ge=0, le=65535)
-    count: int = Field(1, ge=1, le=2000)
+    address: Address
+    count: Count = Field(1, description="Elements of the row; 1..16 takes as many as the topology has, at most 16")
+    count_register: Address | None = Field(None, description="Where the device says how many elements there are")
     type: Type = "u16"
     function: Literal[1, 2, 3, 4] | None = None
     scale: str | int | float = "1"
     raw_offset: float = Field(0.0, description="Added to the raw value before scaling")
-    scale_register: int | None = Field(None, ge=0, le=65535, description="SunSpec scale factor register")
+    scale_register: Address | None = Field(None, description="SunSpec scale factor register")
     sentinel: list[int] = []
-    sign: Literal["as_is", "charge_positive"] = "as_is"
+    sign: Literal["as_is", "charge_positive", "negated"] = "as_is"
+    mask: int = Field(0, ge=0, le=2**32 - 1, description="Bits of the register that belong to this point; 0 all")
     bit: int | None = Field(None, ge=0, le=63, description="Bit within the register")
+    equals: list[int] = Field([], description="The point is 1 where the register holds one of these, else 0")
     active: Literal["high", "low"] = "high"
     stride: int | None = Field(None, ge=1, le=1000, description="Registers from one element to the next")
     word_order: Literal["big", "little"] | None = None
     every: Milliseconds | Literal["cycle"] = "cycle"
     note: str = ""
+    caution: str = Field("", description="What the value is not good for; shown by `check`")
     unverified: str = Field("", description="Why this entry is not to be trusted yet; shown by `check`")
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Register:
+        if self.bit is not None and (self.equals or self.mask):
+            raise ValueError("bit excludes equals and mask")
+        if self.type in PACKED and self.stride is not None:
+            raise ValueError(
+                f"{self.type} is a row of bytes and has no stride; use {self.type}_high or {self.type}_low"
+            )
+        return self
 
     @property
     def registers_each(self) -> int:
         """Registers (or bits) from one element to the next."""
         return self.stride or REGISTERS[self.type]
 
+    @property
+    def negate(self) -> bool:
+        """The device counts the other way."""
+        return self.sign != "as_is"
+
+    def elements(self, room: int) -> int:
+        """How many elements there are where the topology has room for `room`."""
+        if isinstance(self.count, int):
+            return self.count
+        low, high = _range(self.count)
+        return max(low, min(high, room))
+
+    def span(self, count: int) -> int:
+        """Registers (or bits) from the first element's first to the last element's last."""
+        if self.type in PACKED:
+            return (count + 1) // 2
+        return (count - 1) * self.registers_each + REGISTERS[self.type]
+
+
+def _shape(value: Any) -> str:
+    return "pieces" if isinstance(value, list) else "piece"
+
+
+Rows = Annotated[
+    Annotated[Register, Tag("piece")] | Annotated[list[Register], Tag("pieces")],
+    Discriminator(_shape),
+]
+"""A point in one piece of the register map, or in several that follow each other."""
+
+
+class Extra(Register):
+    """A vendor register that is read and shown by the tools and drives nothing. `count` of a string is in registers."""
+
+    doc: str
+    expect: int | None = Field(None, description="The raw value it must have; anything else is another device")
+    values: dict[str, str] = Field({}, description="Names of the raw values of an enumeration")
+    bits: dict[str, str] = Field({}, description="Names of the bits of an alarm or status word")
+    byte_order: Literal["big", "little"] = Field("big", description="Of a string: which byte of a register is first")
+    once: bool = Field(False, description="With `repeat`: it does not repeat with the places")
+
 
 class Output(Strict):
     """One output: where it is written, and where it can be read back."""
 
-    address: int = Field(ge=0, le=65535)
+    address: Address
     count: int = Field(1, ge=1, le=2000)
     type: Type = "u16"
     function: Literal[5, 6, 15, 16] | None = None
     scale: str | int | float = "1"
-    sign: Literal["as_is", "charge_positive"] = "as_is"
+    raw_offset: float = Field(0.0, description="Added to the raw value before scaling, as for points")
+    raw_on: int | None = Field(None, description="Raw value of a switched-on output; needs `raw_off`")
+    raw_off: int | None = Field(None, description="Raw value of a switched-off output; needs `raw_on`")
+    sign: Literal["as_is", "charge_positive", "negated"] = "as_is"
     word_order: Literal["big", "little"] | None = None
     modulo: int | None = Field(None, ge=2, le=2**32, description="The value counts modulo this (heartbeats)")
     refresh: Milliseconds | Literal["cycle"] | None = Field(None, description="Write at least this often")
     confirm: str | None = Field(None, description="The point that reads this output back")
     note: str = ""
+    unverified: str = Field("", description="Why this entry is not to be trusted yet; shown by `check`")
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Output:
+        if (self.raw_on is None) != (self.raw_off is None) or (self.raw_on is not None and self.raw_on == self.raw_off):
+            raise ValueError("raw_on and raw_off belong together and differ")
+        if self.type not in WRITABLE:
+            raise ValueError(f"type {self.type} cannot be written; one of {', '.join(WRITABLE)}")
+        return self
+
+
+class Constant(Strict):
+    """A fixed value that is written while the scan lives: a watchdog time, a mode, an enable."""
+
+    address: Address
+    value: int = Field(ge=-(2**31), le=2**32 - 1)
+    type: Literal["u16", "s16", "u32", "s32"] = "u16"
+    function: Literal[6, 16] | None = None
+    word_order: Literal["big", "little"] | None = None
+    refresh: Milliseconds | None = Field(None, description="Write again at least this often")
+    note: str = ""
+    unverified: str = Field("", description="Why this entry is not to be trusted yet; shown by `check`")
 
 
 class Profile(Strict):
@@ -83,11 +230,15 @@ class Profile(Strict):
     profile: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     describes: str
     source: str = ""
+    unverified: str = Field("", description="Why the whole map is not to be trusted yet; shown by `check`")
     level: Literal["module", "rack", "pcs", "site"]
     wire: Wire = Wire()
-    points: dict[str, Register] = {}
+    bases: dict[str, Annotated[int, Field(ge=0, le=MAX_ADDRESS)]] = {}
+    repeat: Repeat | None = None
+    points: dict[str, Rows] = {}
     outputs: dict[str, Output] = {}
-    extras: dict[str, Register] = {}
+    constants: dict[str, Constant] = {}
+    extras: dict[str, Extra] = {}
 
     @model_validator(mode="after")
     def _confirmations_exist(self) -> Profile:
@@ -95,3 +246,51 @@ class Profile(Strict):
             if output.confirm is not None and output.confirm not in self.points:
                 raise ValueError(f"outputs.{name}.confirm: {output.confirm!r} is not among the points of this profile")
         return self
+
+    def mistakes(self) -> list[tuple[tuple[str | int, ...], str, str]]:
+        """What is wrong with the addresses: where in the file, what, and what would be right."""
+        found = []
+        for path, address in self._addresses():
+            base = str(address).partition("+")[0] if isinstance(address, str) else ""
+            if base and base not in self.bases:
+                known = ", ".join(self.bases) or "none"
+                found.append((path, f"no base of the name {base!r}", f"bases of this profile: {known}"))
+            elif self.at(address) > MAX_ADDRESS:
+                found.append((path, f"{address} is beyond the last register", f"0..{MAX_ADDRESS}"))
+        return found
+
+    def _addresses(self) -> list[tuple[tuple[str | int, ...], int | str]]:
+        entries: list[tuple[tuple[str | int, ...], Any]] = []
+        for name, rows in self.points.items():
+            if isinstance(rows, list):
+                entries += [(("points", name, i), row) for i, row in enumerate(rows)]
+            else:
+                entries.append((("points", name), rows))
+        for group in ("extras", "outputs", "constants"):
+            entries += [((group, name), entry) for name, entry in getattr(self, group).items()]
+        entries.append((("repeat",), self.repeat))
+        keys = ("address", "scale_register", "count_register")
+        found = [((*path, key), getattr(entry, key, None)) for path, entry in entries for key in keys]
+        return [(path, address) for path, address in found if address is not None]
+
+    def at(self, address: int | str) -> int:
+        """The register address that a number or `base+offset` stands for."""
+        if isinstance(address, int):
+            return address
+        base, _, offset = address.partition("+")
+        return self.bases.get(base, 0) + int(offset, 0)
+
+    def segments(self, point: str) -> list[Register]:
+        """The registers of a point: a row may lie in several pieces, which follow each other."""
+        entry = self.points[point]
+        return entry if isinstance(entry, list) else [entry]
+
+    def doubts(self) -> list[str]:
+        """One line for every entry that is marked as unverified or to be used with caution."""
+        entries: list[tuple[str, Any]] = [("the map", self)]
+        entries += [(f"points.{n}", r) for n in self.points for r in self.segments(n)]
+        for group in ("outputs", "constants", "extras"):
+            entries += [(f"{group}.{n}", entry) for n, entry in getattr(self, group).items()]
+        found = [f"{where} is unverified: {e.unverified}" for where, e in entries if e.unverified]
+        found += [f"{where}: {e.caution}" for where, e in entries if getattr(e, "caution", "")]
+        return list(dict.fromkeys(found))

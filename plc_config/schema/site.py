@@ -130,7 +130,7 @@ class LimitsConfig(Strict):
 class EstimatorConfig(Strict):
     """Which estimators run."""
 
-    soc: Literal["none", "coulomb"] = "coulomb"
+    soc: Literal["none", "coulomb", "ekf"] = "coulomb"
     initial_soc: Ratio | None = Field(None, description="Only for a site without memory and without rest voltage")
 
 

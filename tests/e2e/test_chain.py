@@ -61,6 +61,7 @@ async def test_from_the_wire_to_scada_and_back(tmp_path: Path) -> None:
         assert report["values"]["bad"] == 0
         _replay(plant)
         _history(plant)
+        _trip_report(plant)
 
 
 def _int32(value: int) -> object:
@@ -87,6 +88,16 @@ def _history(plant: Plant) -> None:
         assert word in audit.stdout
     values = _cellwarden(plant, "history", str(plant.path), "active_power_w", "--csv", "-")
     assert values.returncode == 0 and len(values.stdout.splitlines()) > 3
+
+
+def _trip_report(plant: Plant) -> None:
+    page = plant.folder / "trip.html"
+    done = _cellwarden(plant, "report", "trip", str(plant.path), "--out", str(page))
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    for word in ("cell_overvoltage", "R01/M02/C03", "R01 open command given", "every scan identical", "<polyline"):
+        assert word in text
+    assert "http" not in text, "self-contained"
 
 
 async def test_a_second_instance_refuses_to_start_and_changes_nothing(tmp_path: Path) -> None:

@@ -102,12 +102,26 @@ def notes(site: Compiled) -> list[str]:
     if not site.config.users:
         result.append("no users: there is no remote control")
     result += coverage.notes(site.plan)
+    result += too_slow(site)
     folder = site.path.parent
     for device in dict.fromkeys(d.profile for d in site.config.devices.values()):
         path = library.find("profiles", device, Path(folder))
         if path is None:
             continue
         profile, _ = library.profile_at(path)
-        doubtful = [n for n, r in profile.points.items() if r.unverified]
-        result += [f"profile {device}: {n} is unverified: {profile.points[n].unverified}" for n in doubtful]
+        result += [f"profile {device}: {doubt}" for doubt in profile.doubts()]
     return result
+
+
+def too_slow(site: Compiled) -> list[str]:
+    """Points whose values are old before the next ones come: they would never be good."""
+    stale_ms = site.config.limits.stale_after
+    found: dict[tuple[str, int], None] = {}
+    for block in site.plan.reads:
+        period_ms = max(block.every_ms, site.plan.cycle_ms)
+        if period_ms > stale_ms:
+            found |= dict.fromkeys((ref.point, period_ms) for ref in block.points)
+    return [
+        f"{point} is read every {period_ms} ms but is stale after {stale_ms} ms (limits.stale_after)"
+        for point, period_ms in found
+    ]

@@ -12,6 +12,9 @@ from tools.simulator.modbus import GATEWAY_NO_RESPONSE, Device
 MAX_WIRE_FAULTS: Final = 200
 EVERY_UNIT: Final = -1
 DOWN: Final = ("refuse", "reboot")
+REPLY_UNIT: Final = "reply_unit"
+"""Not a fault but the nature of some devices: they answer under another unit id. It cannot be cleared."""
+
 GARBAGE: Final = bytes(range(0x55, 0x75))
 
 
@@ -61,6 +64,19 @@ class Stats:
         return dataclasses.asdict(self)
 
 
+class Devices(dict[int, Device]):
+    """The devices of a bus by unit id. One that answers under another id makes the bus take the slow path."""
+
+    def __init__(self, faults: list[WireFault]) -> None:
+        super().__init__()
+        self.faults = faults
+
+    def __setitem__(self, unit: int, device: Device) -> None:
+        super().__setitem__(unit, device)
+        if device.group.reply_offset:
+            self.faults.append(WireFault(REPLY_UNIT, unit, device.group.reply_offset))
+
+
 class TooManyWireFaults(ValueError):
     """The table of wire faults is full."""
 
@@ -71,9 +87,9 @@ class Bus:
     def __init__(self, name: str, kind: str, events: EventLog) -> None:
         self.name, self.kind, self.events = name, kind, events
         self.silent_unknown = kind != "tcp"
-        self.devices: dict[int, Device] = {}
         self.stats = Stats()
         self.faults: list[WireFault] = []
+        self.devices: dict[int, Device] = Devices(self.faults)
 
     # -- faults ----------------------------------------------------------------------------------------------
 
@@ -86,7 +102,7 @@ class Bus:
 
     def clear_faults(self, unit: int = EVERY_UNIT) -> int:
         """Remove the faults of a unit, or all; how many were removed."""
-        kept = [f for f in self.faults if unit not in (EVERY_UNIT, f.unit)]
+        kept = [f for f in self.faults if unit not in (EVERY_UNIT, f.unit) or f.kind == REPLY_UNIT]
         removed = len(self.faults) - len(kept)
         self.faults = kept
         return removed
@@ -160,6 +176,7 @@ class Bus:
 
 def _spoil(reply: Reply, kinds: dict[str, Any]) -> Reply:
     pdu = reply.pdu
+    reply.unit = (reply.unit + int(kinds.get(REPLY_UNIT, 0))) & 0xFF
     if "wrong_unit" in kinds:
         reply.unit = (reply.unit + 1) & 0xFF
     if "wrong_function" in kinds:

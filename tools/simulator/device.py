@@ -7,6 +7,7 @@ encoded in one stroke, and a reply is a slice of bytes.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -14,14 +15,31 @@ from numpy.typing import NDArray
 
 from plc_config import library
 from plc_config.compile import Compiled
-from plc_config.plan import DevicePlan, PointRef, PointType, WriteBlock
-from tools.simulator.encode import BYTE_TYPES, WORDS, bad_pattern, pattern_words, raw_of, words_of
+from plc_config.plan import DevicePlan, PointRef, PointType, ReadBlock, WriteBlock
+from plc_config.schema.profile import Profile
+from tools.simulator.encode import (
+    BYTE_TYPES,
+    PACKED,
+    RANGE,
+    WORDS,
+    bad_pattern,
+    codes_of,
+    pattern_words,
+    raw_of,
+    words_of,
+)
+from tools.simulator.places import TAGS
 
 COILS: Final = 1
 DISCRETE: Final = 2
 HOLDING: Final = 3
 INPUT: Final = 4
 BIT_TABLES: Final = (COILS, DISCRETE)
+EXTRA: Final = "extras."
+"""In front of a vendor register's name, where a point's name may stand."""
+
+LEAST_EXPONENT, MOST_EXPONENT = -4, 10
+Rows = tuple[NDArray[np.int64], ...]
 
 
 @dataclasses.dataclass(slots=True)
@@ -40,51 +58,63 @@ class Table:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PointSlot:
-    """Where one point lies: column in its table, elements, and how to gather its rows from the plant's array."""
+    """Where one point lies: column in its table, elements, and how to gather its rows from the plant's array.
+
+    `type` is the reference's, with the scale factor that this face shows worked in.
+    """
 
     point: str
     function: int
     column: int
     ref: PointRef
-    rows: tuple[NDArray[np.int64], ...]
+    rows: Rows
     whole: bool
+    type: PointType
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutputSlot:
-    """Where one output is written: table, column, columns, and the block that describes it."""
+    """Where one output is written: table, column, columns, the block that describes it, and each device's place."""
 
     function: int
     column: int
     width: int
     block: WriteBlock
+    places: tuple[tuple[int, ...], ...]
+
+    @property
+    def constant(self) -> bool:
+        """A fixed value of the profile, not an output of the controller."""
+        return self.block.modulo == 1
 
 
 class DeviceGroup:
-    """All devices of one profile."""
+    """All devices of one profile that serve equally many places."""
 
     def __init__(self, compiled: Compiled, profile: str, devices: list[DevicePlan]) -> None:
         self.profile, self.devices = profile, devices
         self.level = devices[0].level
-        self.step = _address_step(compiled, profile)
+        found = library.find("profiles", profile, compiled.path.parent)
+        described = library.profile_at(found)[0] if found else None
+        self.step = described.wire.address_step if described else 1
         self.dirty = True
         self.frozen: dict[int, dict[int, NDArray[Any]]] = {}
         self.row_of = {d.place: i for i, d in enumerate(devices)}
-        first = devices[0].index
-        self.reads = [r for r in compiled.plan.reads if r.device == first]
-        self.writes = [w for w in compiled.plan.writes if w.device == first]
+        plan, indices = compiled.plan, [d.index for d in devices]
+        reads = [[r for r in plan.reads if r.device == i] for i in indices]
+        extras = [[r for r in plan.extras if r.device == i] for i in indices]
+        writes = [[w for w in plan.writes if w.device == i] for i in indices]
+        self.reads, self.extras, self.writes = reads[0], extras[0], writes[0]
+        self.reply_offset = self.reads[0].reply_unit - self.reads[0].unit if self.reads else 0
         self.tables = self._tables()
-        rows = tuple(np.array(axis, np.int64) for axis in zip(*(d.place for d in devices), strict=True))
-        self.points = [
-            self._point_slot(r.function, r.address // self.step, ref, rows, compiled)
-            for r in self.reads
-            for ref in r.points
-        ]
-        self.outputs = [self._output_slot(w) for w in self.writes]
+        self.points = self._slots(compiled, reads, "") + self._slots(compiled, extras, EXTRA)
+        pinned = self._show_expected(described) if described is not None else {}
+        self.points = self._show_helpers(pinned)
+        self.outputs = [self._output_slot(w, tuple(ws[i].place for ws in writes)) for i, w in enumerate(self.writes)]
 
     def _tables(self) -> dict[int, Table]:
         spans: dict[int, list[tuple[int, int]]] = {}
-        for r in self.reads:
+        for r in (*self.reads, *self.extras):
             spans.setdefault(r.function, []).append((r.address // self.step, r.address // self.step + r.count))
         for w in self.writes:
             start = w.address // self.step
@@ -97,25 +127,64 @@ class DeviceGroup:
             tables[function] = Table(low, data, data.view(np.uint8).reshape(-1).data)
         return tables
 
-    def _point_slot(
-        self, function: int, start: int, ref: PointRef, rows: tuple[NDArray[np.int64], ...], compiled: Compiled
-    ) -> PointSlot:
+    def _slots(self, compiled: Compiled, blocks: list[list[ReadBlock]], prefix: str) -> list[PointSlot]:
         t = compiled.topology
         axes = {"module": (t.racks, t.modules), "rack": (t.racks,), "pcs": (t.pcs,), "site": ()}[self.level]
         everything = [tuple(int(i) for i in place) for place in np.ndindex(*axes)]
-        whole = [d.place for d in self.devices] == everything
-        return PointSlot(ref.point, function, start + ref.offset - self.tables[function].first, ref, rows, whole)
+        slots = []
+        for at, block in enumerate(blocks[0]):
+            start = block.address // self.step - self.tables[block.function].first
+            for i, ref in enumerate(block.points):
+                places = [own[at].points[i].place for own in blocks]
+                rows: Rows = tuple(np.array(axis, np.int64) for axis in zip(*places, strict=True))
+                column, name = start + ref.offset, prefix + ref.point
+                slots.append(PointSlot(name, block.function, column, ref, rows, places == everything, ref.type))
+        return slots
 
-    def _output_slot(self, block: WriteBlock) -> OutputSlot:
+    def _show_helpers(self, pinned: dict[tuple[int, int], int]) -> list[PointSlot]:
+        """Scale factors fine enough for each instrument (or as pinned), and counts of elements, in their registers."""
+        exponents: dict[tuple[int, int], int] = {}
+        for slot in self.points:
+            if slot.type.scale_from is not None:
+                key = (slot.function, slot.column + slot.type.scale_from)
+                exponents[key] = pinned.get(key, max(exponents.get(key, LEAST_EXPONENT), _exponent(slot)))
+            if slot.type.count_from is not None:
+                self.tables[slot.function].data[:, slot.column + slot.type.count_from] = slot.ref.count
+        for (function, column), exponent in exponents.items():
+            self.tables[function].data[:, column] = exponent & 0xFFFF
+        slots = []
+        for slot in self.points:
+            kind = slot.type
+            if kind.scale_from is not None:
+                power = float(f"1e{exponents[slot.function, slot.column + kind.scale_from]}")
+                slot = dataclasses.replace(slot, type=dataclasses.replace(kind, scale=kind.scale * power))
+            slots.append(slot)
+        return slots
+
+    def _show_expected(self, profile: Profile) -> dict[tuple[int, int], int]:
+        """Fill the registers by which a device is recognised; what they hold, by table and column."""
+        pinned = {}
+        for slot in self.points:
+            extra = profile.extras.get(slot.point.removeprefix(EXTRA)) if slot.point.startswith(EXTRA) else None
+            if extra is not None and extra.expect is not None:
+                pinned[slot.function, slot.column] = extra.expect
+                for row in range(len(self.devices)):
+                    self.put_raw(slot, row, 0, extra.expect)
+        return pinned
+
+    def _output_slot(self, block: WriteBlock, places: tuple[tuple[int, ...], ...]) -> OutputSlot:
         function = _table_of(block)
-        return OutputSlot(function, block.address // self.step - self.tables[function].first, _width(block), block)
+        column = block.address // self.step - self.tables[function].first
+        return OutputSlot(function, column, _width(block), block, places)
 
     # -- encoding --------------------------------------------------------------------------------------------
 
     def encode(self, faces: dict[str, NDArray[Any]]) -> None:
         """All registers of all devices from the plant's arrays; frozen devices keep what they had."""
         for slot in self.points:
-            face = faces[slot.point]
+            face = faces.get(slot.point)
+            if face is None:
+                continue
             taken = face if slot.whole or not slot.rows else face[slot.rows]
             self._put(slot, taken.reshape(len(self.devices), -1)[:, : slot.ref.count])
         for row, kept in self.frozen.items():
@@ -124,7 +193,7 @@ class DeviceGroup:
         self.dirty = False
 
     def _put(self, slot: PointSlot, values: NDArray[Any]) -> None:
-        data, kind, count = self.tables[slot.function].data, slot.ref.type, values.shape[1]
+        data, kind, count = self.tables[slot.function].data, slot.type, values.shape[1]
         step = kind.registers_each
         columns = slice(slot.column, slot.column + count * step, step)
         if slot.function in BIT_TABLES:
@@ -133,16 +202,36 @@ class DeviceGroup:
             _put_bits(data, slot, (values != 0) ^ kind.active_low)
         elif kind.type == "bit":
             data[:, columns] = (values != 0) ^ kind.active_low
+        elif kind.type != "string":
+            self._put_numbers(slot, self._codes(slot, values) if kind.equals else raw_of(values, kind))
+
+    def _codes(self, slot: PointSlot, values: NDArray[Any]) -> NDArray[Any]:
+        """Codes of a state register; another point's state stays where this one is not true."""
+        codes = codes_of(values, slot.type)
+        if WORDS.get(slot.type.type, 1) > 1 or slot.type.type in (*PACKED, *BYTE_TYPES):
+            return codes
+        step = slot.type.registers_each
+        now = self.tables[slot.function].data[:, slot.column : slot.column + values.shape[1] * step : step]
+        foreign = ~np.isin(now, slot.type.equals) & ~np.isin(codes, slot.type.equals)
+        return np.where(foreign & (slot.type.mask == 0), now, codes)
+
+    def _put_numbers(self, slot: PointSlot, raw: NDArray[Any]) -> None:
+        data, kind, count = self.tables[slot.function].data, slot.type, raw.shape[1]
+        step = kind.registers_each
+        columns = slice(slot.column, slot.column + count * step, step)
+        if kind.type in PACKED:
+            _bytes_of(data)[:, 2 * slot.column : 2 * slot.column + count] = raw & 0xFF
         elif kind.type in BYTE_TYPES:
             shift = BYTE_TYPES[kind.type]
-            raw = (raw_of(values, kind) & 0xFF) << shift
-            data[:, columns] = (data[:, columns] & (0xFF00 >> shift)) | raw
+            data[:, columns] = (data[:, columns] & (0xFF00 >> shift)) | ((raw & 0xFF) << shift)
         elif kind.type in WORDS:
-            words = words_of(raw_of(values, kind), kind)
+            words = words_of(raw, kind)
             for i in range(WORDS[kind.type]):
                 data[:, slot.column + i : slot.column + i + count * step : step] = words[..., i]
-        elif kind.type != "string":
-            data[:, columns] = words_of(raw_of(values, kind), kind)
+        elif kind.mask:
+            data[:, columns] = (data[:, columns] & (0xFFFF ^ kind.mask)) | (raw & kind.mask)
+        else:
+            data[:, columns] = words_of(raw, kind)
 
     def freeze(self, row: int, on: bool) -> None:
         """Let a device's measured registers stand still, or move again."""
@@ -159,12 +248,29 @@ class DeviceGroup:
     def put_raw(self, slot: PointSlot, row: int, element: int, raw: int | None) -> None:
         """An exact register pattern (None: the device's own `no value`) for one element of one device."""
         kind, data = slot.ref.type, self.tables[slot.function].data
+        pattern = bad_pattern(kind) if raw is None else raw
         column = slot.column + element * kind.registers_each
         if slot.function in BIT_TABLES:
             data[row, column] = 1 if raw else 0
-            return
-        words = pattern_words(bad_pattern(kind) if raw is None else raw, kind)
-        data[row, column : column + len(words)] = words
+        elif kind.type in PACKED:
+            _bytes_of(data)[row, 2 * slot.column + element] = pattern & 0xFF
+        else:
+            words = pattern_words(pattern, kind)
+            data[row, column : column + len(words)] = words
+
+
+def _bytes_of(data: NDArray[Any]) -> NDArray[np.uint8]:
+    """The same registers as bytes, the high byte of each first."""
+    return data.view(np.uint8).reshape(len(data), -1)
+
+
+def _exponent(slot: PointSlot) -> int:
+    """The finest power of ten with which a point's whole instrument range fits its registers."""
+    tag, high = TAGS.get(slot.point), RANGE.get(slot.type.type, (0, 65535))[1]
+    if tag is None or tag.low is None or tag.high is None:
+        return 0
+    largest = max(abs(tag.low), abs(tag.high), 1e-9) / slot.type.scale
+    return min(max(math.ceil(math.log10(largest / high)), LEAST_EXPONENT), MOST_EXPONENT)
 
 
 def _put_bits(data: NDArray[Any], slot: PointSlot, on: NDArray[Any]) -> None:
@@ -175,11 +281,6 @@ def _put_bits(data: NDArray[Any], slot: PointSlot, on: NDArray[Any]) -> None:
     columns = slice(first, first + on.shape[1] * step, step)
     mask = 1 << (bit % 16)
     data[:, columns] = (data[:, columns] & (0xFFFF ^ mask)) | (on.astype(np.uint16) * np.uint16(mask))
-
-
-def _address_step(compiled: Compiled, profile: str) -> int:
-    found = library.find("profiles", profile, compiled.path.parent)
-    return library.profile_at(found)[0].wire.address_step if found else 1
 
 
 def _table_of(block: WriteBlock) -> int:
@@ -198,8 +299,12 @@ def words_each(kind: PointType) -> int:
 
 
 def build_groups(compiled: Compiled) -> list[DeviceGroup]:
-    """One group per profile, devices in the order of the plan."""
-    by_profile: dict[str, list[DevicePlan]] = {}
-    for device in compiled.plan.devices:
-        by_profile.setdefault(device.profile, []).append(device)
-    return [DeviceGroup(compiled, profile, devices) for profile, devices in by_profile.items()]
+    """One group per profile and number of places served, devices in the order of the plan."""
+    alike: dict[tuple[str, int], list[DevicePlan]] = {}
+    plan = compiled.plan
+    blocks: dict[int, int] = dict.fromkeys((d.index for d in plan.devices), 0)
+    for block in (*plan.reads, *plan.extras):
+        blocks[block.device] += len(block.points)
+    for device in plan.devices:
+        alike.setdefault((device.profile, blocks[device.index]), []).append(device)
+    return [DeviceGroup(compiled, profile, devices) for (profile, _), devices in alike.items()]

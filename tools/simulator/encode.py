@@ -19,6 +19,8 @@ RANGE: Final[dict[str, tuple[int, int]]] = {
     "s32": (-(2**31), 2**31 - 1),
     "u64": (0, 2**53),
     "s64": (-(2**53), 2**53),
+    "u8": (0, 255),
+    "s8": (-128, 127),
     "u8_high": (0, 255),
     "u8_low": (0, 255),
     "s8_high": (-128, 127),
@@ -27,6 +29,7 @@ RANGE: Final[dict[str, tuple[int, int]]] = {
 """64 bit values are clipped to what a float can carry exactly."""
 
 WORDS: Final = {"u32": 2, "s32": 2, "u64": 4, "s64": 4, "f32": 2}
+PACKED: Final = ("u8", "s8")
 BYTE_TYPES: Final = {"u8_high": 8, "s8_high": 8, "u8_low": 0, "s8_low": 0}
 LARGEST_FLOAT: Final = 3.4e38
 FLOAT_NAN: Final = 0x7FC00000
@@ -44,6 +47,12 @@ def raw_of(values: NDArray[Any], kind: PointType) -> NDArray[Any]:
     np.rint(raw, out=raw)
     np.clip(raw, low, high, out=raw)
     return np.asarray(raw.astype(np.int64))
+
+
+def codes_of(values: NDArray[Any], kind: PointType) -> NDArray[Any]:
+    """Raw numbers of a point that the device shows as a code: the first that means yes, or one that does not."""
+    other = next(n for n in range(len(kind.equals) + 1) if n not in kind.equals)
+    return np.where((values != 0) ^ kind.active_low, kind.equals[0], other).astype(np.int64)
 
 
 def words_of(raw: NDArray[Any], kind: PointType) -> Words:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable
 from struct import Struct
 from typing import Any, Final
@@ -179,7 +181,17 @@ class Device:
         data: Any = self.group.tables[function].data
         data[self.row, index:end] = values
         for slot in touched:
-            self.written(self, slot, self._decode(slot, data[self.row]))
+            if not slot.constant:
+                self.written(self._acting_at(slot.places[self.row]), slot, self._decode(slot, data[self.row]))
+
+    def _acting_at(self, place: tuple[int, ...]) -> Device:
+        """This device as the one of a place that it serves besides its first."""
+        if place in (self.plan.place, ()):
+            return self
+        twin = copy.copy(self)
+        level = "rack" if self.plan.level == "module" and len(place) == 1 else self.plan.level
+        twin.plan = dataclasses.replace(self.plan, place=place, level=level)
+        return twin
 
     def _decode(self, slot: OutputSlot, row: Any) -> list[float]:
         words = [int(w) for w in row[slot.column : slot.column + slot.width]]

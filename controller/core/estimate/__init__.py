@@ -6,10 +6,15 @@ from collections.abc import Callable
 from typing import Final
 
 from controller.core.estimate.coulomb import Coulomb
+from controller.core.estimate.ekf import Ekf
 from controller.core.estimate.none import NoEstimate
 from controller.core.estimate.protocol import Estimator, EstimatorInputs
 
-REGISTRY: Final[dict[str, Callable[[EstimatorInputs], Estimator]]] = {"none": NoEstimate, "coulomb": Coulomb}
+REGISTRY: Final[dict[str, Callable[[EstimatorInputs], Estimator]]] = {
+    "none": NoEstimate,
+    "coulomb": Coulomb,
+    "ekf": Ekf,
+}
 """What `estimator.soc` may name; adding an estimator is one sibling module and one entry here."""
 
-__all__ = ["REGISTRY", "Coulomb", "Estimator", "EstimatorInputs", "NoEstimate"]
+__all__ = ["REGISTRY", "Coulomb", "Ekf", "Estimator", "EstimatorInputs", "NoEstimate"]

@@ -7,6 +7,7 @@ at its ends much, and the gain takes care of both.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Final
 
 import numpy as np
@@ -61,7 +62,14 @@ class Coulomb:
             soc, variance = self._correct(measured, soc, variance, start, due)
         known = memory.rack_known | start
         soc = np.clip(soc, 0.0, 1.0)
-        memory = EstimationMemory(soc, variance, known, rest_ms, memory.rack_throughput_ah + np.abs(current) * hours)
+        memory = dataclasses.replace(
+            memory,
+            cell_charge_ratio=soc,
+            cell_variance=variance,
+            rack_known=known,
+            rack_rest_ms=rest_ms,
+            rack_throughput_ah=memory.rack_throughput_ah + np.abs(current) * hours,
+        )
         sigma = np.where(known[:, None, None], np.minimum(np.sqrt(variance), 1.0), 1.0)
         return summarize(self.inputs, self.table, soc, sigma, known), memory
 

@@ -1,0 +1,196 @@
+"""The string ("bar") filter: SOC, two RC voltages and the bias of the current sensor, one per rack.
+
+It follows the median cell. An extended Kalman filter with *considered* errors (Schmidt 1966): offset, OCV table,
+resistances, diffusion lag and current gain have a variance and correlations but are never estimated, so that a
+plateau voltage with a lasting error cannot wear the filter down to false certainty.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.core.estimate.cell_model import FLAT, SLOPING, CellModel
+from controller.core.memory import BAR_ERRORS, BAR_STATES
+from controller.core.signal import Bools, Floats
+
+Strings = NDArray[Any]
+
+SOC, V1, V2, BIAS, OFFSET, RESIST, SLOW, TABLE_SOC, GAIN, TABLE_V, DIFFUSION = range(BAR_ERRORS)
+BIAS_SIGMA_C: Final = 0.004
+BIAS_MOST_C: Final = 0.01
+BIAS_WALK_C: Final = 1e-6
+"""Random walk of the bias, fraction of 1C per sqrt(s)."""
+GAIN_SIGMA: Final = 0.012
+"""Gain of the current sensor and capacity together."""
+CURRENT_NOISE_C: Final = 0.01
+BLIND_CURRENT_C: Final = 0.3
+"""Error of the current that stands in for a silent sensor."""
+DRIFT_TAU_S: Final = 1500.0
+LOW_SOC: Final = 0.15
+LOW_SOC_FACTOR: Final = 4.0
+"""Resistance errors grow by up to this factor towards empty, where diffusion limits the cell."""
+SIGMA_FLOOR: Final = 0.003
+GATE_SIGMAS: Final = 6.0
+REJECTED_GROWTH: Final = 1.02
+SOC_LOW, SOC_HIGH = -0.02, 1.02
+ZERO_FLOOR_C: Final = 0.0005
+ZERO_REPEAT: Final = 4.0
+"""Samples of an idle current are not independent: their variance counts this many times."""
+DIAGONAL: Final = np.arange(BAR_ERRORS)
+START_GRID: Final = np.linspace(0.0, 1.0, 201)
+
+
+class BarFilter:
+    """Works on arrays of string records; every method changes the records given to it in place."""
+
+    def __init__(self, model: CellModel) -> None:
+        self.model = model
+        self.trust = FLAT if model.flat else SLOPING
+
+    def begin(self, s: Strings, soc: Floats, sigma: Floats) -> None:
+        """A filter that starts with `soc` +- `sigma`, everything else unknown within its usual spread."""
+        q, t = self.model.capacity_ah, self.trust
+        s["x"], s["p"], s["drift_c"] = 0.0, 0.0, 0.0
+        s["x"][:, SOC] = soc
+        spread = (0.0, 0.003, 0.005, BIAS_SIGMA_C * q, t.offset_v, t.resistance, t.slow_resistance, t.table_ratio,
+                  GAIN_SIGMA, t.table_v, t.diffusion_h)  # fmt: skip
+        s["p"][:, range(BAR_ERRORS), range(BAR_ERRORS)] = np.square(spread)
+        s["p"][:, SOC, SOC] = sigma**2
+        s["ready"] = 1
+
+    def begin_from_voltage(self, s: Strings, v: Floats, i: Floats, heat: tuple[Floats, Floats]) -> None:
+        """Sharpens a fresh start by the first voltage, over the whole range: a plateau may leave it open."""
+        m, t, grid = self.model, self.trust, START_GRID
+        drop = (m.r0 * heat[0] * i)[:, None]
+        open_v = m.ocv(grid)[None, :] + m.branch(grid) * s["hysteresis"][:, None] - drop
+        slope = m.slope(grid, 0.005)[None, :]
+        half = np.interp(grid, m.grid, m.half_v)[None, :]
+        variance = t.offset_v**2 + t.table_v**2 + (0.5 * drop) ** 2 + (t.table_ratio * slope) ** 2
+        variance = variance + 0.003**2 + (0.5 * half) ** 2
+        x, p = s["x"], s["p"]
+        badness = (v[:, None] - open_v) ** 2 / variance + np.log(variance)
+        badness += (grid - x[:, SOC, None]) ** 2 / p[:, SOC, SOC, None]
+        weight = np.exp(-0.5 * (badness - badness.min(axis=1, keepdims=True)))
+        weight /= weight.sum(axis=1, keepdims=True)
+        mean = (weight * grid).sum(axis=1)
+        x[:, SOC] = mean
+        p[:, SOC, SOC] = np.maximum((weight * (grid - mean[:, None]) ** 2).sum(axis=1), 0.005**2)
+
+    def predict(self, s: Strings, i: Floats, idle: Bools, dt_s: float, heat: tuple[Floats, Floats]) -> Floats:
+        """One step of `dt_s` with the measured current; returns the bias-free current in A."""
+        m, x = self.model, s["x"]
+        i = np.where(idle, 0.0, i - x[:, BIAS])
+        hours = dt_s / 3600.0
+        out = np.where(i < 0, m.efficiency, 1.0) * i * hours / m.capacity_ah
+        a1, a2 = np.exp(-dt_s / m.tau1_s), np.exp(-dt_s / m.tau2_s)
+        x[:, SOC] = np.clip(x[:, SOC] - out, SOC_LOW, SOC_HIGH)
+        x[:, V1] = a1 * x[:, V1] + m.r1 * heat[1] * (1 - a1) * i
+        x[:, V2] = a2 * x[:, V2] + m.r2 * heat[1] * (1 - a2) * i
+        keep = np.exp(-np.abs(i) * (m.gamma * hours / m.capacity_ah))
+        s["hysteresis"] = keep * s["hysteresis"] - (1 - keep) * np.sign(i)
+        s["drift_c"] += (i / m.capacity_ah - s["drift_c"]) * (1 - np.exp(-dt_s / DRIFT_TAU_S))
+        s["charge"] += out
+        s["moved"] += np.abs(out)
+        return i
+
+    def voltage(self, s: Strings, i: Floats, heat: tuple[Floats, Floats]) -> Floats:
+        """The voltage the median cell should show, in V."""
+        m, x = self.model, s["x"]
+        soc = x[:, SOC]
+        open_v = m.ocv(soc) + m.branch(soc) * s["hysteresis"]
+        return np.asarray(open_v - m.r0 * heat[0] * i - x[:, V1] - x[:, V2])
+
+    def correct(self, s: Strings, idle: Bools, heat: tuple[Floats, Floats]) -> None:
+        """Covariance over the time since the last correction, then what idle current and mean innovation teach."""
+        p = self._propagated(s, idle, heat)
+        x = s["x"].copy()
+        if idle.any():
+            p = self._zero_current(s, x, p, idle)
+        p = self._listen(s, x, p, idle, heat)
+        q = self.model.capacity_ah
+        x[:, SOC] = np.clip(x[:, SOC], SOC_LOW, SOC_HIGH)
+        x[:, BIAS] = np.clip(x[:, BIAS], -BIAS_MOST_C * q, BIAS_MOST_C * q)
+        # Shrunk as a whole row: cutting the variance alone would leave correlations beyond 1.
+        shrink = 1.0 / np.sqrt(np.maximum(p[:, SOC, SOC], 1.0))[:, None]
+        p[:, SOC, :] *= shrink
+        p[:, :, SOC] *= shrink
+        p[:, SOC, SOC] = np.maximum(p[:, SOC, SOC], SIGMA_FLOOR**2)
+        s["x"], s["p"] = x, p
+        for name in ("error_v", "samples", "sampled_a", "charge", "moved", "elapsed_ms", "blind_ms"):
+            s[name] = 0
+
+    def _propagated(self, s: Strings, idle: Bools, heat: tuple[Floats, Floats]) -> Floats:
+        m, t, n = self.model, self.trust, len(s)
+        time_s = s["elapsed_ms"] / 1000.0
+        load = np.where(idle, 0.0, 1.0)
+        a1, a2 = np.exp(-time_s / m.tau1_s), np.exp(-time_s / m.tau2_s)
+        f = np.zeros((n, BAR_ERRORS, BAR_ERRORS))
+        f[:, range(BAR_ERRORS), range(BAR_ERRORS)] = 1.0
+        f[:, V1, V1], f[:, V2, V2] = a1, a2
+        f[:, SOC, BIAS] = load * time_s / (3600.0 * m.capacity_ah)
+        f[:, V1, BIAS] = -load * m.r1 * heat[1] * (1 - a1)
+        f[:, V2, BIAS] = -load * m.r2 * heat[1] * (1 - a2)
+        f[:, SOC, GAIN] = -s["charge"]
+        p = np.asarray(f @ s["p"] @ f.transpose(0, 2, 1))
+        p[:, SOC, SOC] += load * time_s * (CURRENT_NOISE_C / 3600.0) ** 2
+        blind = BLIND_CURRENT_C * s["blind_ms"] / 3.6e6
+        p[:, SOC, SOC] += blind * (2.0 * np.sqrt(p[:, SOC, SOC]) + blind)
+        p[:, BIAS, BIAS] += time_s * (BIAS_WALK_C * m.capacity_ah) ** 2
+        travelled = np.exp(-s["moved"] / t.table_range - time_s / 86_400.0)
+        aged = np.exp(-time_s / t.renewed_s)
+        for j, keep, sigma in (
+            (TABLE_V, travelled, t.table_v), (TABLE_SOC, travelled, t.table_ratio), (RESIST, aged, t.resistance),
+            (SLOW, aged, t.slow_resistance), (DIFFUSION, aged, t.diffusion_h),
+        ):  # fmt: skip
+            p[:, j, :] *= keep[:, None]
+            p[:, :, j] *= keep[:, None]
+            p[:, j, j] += sigma**2 * (1 - keep**2)
+        return p
+
+    def _zero_current(self, s: Strings, x: Floats, p: Floats, idle: Bools) -> Floats:
+        """Nothing flows, so what the sensor shows is its bias."""
+        scatter = s["steady_square"] / np.maximum(s["steady_n"] - 1, 1)
+        noise = ZERO_REPEAT * np.maximum(scatter, (ZERO_FLOOR_C * self.model.capacity_ah) ** 2)
+        h = np.zeros((len(s), BAR_ERRORS))
+        h[:, BIAS] = 1.0
+        return _learn(x, p, h, s["steady_mean_a"] - x[:, BIAS], noise, idle)[0]
+
+    def _listen(self, s: Strings, x: Floats, p: Floats, idle: Bools, heat: tuple[Floats, Floats]) -> Floats:
+        """What the mean innovation of the median voltage teaches."""
+        m, t = self.model, self.trust
+        soc = x[:, SOC]
+        count = np.maximum(s["samples"], 1.0)
+        i = s["sampled_a"] / count
+        # Over the uncertainty of the SOC, not at a point: a local slope misleads where the SOC is hardly known.
+        slope = m.slope(np.clip(soc, 0.0, 1.0), np.clip(0.7 * np.sqrt(p[:, SOC, SOC]), 0.005, 0.15))
+        low = 1.0 + LOW_SOC_FACTOR * np.clip(1.0 - soc / LOW_SOC, 0.0, 1.0)
+        h = np.zeros((len(s), BAR_ERRORS))
+        h[:, SOC] = h[:, TABLE_SOC] = slope
+        h[:, V1] = h[:, V2] = -1.0
+        h[:, BIAS] = np.where(idle, 0.0, m.r0 * heat[0])
+        h[:, OFFSET] = h[:, TABLE_V] = 1.0
+        h[:, RESIST] = -(m.r0 * heat[0] * i + x[:, V1]) * low
+        h[:, SLOW] = -x[:, V2] * low
+        h[:, DIFFUSION] = -slope * s["drift_c"]
+        noise = t.noise_v**2 / np.maximum(s["elapsed_ms"] / 1000.0, 0.01)
+        heard = s["samples"] > 0
+        p, kept = _learn(x, p, h, s["error_v"] / count, noise, heard)
+        p[:, SOC, SOC] *= np.where(heard & ~kept, REJECTED_GROWTH, 1.0)
+        return p
+
+
+def _learn(x: Floats, p: Floats, h: Floats, innovation: Floats, noise: Floats, where: Bools) -> tuple[Floats, Bools]:
+    """Schmidt-Kalman correction of `x` in place: the considered errors take part but are not moved."""
+    hp = np.einsum("rij,rj->ri", p, h)
+    s = np.einsum("ri,ri->r", hp, h) + noise
+    kept = where & (innovation**2 < GATE_SIGMAS**2 * s)
+    k = hp / s[:, None] * kept[:, None]
+    k[:, BAR_STATES:] = 0.0
+    x += (k * innovation[:, None])[:, :BAR_STATES]
+    cross = k[:, :, None] * hp[:, None, :]
+    p = p - cross - cross.transpose(0, 2, 1) + s[:, None, None] * k[:, :, None] * k[:, None, :]
+    p[:, DIAGONAL, DIAGONAL] = np.maximum(p[:, DIAGONAL, DIAGONAL], 0.0)
+    return p, kept

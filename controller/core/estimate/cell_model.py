@@ -1,0 +1,105 @@
+"""The cell's equivalent circuit, from as little as capacity, OCV table and resistance.
+
+v = OCV(z) + scale * M(z) * h - R0 i - v1 - v2, current in A with discharge positive. Where the sheet has no RC
+branches, the usual proportions stand in: R1 = 0.7 R0 over 30 s, R2 = 1.5 R0 over 1500 s.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+import numpy as np
+
+from controller.core.settings import CellSheet
+from controller.core.signal import Floats
+
+POINTS: Final = 281
+LOW, HIGH = -0.2, 1.2
+"""The tables run on beyond empty and full, so that a filter that overshoots is pulled back by the slope there."""
+MARGIN_SLOPE_V: Final = 0.1
+FLAT_SLOPE_V: Final = 0.4
+"""Median OCV slope (V per unit SOC, between 10 and 95 %) below which a chemistry counts as flat: LFP has 0.15."""
+MIN_SLOPE_V: Final = 0.01
+R1_SHARE, TAU1_S, R2_SHARE, TAU2_S = 0.7, 30.0, 1.5, 1500.0
+REFERENCE_K: Final = 298.15
+KELVIN: Final = 273.15
+
+
+class CellModel:
+    """Uniform tables and the parameters of one cell position; every method works on arrays of any shape."""
+
+    def __init__(self, sheet: CellSheet) -> None:
+        self.capacity_ah = sheet.capacity_ah
+        self.efficiency = sheet.efficiency
+        self.r0 = sheet.resistance_ohm
+        self.r1 = R1_SHARE * self.r0 if sheet.r1_ohm is None else sheet.r1_ohm
+        self.r2 = R2_SHARE * self.r0 if sheet.r2_ohm is None else sheet.r2_ohm
+        self.tau1_s = TAU1_S if sheet.tau1_s is None else sheet.tau1_s
+        self.tau2_s = TAU2_S if sheet.tau2_s is None else sheet.tau2_s
+        self.gamma = sheet.hysteresis_gamma
+        self.sheet = sheet
+        self.grid = np.linspace(LOW, HIGH, POINTS)
+        self.ocv_v = self._extended(sheet)
+        half = np.zeros_like(sheet.soc_grid) if sheet.hysteresis_half_v is None else sheet.hysteresis_half_v
+        self.half_v = np.interp(self.grid, sheet.soc_grid, half)
+        self.branch_v = self.half_v * sheet.hysteresis_scale
+        middle = np.interp(np.linspace(0.10, 0.95, 86), self.grid, self.ocv_v)
+        self.flat = bool(np.median(np.diff(middle)) / 0.01 < FLAT_SLOPE_V)
+
+    def _extended(self, sheet: CellSheet) -> Floats:
+        grid, ocv = sheet.soc_grid, sheet.ocv_v
+        first = max((ocv[1] - ocv[0]) / (grid[1] - grid[0]), MARGIN_SLOPE_V)
+        last = max((ocv[-1] - ocv[-2]) / (grid[-1] - grid[-2]), MARGIN_SLOPE_V)
+        at = np.concatenate([[LOW], grid, [HIGH]])
+        volts = np.concatenate([[ocv[0] + LOW * first], ocv, [ocv[-1] + (HIGH - 1.0) * last]])
+        return np.asarray(np.interp(self.grid, at, volts))
+
+    def _at(self, table: Floats, soc: Floats) -> Floats:
+        return np.asarray(np.interp(soc, self.grid, table))
+
+    def ocv(self, soc: Floats) -> Floats:
+        """Open-circuit voltage between the branches, in V."""
+        return self._at(self.ocv_v, soc)
+
+    def branch(self, soc: Floats) -> Floats:
+        """Voltage by which the charge branch lies above the middle, in V."""
+        return self._at(self.branch_v, soc)
+
+    def slope(self, soc: Floats, half_width: Floats | float) -> Floats:
+        """Slope of the OCV over soc +- half_width in V per unit SOC, never below `MIN_SLOPE_V`."""
+        low, high = np.maximum(soc - half_width, LOW), np.minimum(soc + half_width, HIGH)
+        return np.asarray(np.maximum((self.ocv(high) - self.ocv(low)) / (high - low), MIN_SLOPE_V))
+
+    def heat(self, temperature_degc: Floats) -> tuple[Floats, Floats]:
+        """Factors on R0 and on the RC resistances at a temperature: Arrhenius, 1 at 25 degC."""
+        inverse = 1.0 / (temperature_degc + KELVIN) - 1.0 / REFERENCE_K
+        return np.exp(self.sheet.r0_arrhenius_k * inverse), np.exp(self.sheet.rc_arrhenius_k * inverse)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trust:
+    """Standard deviations of what the model cannot know: they decide how far a voltage is believed.
+
+    The errors of a voltage are not noise: an offset stays, a table is wrong over a stretch of SOC, a resistance for
+    hours. They are carried as *considered* errors (Schmidt): the covariance knows them, nothing estimates them.
+    """
+
+    offset_v: float
+    table_v: float
+    table_ratio: float
+    table_range: float
+    """SOC travelled after which the table's error is another one."""
+    resistance: float
+    slow_resistance: float
+    diffusion_h: float
+    """SOC by which the surface lags per C-rate of lasting current, in h."""
+    renewed_s: float
+    """Time after which the error of a resistance is another one."""
+    noise_v: float
+    """Spectral amplitude of the rest, V sqrt(s)."""
+
+
+FLAT: Final = Trust(0.008, 0.010, 0.007, 0.5, 0.3, 0.5, 0.10, 86_400.0, 0.15)
+SLOPING: Final = Trust(0.004, 0.020, 0.005, 0.05, 0.3, 0.5, 0.05, 600.0, 0.05)
+"""Knees found on the development data: flat curves (LFP) believe long memories, sloping ones (NMC, NCA) refresh."""

@@ -1,0 +1,251 @@
+"""SOC with an honest sigma: a string filter on the median cell, and a small filter per cell against it.
+
+Charge counting carries every scan; voltages are sampled once a second, racks taking turns on large sites, and
+listened to every ten. Whatever is missing, frozen or absurd is not listened to, and the sigma grows meanwhile.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+import numpy as np
+
+from controller.core.estimate.bar import OFFSET, SOC, V1, BarFilter, Strings
+from controller.core.estimate.cell_model import CellModel
+from controller.core.estimate.deviations import Deviations
+from controller.core.estimate.protocol import EnergyTable, EstimatorInputs, summarize
+from controller.core.image import Estimates, Measured, OutputImage, System
+from controller.core.memory import EstimationMemory
+from controller.core.signal import USABLE, Bools, Floats, Ints, Quality, Samples
+
+SAMPLE_MS: Final = 1_000
+CORRECT_MS: Final = 10_000
+TURN_CELLS: Final = 4_096
+"""Cells that one scan samples at most, roughly: larger sites spread their racks over the second."""
+MOST_TURNS: Final = 10
+REST_CURRENT_C: Final = 0.01
+STEADY_MS: Final = 60_000
+STEADY_LEAST: Final = 5
+STEADY_SCATTER_C: Final = 0.006
+STEADY_FLOOR_C: Final = 0.001
+BREAK_SIGMAS: Final = 5.0
+MOST_C: Final = 20.0
+"""No cell carries more than this many times its capacity: the sensor has failed."""
+NO_MEMORY_SIGMA: Final = 0.3
+GIVEN_SIGMA: Final = 0.15
+RESTART_SIGMA: Final = 0.002
+"""Added at a restart: what a battery loses or gains unseen in an hour, 0.2 %."""
+RESTART_CORRELATION: Final = -0.7
+"""A retained SOC already holds what its voltages said; without this the same lasting offset would be learnt twice."""
+RESTART_SHIFT_SIGMA: Final = 0.01
+MS_PER_HOUR: Final = 3_600_000.0
+HELD_MS, HELD_FADE_MS = 30_000.0, 300_000.0
+PER_CELL: Final = tuple(f.name for f in dataclasses.fields(EstimationMemory) if f.name.startswith("cell_"))
+
+
+class Ekf:
+    """String filter and cell filters over all racks; deterministic, the memory given is never changed."""
+
+    def __init__(self, inputs: EstimatorInputs) -> None:
+        t = inputs.topology
+        self.inputs = inputs
+        self.table = EnergyTable(inputs.cell)
+        self.model = CellModel(inputs.cell)
+        self.bar = BarFilter(self.model)
+        self.cells = Deviations(t.cell_fitted, self.model)
+        self.count = t.cell_fitted.sum(axis=(1, 2))
+        turns = min(max(-(-int(t.cell_fitted.sum()) // TURN_CELLS), 1), MOST_TURNS)
+        self.phase = np.arange(t.racks) % turns / turns
+
+    def update(
+        self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, system: System
+    ) -> tuple[Estimates, EstimationMemory]:
+        """One step of `system.elapsed_ms`."""
+        memory = self.step(memory, measured, outputs, system.elapsed_ms)
+        known = memory.rack_known
+        sigma = np.where(known[:, None, None], np.sqrt(memory.cell_variance), 1.0)
+        return summarize(self.inputs, self.table, memory.cell_charge_ratio, sigma, known), memory
+
+    def step(
+        self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, elapsed_ms: int
+    ) -> EstimationMemory:
+        """The memory after `elapsed_ms` more: SOC of every cell and its variance, without the summary."""
+        p, s = measured.points, memory.string.copy()
+        ok = (p.rack_current_a.quality <= USABLE) & (np.abs(p.rack_current_a.value) < MOST_C * self.model.capacity_ah)
+        s["held_a"] = self._held(s, p.rack_current_a, ok, elapsed_ms)
+        current = np.where(ok, p.rack_current_a.value, s["held_a"])
+        idle = self._idle(s, measured, current, ok, elapsed_ms)
+        heat = self._heat(measured)
+        i = self.bar.predict(s, current, idle, elapsed_ms / 1000.0, heat)
+        s["elapsed_ms"] += elapsed_ms
+        s["sample_ms"] += elapsed_ms
+        s["blind_ms"] += np.where(ok, 0, elapsed_ms)
+        memory = self._own(memory, s, current, ok, elapsed_ms)
+        self._bleed(memory, outputs, elapsed_ms)
+        start = (s["ready"] == 0) & ok
+        if start.any():
+            self._start(memory, p.cell_voltage_v, np.flatnonzero(start), i, heat)
+        due = np.flatnonzero((s["ready"] == 1) & (2 * s["sample_ms"] >= 2 * SAMPLE_MS - elapsed_ms))
+        if due.size:
+            self._sample(memory, p.cell_voltage_v, due, i, ok, idle, heat)
+        self._publish(memory)
+        return memory
+
+    # -- every scan ----------------------------------------------------------------------------------------------
+
+    def _held(self, s: Strings, current: Samples, ok: Bools, elapsed_ms: int) -> Floats:
+        """A slow mean of the current: what most likely flows while the sensor is silent, fading to nothing."""
+        step = np.where(ok, current.value - s["held_a"], 0.0) * min(1.0, elapsed_ms / HELD_MS)
+        fade = np.where(ok, 1.0, np.exp(-elapsed_ms / HELD_FADE_MS))
+        return np.asarray((s["held_a"] + step) * fade)
+
+    def _idle(self, s: Strings, measured: Measured, current: Floats, ok: Bools, elapsed_ms: int) -> Bools:
+        """Racks in which nothing flows: the contactors are open or the PCS rests, and the sensor is steady.
+
+        Without either feedback, a minute of steady small current counts as rest.
+        """
+        q = self.model.capacity_ah
+        n, mean, square = s["steady_n"], s["steady_mean_a"], s["steady_square"]
+        scatter = np.sqrt(square / np.maximum(n - 1, 1))
+        broken = ~ok | (np.abs(current - mean) > BREAK_SIGMAS * np.maximum(scatter, STEADY_FLOOR_C * q))
+        n = np.where(broken, 1.0, n + 1.0)
+        away = current - mean
+        mean = np.where(broken, current, mean + away / n)
+        square = np.where(broken, 0.0, square + away * (current - mean))
+        time_ms = np.where(broken, 0, s["steady_ms"] + elapsed_ms)
+        s["steady_n"], s["steady_mean_a"], s["steady_square"], s["steady_ms"] = n, mean, square, time_ms
+        steady = (time_ms >= STEADY_MS) & (n >= STEADY_LEAST) & (np.abs(mean) < REST_CURRENT_C * q)
+        steady &= square < (STEADY_SCATTER_C * q) ** 2 * np.maximum(n - 1, 1)
+        return np.asarray(steady & self._may_rest(measured))
+
+    def _may_rest(self, measured: Measured) -> Bools:
+        p, t = measured.points, self.inputs.topology
+        closed, running = p.rack_main_closed, p.pcs_running
+        is_open = (closed.quality <= USABLE) & (closed.value < 0.5)
+        still = (running.quality <= USABLE) & (running.value < 0.5)
+        at_rest = np.ones(t.banks, bool)
+        np.logical_and.at(at_rest, t.pcs_bank, still)
+        told = np.zeros(t.banks, bool)
+        np.logical_or.at(told, t.pcs_bank, running.quality != Quality.NOT_FITTED)
+        untold = (closed.quality == Quality.NOT_FITTED) & ~told[t.rack_bank]
+        return np.asarray(is_open | (at_rest & told)[t.rack_bank] | untold)
+
+    def _heat(self, measured: Measured) -> tuple[Floats, Floats]:
+        low, high = measured.extremes.rack_temperature_min_degc, measured.extremes.rack_temperature_max_degc
+        middle = 0.5 * (low.value + high.value)
+        return self.model.heat(np.where((low.quality <= USABLE) & (high.quality <= USABLE), middle, 25.0))
+
+    def _own(
+        self, memory: EstimationMemory, s: Strings, current: Floats, ok: Bools, elapsed_ms: int
+    ) -> EstimationMemory:
+        """A memory on fresh arrays that this scan may change; cells keep theirs while no rack has its turn."""
+        small = np.abs(current) < REST_CURRENT_C * self.model.capacity_ah
+        rest_ms = np.where(small & ok, memory.rack_rest_ms + elapsed_ms, 0)
+        through = memory.rack_throughput_ah + np.where(ok, np.abs(current), 0.0) * elapsed_ms / MS_PER_HOUR
+        fresh: dict[str, Any] = {name: getattr(memory, name).copy() for name in PER_CELL}
+        return dataclasses.replace(
+            memory, rack_rest_ms=rest_ms, rack_throughput_ah=through, string=s, rack_known=memory.rack_known.copy(),
+            **fresh,
+        )  # fmt: skip
+
+    def _bleed(self, memory: EstimationMemory, outputs: OutputImage, elapsed_ms: int) -> None:
+        if outputs.cell_bleed_on.any():
+            lost = self.inputs.balancing.bleed_current_a * elapsed_ms / MS_PER_HOUR / self.model.capacity_ah
+            memory.cell_shift_ratio[...] -= lost * outputs.cell_bleed_on
+
+    def _publish(self, memory: EstimationMemory) -> None:
+        s = memory.string
+        ready = (s["ready"] == 1)[:, None, None]
+        soc = np.clip(s["x"][:, SOC, None, None] + memory.cell_shift_ratio, 0.0, 1.0)
+        np.copyto(memory.cell_charge_ratio, soc, where=ready)
+        variance = s["p"][:, SOC, SOC, None, None] + memory.cell_p_shift
+        np.copyto(memory.cell_variance, np.minimum(variance, 1.0), where=ready)
+
+    # -- start ---------------------------------------------------------------------------------------------------
+
+    def _start(
+        self, m: EstimationMemory, voltage: Samples, start: Ints, i: Floats, heat: tuple[Floats, Floats]
+    ) -> None:
+        """Racks begin from what was retained, else from what was given and the first complete set of voltages."""
+        fitted = self.inputs.topology.cell_fitted
+        v, usable = _usable(voltage, start)
+        complete = (usable | ~fitted[start]).all(axis=(1, 2)) & (self.count[start] > 0)
+        known = m.rack_known[start]
+        for r in start[known | complete]:
+            r1 = np.array([r])
+            prior = float(np.median(m.cell_charge_ratio[r][fitted[r]]))
+            spread = float(np.median(m.cell_variance[r][fitted[r]]))
+            s = m.string[r1]
+            if m.rack_known[r]:
+                sigma = np.array([np.sqrt(spread + RESTART_SIGMA**2)])
+                self.bar.begin(s, np.array([prior]), sigma)
+                lean = RESTART_CORRELATION * sigma * self.bar.trust.offset_v
+                s["p"][:, SOC, OFFSET] = s["p"][:, OFFSET, SOC] = lean
+                self.cells.begin(m, r1, m.cell_charge_ratio[r1] - prior, np.full((1, 1, 1), RESTART_SHIFT_SIGMA**2))
+            else:
+                sigma = np.array([min(np.sqrt(spread), NO_MEMORY_SIGMA)])
+                if self.inputs.initial_soc is not None:
+                    prior, sigma = self.inputs.initial_soc, np.array([GIVEN_SIGMA])
+                self.bar.begin(s, np.array([prior]), sigma)
+                at = np.flatnonzero(start == r)[0]
+                median = np.array([np.median(v[at][fitted[r]])])
+                self.bar.begin_from_voltage(s, median, i[r1], (heat[0][r1], heat[1][r1]))
+                self.cells.begin(m, r1, np.zeros((1, 1, 1)), np.full((1, 1, 1), -1.0))
+            s["sample_ms"] = int(self.phase[r] * SAMPLE_MS)
+            s["elapsed_ms"] = int(self.phase[r] * CORRECT_MS)
+            for name in ("error_v", "samples", "sampled_a", "charge", "moved", "blind_ms", "median_v", "seen_a"):
+                s[name] = 0
+            m.string[r1] = s
+            m.rack_known[r] = True
+
+    # -- a rack's turn -------------------------------------------------------------------------------------------
+
+    def _sample(
+        self, m: EstimationMemory, voltage: Samples, due: Ints, i: Floats, ok: Bools, idle: Bools,
+        heat: tuple[Floats, Floats],
+    ) -> None:  # fmt: skip
+        s, i, ok, idle = m.string[due], i[due], ok[due], idle[due]
+        warm = (heat[0][due], heat[1][due])
+        v, usable = _usable(voltage, due)
+        usable &= self.inputs.topology.cell_fitted[due]
+        median, heard = self._median(v, usable, due)
+        seen = (s["median_v"] > 0) & ok & heard
+        step_a = np.where(seen, i - s["seen_a"], 0.0)
+        step_v = np.where(seen, median - s["median_v"], 0.0)
+        soc, seen_v = np.clip(s["x"][:, SOC], 0.0, 1.0), np.where(seen, s["median_v"], 0.0)
+        usable = self.cells.sample(m, due, v, usable & (heard & ok)[:, None, None], step_a, step_v, soc, seen_v)
+        median, heard = self._median(v, usable, due)
+        listen = heard & ok
+        s["error_v"] += np.where(listen, median - self.bar.voltage(s, i, warm), 0.0)
+        s["samples"] += listen
+        s["sampled_a"] += np.where(listen, i, 0.0)
+        s["median_v"], s["seen_a"] = np.where(heard, median, 0.0), i
+        s["sample_ms"] = 0
+        turn = s["elapsed_ms"] >= CORRECT_MS
+        if turn.any():
+            own, at = s[turn], due[turn]
+            charge, time_s = own["charge"].copy(), own["elapsed_ms"] / 1000.0
+            self.bar.correct(own, idle[turn], (warm[0][turn], warm[1][turn]))
+            soc = np.clip(own["x"][:, SOC], 0.0, 1.0)
+            drive = i[turn] + own["x"][:, V1] / self.model.r0
+            heard_cells = usable[turn] & listen[turn][:, None, None]
+            deviation = v[turn] - median[turn][:, None, None]
+            self.cells.correct(m, at, deviation, heard_cells, soc, drive, charge, time_s)
+            s[turn] = own
+        m.string[due] = s
+
+    def _median(self, v: Floats, usable: Bools, racks: Ints) -> tuple[Floats, Bools]:
+        """Median over the usable cells of each rack; heard where at least half of what is fitted is usable."""
+        flat = np.sort(np.where(usable, v, np.inf).reshape(len(v), -1), axis=1)
+        n = usable.reshape(len(v), -1).sum(axis=1)
+        row, last = np.arange(len(v)), flat.shape[1] - 1
+        low, high = flat[row, np.clip((n - 1) // 2, 0, last)], flat[row, np.clip(n // 2, 0, last)]
+        heard = (n > 0) & (2 * n >= self.count[racks])
+        return np.where(heard, 0.5 * (np.where(heard, low, 0.0) + np.where(heard, high, 0.0)), 0.0), heard
+
+
+def _usable(voltage: Samples, racks: Ints) -> tuple[Floats, Bools]:
+    v = voltage.value[racks]
+    usable = (voltage.quality[racks] <= USABLE) & np.isfinite(v)
+    return np.where(usable, v, 0.0), usable

@@ -1,0 +1,79 @@
+"""How far the estimates are from the truth: on data sets where they are present, else on a string made here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.estimate_rig import duty, sheet, string
+from tools.score import estimate, screen
+from tools.score.scenario import SCENARIOS, run, sensors
+from tools.score.sets import GRID, Profile, folder, profiles
+
+CELLS = 10
+
+
+def made(group: str) -> Profile:
+    """A day and a half of grid duty on a single simulated cell, for where no data set is present."""
+    current = duty(1.5, 10.0)
+    volts, truth = string(current, 10.0, 1)
+    full = {**sheet(), "hyst_half_v": np.zeros(len(GRID))}
+    return Profile(
+        f"made for {group}", group, 10.0, current, volts[:, 0], np.full(len(current), 25.0), truth[:, 0], full, 43_200.0
+    )
+
+
+def profile(group: str) -> Profile:
+    """A free data set (simulated with PyBaMM), or the stand-in."""
+    data = folder()
+    found = [p for p in profiles(data) if p.group == group] if data else []
+    return found[0] if found else made(group)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("group", "scenario"), [("PyBaMM LFP", "S1F"), ("PyBaMM NMC", "S1")])
+def test_ordinary_and_failing_sensors_leave_a_useful_soc(group: str, scenario: str) -> None:
+    score = run(profile(group), SCENARIOS[scenario], CELLS, seed=7).score
+    assert score.diverged == 0
+    assert score.rmse_median < 0.015 and score.rmse_p95 < 0.03
+    assert score.coverage > 0.9
+
+
+def test_an_estimate_never_looks_ahead() -> None:
+    p = made("causality")
+    i, v, z0 = sensors(p, SCENARIOS["S1"], 3, seed=1)
+    early, half = 600, 1200
+    whole = estimate(i[:, :half], v[:, :half], p.temperature_degc[:half], p.dt_s, z0, p.sheet)
+    part = estimate(i[:, :early], v[:, :early], p.temperature_degc[:early], p.dt_s, z0, p.sheet)
+    for a, b in zip(whole, part, strict=True):
+        np.testing.assert_array_equal(a[:, :early], b)
+
+
+def test_the_datasheet_alone_is_enough_to_start() -> None:
+    score = run(made("datasheet"), SCENARIOS["S1"], CELLS, seed=3).score
+    assert score.diverged == 0
+    assert score.rmse_median < 0.02
+
+
+@pytest.mark.slow
+def test_a_leaking_cell_and_a_voltage_sensor_are_told_apart() -> None:
+    dt_s, cells = 60.0, 24
+    current = duty(4.0, dt_s)
+    volts, _ = string(current, dt_s, cells, seed=2, leak_ohm={5: (2160, 10.0)})
+    volts[3000:, 11] += 0.014
+    warm = 25.0 + np.random.default_rng(4).normal(0, 0.1, volts.shape)
+    warm[2600:, 17] += 5.0
+    found = screen(np.arange(len(current)) * dt_s, current, volts, warm, sheet())
+    kinds = {(f["cell"], f["fault"]): f["t_s"] for f in found}
+    assert set(kinds) == {(5, "internal_short"), (11, "voltage_sensor"), (17, "temperature_sensor")}
+    assert kinds[5, "internal_short"] - 2160 * dt_s < 30 * 3600
+
+
+def test_runaway_is_called_within_seconds() -> None:
+    rows, cells = 120, 8
+    volts, warm = np.full((rows, cells), 3.3), np.full((rows, cells), 30.0)
+    warm[100:, 3] += 3.0 * np.arange(20)
+    volts[100:, 3] = 2.0
+    found = screen(np.arange(rows, dtype=float), np.zeros(rows), volts, warm, sheet())
+    first = next(f for f in found if f["fault"] == "runaway")
+    assert first["cell"] == 3 and first["t_s"] <= 105

@@ -1,0 +1,183 @@
+"""The string filter and its cells: what it learns, what it refuses to believe; it changes nothing it is given."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from controller.core.estimate import REGISTRY, Ekf
+from controller.core.estimate.bar import BIAS, SIGMA_FLOOR
+from controller.core.estimate.cell_model import CellModel
+from controller.core.layout import Layout
+from controller.core.memory import EstimationMemory, restore, retain
+from controller.core.signal import Quality
+from controller.core.topology import Topology
+from plc_config.compile import compile_site
+from tests.estimate_rig import CAPACITY_AH, GRID, sheet
+from tests.sites import free_site
+from tests.story import Story
+from tools.score.bench import Rig, sheet_of
+
+
+def rig(racks: int = 1, cells: int = 8, soc: float = 0.5, sigma: float = 0.3) -> Rig:
+    made = Rig(Topology.regular(racks, 1, cells, 1), sheet_of(sheet()))
+    made.begin(np.full(racks, soc), sigma)
+    return made
+
+
+def ocv(soc: float) -> float:
+    return float(np.interp(soc, GRID, sheet()["ocv_mid_v"]))
+
+
+def run(r: Rig, seconds: int, current: float, volts: float, step_s: int = 1) -> EstimationMemory:
+    racks, modules, cells = r.memory.cell_charge_ratio.shape
+    for _ in range(0, seconds, step_s):
+        r.step(np.full(racks, current), np.full((racks, modules, cells), volts), np.float64(25.0), step_s * 1000)
+    return r.memory
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    path = free_site(tmp_path)
+    text = path.read_text("utf-8")
+    path.write_text(text + "estimator: {soc: ekf}\n" if "estimator:" not in text else text, "utf-8")
+    return path
+
+
+def test_a_site_may_ask_for_it(site: Path) -> None:
+    assert isinstance(compile_site(str(site)).program.estimator, Ekf)
+    assert REGISTRY["ekf"] is Ekf
+
+
+def test_a_start_near_the_end_is_found_from_the_first_voltage() -> None:
+    for soc in (0.03, 0.99):
+        memory = run(rig(soc=0.5), 60, 0.0, ocv(soc))
+        assert memory.cell_charge_ratio[0, 0, 0] == pytest.approx(soc, abs=0.02)
+
+
+def test_a_start_on_a_plateau_says_that_it_does_not_know() -> None:
+    memory = run(rig(soc=0.5), 60, 0.0, ocv(0.55))
+    assert np.sqrt(memory.cell_variance[0, 0, 0]) > 0.05
+
+
+def test_charge_is_counted_and_the_sigma_grows() -> None:
+    r = rig(soc=0.6, sigma=0.01)
+    run(r, 30, 0.0, ocv(0.6))
+    before = r.memory.cell_charge_ratio[0, 0, 0]
+    sigma = r.memory.cell_variance[0, 0, 0]
+    memory = run(r, 3600, 28.0, np.nan)
+    assert before - memory.cell_charge_ratio[0, 0, 0] == pytest.approx(0.1, abs=0.002)
+    assert memory.cell_variance[0, 0, 0] > sigma
+
+
+def test_the_bias_is_known_two_minutes_after_the_current_stopped() -> None:
+    memory = run(rig(), 120, 0.004 * CAPACITY_AH, ocv(0.5))
+    assert memory.string["x"][0, BIAS] == pytest.approx(0.004 * CAPACITY_AH, abs=0.0005 * CAPACITY_AH)
+
+
+def test_a_small_current_is_no_rest_while_the_power_converter_runs() -> None:
+    r = rig()
+    r.points.pcs_running.quality[...] = 0
+    r.points.pcs_running.value[...] = 1.0
+    memory = run(r, 300, 0.004 * CAPACITY_AH, ocv(0.5))
+    assert abs(memory.string["x"][0, BIAS]) < 0.001 * CAPACITY_AH
+
+
+def test_one_absurd_cell_moves_neither_its_string_nor_itself_far() -> None:
+    r = rig(cells=9)
+    volts = np.full((1, 1, 9), ocv(0.5))
+    for k in range(900):
+        shown = volts.copy()
+        shown[0, 0, 4] += 0.6 if k > 300 else 0.0
+        r.step(np.zeros(1), shown, np.float64(25.0), 1000)
+        if k == 299:
+            before = r.memory.cell_charge_ratio.copy()
+    assert np.abs(np.delete(r.memory.cell_charge_ratio[0, 0] - before[0, 0], 4)).max() < 0.005
+
+
+def test_a_jump_of_one_voltage_is_its_sensor_not_its_charge() -> None:
+    r = rig(cells=9)
+    for k in range(1200):
+        shown = np.full((1, 1, 9), ocv(0.5))
+        shown[0, 0, 2] += 0.013 if k > 300 else 0.0
+        r.step(np.zeros(1), shown, np.float64(25.0), 1000)
+    assert r.memory.cell_offset_v[0, 0, 2] == pytest.approx(0.013, abs=0.002)
+    assert abs(r.memory.cell_shift_ratio[0, 0, 2]) < 0.01
+
+
+def test_a_stuck_cell_voltage_is_seen_when_the_current_steps() -> None:
+    r = rig(cells=9)
+    for k in range(60):
+        current = 100.0 * (k % 2)
+        shown = np.full((1, 1, 9), ocv(0.5) - 2.5e-4 * current)
+        shown[0, 0, 7] = 3.3
+        r.step(np.full(1, current), shown, np.float64(25.0), 1000)
+    assert r.memory.cell_stuck[0, 0].argmax() == 7 and r.memory.cell_stuck[0, 0, 7] >= 3
+    assert (np.delete(r.memory.cell_stuck[0, 0], 7) == 0).all()
+
+
+def test_the_resistance_of_a_cell_is_learnt_from_current_steps() -> None:
+    r = rig(cells=9)
+    more = np.zeros((1, 1, 9))
+    more[0, 0, 5] = 5e-5
+    for k in range(600):
+        current = 100.0 * (k // 10 % 2)
+        r.step(np.full(1, current), ocv(0.5) - (2.5e-4 + more) * current, np.float64(25.0), 1000)
+    np.testing.assert_allclose(r.memory.cell_resistance_shift_ohm[0, 0], more[0, 0], atol=5e-6)
+
+
+def test_a_given_memory_is_never_changed() -> None:
+    r = rig(racks=3)
+    run(r, 25, 10.0, ocv(0.5))
+    layout = Layout(EstimationMemory, {"rack": 3, "module": 1, "cell": 8})
+    given, before = r.memory, layout.to_bytes(r.memory)
+    run(r, 30, -20.0, ocv(0.5))
+    assert layout.to_bytes(given) == before
+
+
+def test_racks_of_a_large_site_take_turns_and_all_start() -> None:
+    made = Rig(Topology.regular(24, 8, 52, 1), sheet_of(sheet()))
+    made.begin(np.full(24, 0.5), 0.3)
+    for _ in range(120):
+        made.step(np.zeros(24), np.full((24, 8, 52), ocv(0.2)), np.float64(25.0), 100)
+    assert made.memory.rack_known.all()
+    assert len(np.unique(made.memory.string["sample_ms"])) > 1
+    np.testing.assert_allclose(made.memory.cell_charge_ratio, 0.2, atol=0.05)
+
+
+def test_a_restart_keeps_the_soc(site: Path) -> None:
+    story = Story(compile_site(str(site))).online()
+    story.points.rack_current_a.value[...] = 28.0
+    image = story.seconds(60)
+    kept = retain(story.memory, 1, 1, 1)
+    again = Story(story.site)
+    again.memory = restore(again.program.blank_memory(), kept)
+    after = again.scans(20).estimates
+    assert np.abs(after.cell_soc_ratio - image.estimates.cell_soc_ratio).max() < 0.002
+    assert after.soc_valid
+
+
+def test_what_is_not_known_is_said(site: Path) -> None:
+    story = Story(compile_site(str(site)))
+    story.points.cell_voltage_v.quality[1, 0, 0] = int(Quality.BAD_SENSOR)
+    image = story.seconds(5)
+    assert not image.estimates.soc_valid
+    assert image.estimates.cell_soc_sigma_ratio[1].min() == 1.0
+    assert image.estimates.cell_soc_sigma_ratio[0].max() < 0.4
+
+
+def test_a_missing_parameter_follows_from_the_resistance() -> None:
+    model = CellModel(sheet_of(sheet()))
+    assert model.flat
+    assert (model.r1, model.r2) == pytest.approx((0.7 * 2.5e-4, 1.5 * 2.5e-4))
+    assert not CellModel(sheet_of(sheet("nmc-94"))).flat
+    cold, _ = CellModel(dataclasses.replace(sheet_of(sheet()), r0_arrhenius_k=2000.0)).heat(np.array([5.0, 25.0]))
+    assert cold[0] > 1.5 and cold[1] == pytest.approx(1.0)
+
+
+def test_the_floor_holds() -> None:
+    memory = run(rig(soc=0.02, sigma=0.01), 1200, 0.0, ocv(0.02), step_s=10)
+    assert np.sqrt(memory.cell_variance).min() >= SIGMA_FLOOR

@@ -1,0 +1,119 @@
+"""The table of injected faults: complete against the matrix, injectable at every shipped site, and its report."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import pytest
+
+from controller.core.protect import ROWS, Effect
+from plc_config.compile import Compiled, compile_site
+from tools.fat.campaign import CaseResult, chosen, refusal
+from tools.fat.cases import CASES, NOT_INJECTED, Case, Reaction
+from tools.fat.judge import Verdict
+from tools.fat.page import render
+from tools.fat.plan import ROW, plan
+from tools.fat.report import build, junit
+from tools.simulator import control
+from tools.simulator.verbs import parse_text
+
+SITES = {name: compile_site(name) for name in ("bench", "container")}
+OWN_WORDS = ("signal", "hold")
+
+
+@pytest.fixture(params=SITES, ids=str)
+def site(request: pytest.FixtureRequest) -> Compiled:
+    return SITES[request.param]
+
+
+def test_every_row_is_injected_or_says_why_not() -> None:
+    injected = {c.row for c in CASES} - {""}
+    assert injected | set(NOT_INJECTED) == {r.id for r in ROWS}
+    assert not injected & set(NOT_INJECTED)
+    assert len({c.id for c in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
+def test_every_text_is_one_that_the_simulator_knows(case: Case, site: Compiled) -> None:
+    assert control.VERB_MODULES, "importing them fills the table of verbs"
+    planned = plan(case, site, Random(7))
+    for text in (*planned.inject, *planned.heal):
+        if text.split()[0] not in OWN_WORDS:
+            assert parse_text(text)["do"]
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.row], ids=lambda c: c.id)
+def test_the_expected_reaction_is_the_row_s_effect(case: Case) -> None:
+    effect = ROW[case.row].effect
+    if case.reaction in (Reaction.OPEN, Reaction.OPENED):
+        waits_for_a_trip = case.row in ("rack_not_connected", "fire_detection_lost")
+        assert effect & (Effect.TRIP | Effect.LOCKOUT) or waits_for_a_trip
+    if case.reaction is Reaction.ZERO:
+        assert effect & (Effect.STOP | Effect.BLOCK_CHARGE | Effect.BLOCK_DISCHARGE)
+    if effect & Effect.TRIP and not case.slow:
+        assert case.opens != "none"
+
+
+def test_bounds_come_from_the_site(site: Compiled) -> None:
+    bounds = {c.id: plan(c, site, Random(1)) for c in CASES}
+    assert bounds["cell_overvoltage"].detect_ms == 100 + 2 * 100 + 50
+    assert bounds["discharge_overcurrent"].react_ms == 300, "the issue's bound is stricter than the formula"
+    assert bounds["estop"].react_ms == 2 * 100, "two scans and nothing more"
+    assert bounds["rack_comm_lost"].detect_ms == 1000
+    assert bounds["single_spike"].detect_ms is None
+
+
+def test_the_same_seed_gives_the_same_places(site: Compiled) -> None:
+    case = CASES[0]
+    assert plan(case, site, Random("1/x/0")) == plan(case, site, Random("1/x/0"))
+
+
+def test_choosing_by_row_or_case() -> None:
+    assert {c.id for c in chosen(["estop"])} == {"estop", "estop_one_channel"}
+    assert chosen(()) == CASES
+    with pytest.raises(KeyError):
+        chosen(["no_such_row"])
+
+
+def test_real_devices_are_never_touched(site: Compiled, tmp_path: Any) -> None:
+    assert refusal(site) == ""
+    text = site.path.read_text("utf-8")
+    real = tmp_path / "real.yaml"
+    real.write_text(text.replace("PCS: {kind: tcp, host: 127.0.0.1", "PCS: {kind: tcp, host: 10.0.0.9"))
+    assert "bus PCS" in refusal(compile_site(str(real)))
+    real.write_text(text.replace("  simulated: true\n", ""))
+    assert "simulated: true" in refusal(compile_site(str(real)))
+
+
+def report() -> dict[str, Any]:
+    bench = SITES["bench"]
+    good, bad = (CaseResult(c, plan(c, bench, Random(1))) for c in chosen(["cell_overvoltage", "door_open"]))
+    good.verdicts += [Verdict("R01", 201.4, 208.0, 250.0, ()), Verdict("R02", 150.0, 160.0, 200.0, ())]
+    bad.verdicts.append(Verdict("site", None, None, None, ("no <detection>",)))
+    return build(bench, [good, bad], repeat=2, seed=1, begun=datetime.now(UTC), controllers=1)
+
+
+def test_the_report_in_its_three_forms() -> None:
+    found = report()
+    assert json.loads(json.dumps(found)) == found
+    assert not found["passed"] and [c["passed"] for c in found["cases"]] == [True, False]
+    assert found["cases"][0]["detection_ms"] == {"p50": 150.0, "p99": 201.4, "max": 201.4}
+    assert len(found["config_sha256"]) == 64
+    page = render(found)
+    for word in (
+        "FAILED (a part of the cases only)",
+        "no &lt;detection&gt;",
+        "Witnessed by",
+        found["config_sha256"],
+        "records_lost",
+        "150 / 201",
+    ):
+        assert word in page
+    assert "http" not in page and "<script" not in page, "self-contained"
+    suite = ET.fromstring(junit(found).encode())  # noqa: S314  # our own text
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    assert suite.find("testcase/failure") is not None and suite.find("testcase/skipped") is not None

@@ -1,0 +1,149 @@
+"""`cellwarden fat SITE`: the factory acceptance test, on the real controller processes and the simulated plant."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from plc_config.problem import ConfigError
+from tools.commands.check import tell
+
+HELP = (
+    "Factory acceptance test: starts the controller of SITE against its simulated plant, injects every fault that\n"
+    "software can inject, measures detection and reaction in plant time, and judges by what happened in the plant.\n"
+    "Exit codes: 0 all passed, 1 a case failed, 2 usage, 69 the processes do not start, 78 configuration."
+)
+EXAMPLE = "cellwarden fat container --repeat 20 --out fat-report"
+EXIT_USAGE, EXIT_UNREACHABLE = 2, 69
+SEED: Final = 1
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Command line of `fat`."""
+    parser.add_argument("site", metavar="SITE", help="a site file or the name of a shipped site")
+    parser.add_argument("--row", action="extend", nargs="+", default=[], help="only these rows or cases")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="trials per case; slow ones are done once")
+    parser.add_argument("--seed", type=int, default=SEED, metavar="S", help="seed of places and phases")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write report.html, report.json and junit.xml")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when every case passed, 1 when one failed, 2 usage, 69 no start, 78 configuration."""
+    from plc_config.compile import compile_site
+    from tools.commands.operate import quiet
+    from tools.fat.campaign import chosen, refusal
+    from tools.fat.rig import RigError
+
+    try:
+        site = compile_site(args.site)
+        cases = chosen(args.row)
+    except ConfigError as error:
+        return tell(error, args.json)
+    except KeyError as error:
+        print(f"--row: there is no row or case {error}", file=sys.stderr)
+        return EXIT_USAGE
+    if args.repeat < 1 or (why := refusal(site)):
+        print("--repeat is at least 1" if args.repeat < 1 else f"{args.site}: {why}", file=sys.stderr)
+        return EXIT_USAGE
+    quiet()
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="cellwarden-fat-") as folder:
+        log = (args.out or Path(folder)) / "processes.log"
+        try:
+            report = asyncio.run(_campaign(args, site, cases, log))
+        except RigError as error:
+            print(error, file=sys.stderr)
+            return EXIT_UNREACHABLE
+    _hand_over(args, report)
+    return 0 if report["passed"] else 1
+
+
+async def _campaign(args: argparse.Namespace, site: Any, cases: Any, log: Path) -> dict[str, Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from tools.fat.campaign import Campaign, trials_of
+    from tools.fat.report import build
+
+    begun = datetime.now(UTC)
+    total = sum(trials_of(c, args.repeat) for c in cases)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task("starting", total=total)
+        done = iter(range(total + 1))
+
+        def show(case: str, number: int) -> None:
+            progress.update(bar, description=f"{case} {number + 1}", completed=next(done))
+
+        campaign = Campaign(args.site, site, args.repeat, args.seed, log, show)
+        running = asyncio.create_task(campaign.run(cases))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        interrupted = False
+        try:
+            await running
+        except asyncio.CancelledError:
+            # All processes are ended already; what has been measured is still reported.
+            interrupted = True
+    return build(
+        site,
+        campaign.results,
+        repeat=args.repeat,
+        seed=args.seed,
+        begun=begun,
+        controllers=campaign.controllers,
+        interrupted=interrupted,
+    )
+
+
+def _hand_over(args: argparse.Namespace, report: dict[str, Any]) -> None:
+    """Files first, then the table or the JSON."""
+    from tools.fat.page import render
+    from tools.fat.report import junit
+
+    text = json.dumps(report, indent=2) + "\n"
+    if args.out is not None:
+        (args.out / "report.json").write_text(text, "utf-8")
+        (args.out / "report.html").write_text(render(report), "utf-8")
+        (args.out / "junit.xml").write_text(junit(report), "utf-8")
+    if args.json:
+        print(text, end="")
+        return
+    _table(report)
+    if args.out is not None:
+        print(f"report: {args.out / 'report.html'}")
+
+
+def _table(report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tools.fat.page import figures
+
+    table = Table(title=f"Factory acceptance test of {report['site']}: times in ms, p50 / p99 / max", box=None)
+    for name in ("case", "row", "bound", "detected", "reaction", "trials", ""):
+        table.add_column(name, no_wrap=name != "")
+    for case in report["cases"]:
+        bound = "/".join("-" if b is None else f"{b:.0f}" for b in case["bound_ms"].values())
+        word = "[green]pass" if case["passed"] else f"[red]FAIL[/] {'; '.join(case['wrong'])}"
+        row = case["row"] if case["row"] != case["case"] else ""
+        measured = (figures(case["detection_ms"]), figures(case["reaction_ms"]), str(case["trials"]))
+        table.add_row(case["case"], row, bound, *measured, word)
+    wide = Console() if sys.stdout.isatty() else Console(width=200)
+    wide.print(table)
+    failed = sum(not c["passed"] for c in report["cases"])
+    if report["interrupted"]:
+        print("interrupted: the cases above are all that was done")
+    print(f"{len(report['cases']) - failed} of {len(report['cases'])} cases passed, {failed} failed")
+    for row, why in report["not_injected"].items():
+        print(f"not injected: {row}: {why}")

@@ -1,0 +1,1 @@
+"""The factory acceptance test: real controller processes against the simulated plant, fault by fault."""

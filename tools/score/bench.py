@@ -1,0 +1,111 @@
+"""`estimate`: the product's own estimator, one rack of one cell per virtual cell, fed row by row."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from controller.core.estimate import Ekf, EstimatorInputs
+from controller.core.image import Measured, OutputImage, Points, System
+from controller.core.layout import Layout, tags_of
+from controller.core.memory import EstimationMemory
+from controller.core.settings import BalancingSettings, CellSheet
+from controller.core.signal import Floats, Quality
+from controller.core.topology import Topology
+
+START_SIGMA: Final = 0.2
+NO_BALANCING: Final = BalancingSettings(False, 1.0, 5.0, 0.0, 0.0)
+RANGE: Final = {t.name: (t.low, t.high) for t in tags_of(Points) if t.low is not None and t.high is not None}
+"""Instrument ranges, from the tags."""
+Progress = Callable[[int, int], None]
+
+
+class Rig:
+    """Racks of the product's estimator with plain arrays in front; feedback of contactors and PCS is not fitted."""
+
+    def __init__(self, topology: Topology, sheet: CellSheet) -> None:
+        self.estimator = Ekf(EstimatorInputs(topology, sheet, NO_BALANCING, None))
+        dims = {**topology.dims, "bus": 1, "slot": 1}
+        self.measured = Layout(Measured, dims).blank()
+        self.outputs = Layout(OutputImage, dims).blank()
+        self.system = Layout(System, dims).blank()
+        self.memory = Layout(EstimationMemory, dims).blank()
+        self.points = self.measured.points
+        for field in dataclasses.fields(self.points):
+            getattr(self.points, field.name).quality[...] = int(Quality.NOT_FITTED)
+
+    def begin(self, soc: Floats, sigma: float) -> None:
+        """What is believed before the first value: SOC per rack and its standard deviation."""
+        self.memory.cell_charge_ratio[...] = soc[:, None, None]
+        self.memory.cell_variance[...] = sigma**2
+
+    def step(self, current_a: Floats, voltage_v: Floats, temperature_degc: Floats, elapsed_ms: int) -> EstimationMemory:
+        """One row of data; what is outside its instrument range is no value, as in the stage `validate`."""
+        p, extremes = self.points, self.measured.extremes
+        for samples, value, (low, high) in (
+            (p.rack_current_a, current_a, RANGE["rack_current_a"]),
+            (p.cell_voltage_v, voltage_v, RANGE["cell_voltage_v"]),
+            (extremes.rack_temperature_min_degc, temperature_degc, RANGE["cell_temperature_degc"]),
+            (extremes.rack_temperature_max_degc, temperature_degc, RANGE["cell_temperature_degc"]),
+        ):
+            good = (value >= low) & (value <= high)
+            samples.value[...] = np.where(good, value, 0.0)
+            samples.quality[...] = np.where(good, int(Quality.GOOD), int(Quality.BAD_SENSOR))
+        self.memory = self.estimator.step(self.memory, self.measured, self.outputs, elapsed_ms)
+        return self.memory
+
+
+def sheet_of(sheet: Mapping[str, Any]) -> CellSheet:
+    """The product's cell sheet from a plain dict whose resistances are already at the temperature of the profile."""
+    capacity = float(sheet["capacity_ah"])
+    return CellSheet(
+        capacity_ah=capacity,
+        resistance_ohm=float(sheet["r0"]),
+        charge_current_a=capacity,
+        discharge_current_a=capacity,
+        efficiency=float(sheet.get("eta", 1.0)),
+        soc_grid=np.asarray(sheet["soc_grid"], float),
+        ocv_v=np.asarray(sheet["ocv_mid_v"], float),
+        hysteresis_half_v=None if sheet.get("hyst_half_v") is None else np.asarray(sheet["hyst_half_v"], float),
+        hysteresis_scale=float(sheet.get("ms", 1.0)),
+        hysteresis_gamma=float(sheet.get("gamma", 15.0)),
+        r1_ohm=_optional(sheet, "r1"),
+        tau1_s=_optional(sheet, "tau1"),
+        r2_ohm=_optional(sheet, "r2"),
+        tau2_s=_optional(sheet, "tau2"),
+        r0_arrhenius_k=0.0,
+        rc_arrhenius_k=0.0,
+    )
+
+
+def _optional(sheet: Mapping[str, Any], name: str) -> float | None:
+    value = sheet.get(name)
+    return None if value is None else float(value)
+
+
+def estimate(
+    i: Floats, v: Floats, temp: Floats, dt: float, z0: Floats, sheet: Mapping[str, Any], told: Progress | None = None
+) -> tuple[Floats, Floats]:
+    """SOC and its standard deviation, both (N, K) in 0..1, of N virtual cells with a current sensor each; causal.
+
+    i (A, discharge positive), v (V): (N, K); temp (degC): (K,); dt in s; z0: (N,) the SOC believed at the start, wrong
+    by `sheet["s0"]` (default 0.2). `told` hears about progress: (row, rows).
+    """
+    i, v, z0 = np.asarray(i, float), np.asarray(v, float), np.asarray(z0, float)
+    count, rows = i.shape
+    warm = np.broadcast_to(np.asarray(temp, float), (rows,))
+    rig = Rig(Topology.regular(count, 1, 1, 1), sheet_of(sheet))
+    rig.begin(z0, float(sheet.get("s0", START_SIGMA)))
+    rig.memory.string["hysteresis"] = float(sheet.get("h0", 0.0))
+    soc, sigma = np.empty((count, rows)), np.empty((count, rows))
+    volts, amperes, elapsed_ms = np.ascontiguousarray(v.T), np.ascontiguousarray(i.T), round(dt * 1000)
+    for k in range(rows):
+        memory = rig.step(amperes[k], volts[k, :, None, None], warm[k], elapsed_ms)
+        soc[:, k] = memory.cell_charge_ratio[:, 0, 0]
+        sigma[:, k] = np.sqrt(memory.cell_variance[:, 0, 0])
+        if told is not None and k % 1000 == 0:
+            told(k, rows)
+    return soc, sigma

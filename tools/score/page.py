@@ -1,0 +1,105 @@
+"""The score as one HTML page: the table, and per profile the estimate with its band and the errors over time."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any, Final
+
+import numpy as np
+
+from controller.core.signal import Floats
+from tools.score.scenario import Run, Score
+
+WIDTH, HEIGHT, POINTS = 520, 170, 400
+LEFT, BOTTOM = 44, 22
+HEAD: Final = (
+    "profile",
+    "sensors",
+    "median RMSE",
+    "p95 RMSE",
+    "median max",
+    "worst",
+    ">10 %",
+    "2σ coverage",
+    "σ / RMSE",
+)
+STYLE: Final = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1120px; padding: 0 1rem; color: #1b2733 }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
+th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #dde3ea } td:first-child, th:first-child
+{ text-align: left } th { font-weight: 600; color: #52606d } .bad { color: #b42318; font-weight: 600 }
+figure { display: inline-block; margin: 1rem 1rem 0 0 } figcaption { color: #52606d; font-size: 13px }
+svg text { font: 11px system-ui, sans-serif; fill: #52606d }
+"""
+
+
+def cells_of(score: Score) -> list[str]:
+    """One row of the table, SOC figures in %."""
+    return [
+        score.profile, score.scenario, *(f"{100 * x:.2f}" for x in (score.rmse_median, score.rmse_p95)),
+        *(f"{100 * x:.2f}" for x in (score.max_median, score.max_worst)), str(score.diverged),
+        f"{score.coverage:.2f}", f"{score.sigma_over_rmse:.2f}",
+    ]  # fmt: skip
+
+
+def render(runs: list[Run], findings: dict[str, list[dict[str, Any]]], note: str) -> str:
+    """The whole page; no script, no outside resource."""
+    rows = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in cells_of(r.score))}</tr>" for r in runs)
+    head = "".join(f"<th>{escape(h)}</th>" for h in HEAD)
+    plots = "".join(_plots(r) for r in runs)
+    found = "".join(_found(name, items) for name, items in findings.items())
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Cellwarden score</title><style>{STYLE}</style>'
+        f"<h1>State of charge against the truth</h1><p>{escape(note)}</p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{plots}{found}</html>\n"
+    )
+
+
+def _plots(run: Run) -> str:
+    hours = run.time_s / 3600.0
+    name = escape(f"{run.score.profile}, {run.score.scenario}")
+    low, high = run.estimate - 2 * run.sigma, run.estimate + 2 * run.sigma
+    soc = _svg(hours, [("#c9dcf2", low, high)], [("#1b2733", run.truth), ("#1f6feb", run.estimate)], 0.0, 1.0, "SOC")
+    reach = max(0.02, float(np.nanmax(np.abs([run.error_p05, run.error_p95])[:, len(hours) // 20 :])) * 1.1)
+    band = [("#c9dcf2", run.error_p05, run.error_p95)]
+    error = _svg(hours, band, [("#1f6feb", run.estimate - run.truth)], -reach, reach, "error")
+    return (
+        f"<h2>{name}</h2><figure>{soc}<figcaption>Truth (black), the median cell's estimate, its 2σ band"
+        f"</figcaption></figure><figure>{error}"
+        "<figcaption>Error of the median cell, and of 5 to 95 % of the cells</figcaption></figure>"
+    )
+
+
+def _svg(
+    hours: Floats, bands: list[tuple[str, Floats, Floats]], lines: list[tuple[str, Floats]], low: float, high: float,
+    label: str,
+) -> str:  # fmt: skip
+    pick = np.unique(np.linspace(0, len(hours) - 1, POINTS).astype(int))
+    across = max(float(hours[-1]), 1e-9)
+
+    def path(values: Floats, where: Any) -> str:
+        x = LEFT + hours[where] / across * (WIDTH - LEFT - 8)
+        y = 6 + (high - np.clip(values[where], low, high)) / (high - low) * (HEIGHT - BOTTOM - 6)
+        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+
+    parts = [f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">']
+    for level in (low, (low + high) / 2, high):
+        y = 6 + (high - level) / (high - low) * (HEIGHT - BOTTOM - 6)
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dde3ea"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{100 * level:.3g} %</text>')
+    for color, a, b in bands:
+        parts.append(f'<polygon points="{path(a, pick)} {path(b, pick[::-1])}" fill="{color}"/>')
+    for color, values in lines:
+        parts.append(f'<polyline points="{path(values, pick)}" fill="none" stroke="{color}" stroke-width="1.4"/>')
+    parts.append(f'<text x="{WIDTH - 8}" y="{HEIGHT - 6}" text-anchor="end">{across:.3g} h</text></svg>')
+    return "".join(parts)
+
+
+def _found(name: str, items: list[dict[str, Any]]) -> str:
+    rows = "".join(
+        f"<tr><td>{i['t_s'] / 3600:.1f} h</td><td>{i['cell']}</td><td>{escape(i['fault'])}</td>"
+        f"<td>{i['severity']:.1f}</td><td>{escape(i['evidence'])}</td><td>{escape(i.get('truth', ''))}</td></tr>"
+        for i in items
+    )
+    head = "<tr><th>found</th><th>cell</th><th>fault</th><th>severity</th><th>evidence</th><th>truth</th></tr>"
+    return f"<h2>Early warning: {escape(name)}</h2><table>{head}{rows or '<tr><td>nothing found</td></tr>'}</table>"

@@ -1,0 +1,147 @@
+"""The data sets of a folder and the sheet that belongs to each: what an estimator may start from."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import yaml
+
+from controller.core.signal import Floats
+from plc_config.library import DATA
+
+GRID: Final = np.linspace(0.0, 1.0, 201)
+KELVIN, REFERENCE_K = 273.15, 298.15
+DAY_S, WARM_S = 86_400.0, 600.0
+"""Seconds before errors count: a day of grid duty, ten minutes of a laboratory profile."""
+NMC_CYCLES: Final = (0, 25, 49)
+HYSTERESIS_FREE: Final = ("nca_panasonic", "nmc_dmegc")
+"""Folders whose half gap is polarisation, not hysteresis, or is not known (see the README beside the data)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Profile:
+    """One profile with its truth: what the sensors of a perfect instrument would have shown, every `dt_s`."""
+
+    name: str
+    group: str
+    dt_s: float
+    current_a: Floats
+    voltage_v: Floats
+    temperature_degc: Floats
+    soc: Floats
+    sheet: dict[str, Any]
+    warm_s: float
+
+
+def folder(given: str | None = None) -> Path | None:
+    """The data folder: `given`, else $CELLWARDEN_DATA/cells, else ../shared/data/cells beside the repository."""
+    root = Path(__file__).parents[2]
+    places = [Path(given)] if given else []
+    if not given:
+        told = os.environ.get("CELLWARDEN_DATA")
+        bases = [Path(told)] if told else [root.parent / "shared" / "data"]
+        places = [p for b in bases for p in (b / "cells", b)]
+    return next((p for p in places if any((p / n).is_dir() for n in ("pybamm", "packs", "lfp_a123"))), None)
+
+
+def read(path: Path) -> dict[str, Floats]:
+    """Columns of a CSV, gzip or not; empty fields are NaN."""
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        names = next(csv.reader(file))
+        values = np.genfromtxt(file, delimiter=",")
+    return {name: values[:, k] for k, name in enumerate(names)}
+
+
+def profiles(data: Path) -> Iterator[Profile]:
+    """Every profile found under `data`, LFP first; folders that are not there are passed over."""
+    for part in (_a123, _pybamm, _panasonic, _dmegc):
+        yield from part(data)
+
+
+def _sheet(capacity_ah: float, eta: float, soc: Floats, ocv: Floats, half: Floats | float, ecm: dict[str, float],
+           **more: float) -> dict[str, Any]:  # fmt: skip
+    half = np.interp(GRID, soc, half) if np.ndim(half) else np.full(len(GRID), float(half))
+    return {
+        "capacity_ah": capacity_ah, "eta": eta, "soc_grid": GRID, "ocv_mid_v": np.interp(GRID, soc, ocv),
+        "hyst_half_v": half, "r0": ecm["r0_ohm"], "r1": ecm["r1_ohm"], "tau1": ecm["tau1_s"], "r2": ecm["r2_ohm"],
+        "tau2": ecm["tau2_s"], "gamma": ecm.get("hyst_gamma", 1.0), "ms": ecm.get("hyst_scale", 0.0), **more,
+    }  # fmt: skip
+
+
+def _cell(place: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((place / "cell.yaml").read_text("utf-8"))
+    return found
+
+
+def _at(cell: dict[str, Any], degc: float) -> dict[str, float]:
+    """The 25 degC circuit at another temperature, by the sheet's Arrhenius constants."""
+    ecm = dict(cell["ecm_25c"])
+    inverse = 1.0 / (degc + KELVIN) - 1.0 / REFERENCE_K
+    for name in ("r0", "r1", "r2"):
+        ecm[f"{name}_ohm"] *= float(np.exp(cell["arrhenius_k"][name] * inverse))
+    return ecm
+
+
+def _profile(name: str, group: str, d: dict[str, Floats], sheet: dict[str, Any], warm_s: float) -> Profile:
+    dt_s = float(np.median(np.diff(d["time_s"])))
+    return Profile(name, group, dt_s, d["current_a"], d["voltage_v"], d["temperature_c"], d["soc_ref"], sheet, warm_s)
+
+
+def _a123(data: Path) -> Iterator[Profile]:
+    place = data / "lfp_a123"
+    for path in sorted((*place.glob("drive_*.csv.gz"), *place.glob("charge_*.csv.gz"))):
+        kind, _, degc = path.name.removesuffix("C.csv.gz").partition("_T")
+        cell, ocv = _cell(place), read(place / f"ocv_T{degc}C.csv")
+        sheet = _sheet(cell["capacity_ah"], cell["coulombic_efficiency"], ocv["soc"], ocv["ocv_mid_v"],
+                       ocv["hyst_half_v"], _at(cell, float(degc)))  # fmt: skip
+        yield _profile(f"A123 LFP {kind} {int(degc)} °C", f"LFP {kind}", read(path), sheet, WARM_S)
+
+
+def _panasonic(data: Path) -> Iterator[Profile]:
+    place = data / "nca_panasonic"
+    for path in sorted((*place.glob("cycle*.csv.gz"), *place.glob("us06*.csv.gz"))):
+        kind, _, degc = path.name.removesuffix("C.csv.gz").partition("_T")
+        cell, ocv, d = _cell(place), read(place / "ocv_T+25C.csv"), read(path)
+        capacity = cell["capacity_ah"] if float(degc) >= 20 else 2.80
+        sheet = _sheet(capacity, 1.0, ocv["soc"], ocv["ocv_mid_v"], 0.0, _at(cell, float(degc)))
+        yield _profile(f"Panasonic NCA {kind} {int(degc)} °C", "NCA", d, sheet, WARM_S)
+
+
+def _dmegc(data: Path) -> Iterator[Profile]:
+    place = data / "nmc_dmegc"
+    for path in sorted(place.glob("*_random_walk.csv.gz")):
+        unit = path.name.partition("_")[0]
+        slow, d, cell = read(place / f"{unit}_ocv_c20_dis.csv.gz"), read(path), _cell(place)
+        on = slow["current_a"] > 0.05
+        soc, time_s = slow["soc_ref"][on], slow["time_s"][on]
+        current = float(np.median(slow["current_a"][on]))
+        capacity = current * (time_s[-1] - time_s[0]) / 3600.0 / (soc[0] - soc[-1])
+        lifted = slow["voltage_v"][on] + 0.006
+        sheet = _sheet(capacity, 1.0, soc[::-1], lifted[::-1], 0.0, cell["ecm_25c"])
+        for cycle in NMC_CYCLES:
+            part = {k: v[d["cycle"] == cycle] for k, v in d.items()}
+            yield _profile(f"DMEGC NMC {unit} walk {cycle}", "NMC", part, sheet, WARM_S)
+
+
+PYBAMM: Final = {
+    "lfp_prada_2d": ("lfp-280", "PyBaMM LFP", 2.3032, (0.043, 0.0176, 80.0, 0.0076, 3000.0)),
+    "nmc_chen_2d": ("nmc-94", "PyBaMM NMC", 5.153, (0.0345, 0.0145, 60.0, 0.001, 1500.0)),
+}
+"""File, cell type whose OCV table has the same source, group, capacity (Ah), R0, R1, tau1, R2, tau2 as fitted to it."""
+
+
+def _pybamm(data: Path) -> Iterator[Profile]:
+    for name, (cell_type, group, capacity, circuit) in PYBAMM.items():
+        path = data / "pybamm" / f"{name}.csv.gz"
+        if path.exists():
+            ocv = yaml.safe_load((DATA / "cells" / f"{cell_type}.yaml").read_text("utf-8"))["ocv"]
+            ecm = dict(zip(("r0_ohm", "r1_ohm", "tau1_s", "r2_ohm", "tau2_s"), circuit, strict=True))
+            sheet = _sheet(capacity, 1.0, np.array(ocv["soc"]), np.array(ocv["volts"]), 0.0, ecm)
+            yield _profile(group, group, read(path), sheet, DAY_S)
