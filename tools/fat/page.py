@@ -10,7 +10,8 @@ body{font:13px/1.45 system-ui,sans-serif;color:#1a1f24;margin:2em auto;max-width
 h1{font-size:22px;margin:0 0 .2em}h2{font-size:16px;margin:1.6em 0 .4em}
 table{border-collapse:collapse;width:100%}th,td{border-bottom:1px solid #d5dade;padding:.3em .5em;text-align:left;
 vertical-align:top}th{background:#eef1f4;font-weight:600}td.n{text-align:right;font-variant-numeric:tabular-nums;
-white-space:nowrap}code{font:12px ui-monospace,monospace}.pass{color:#146c2e;font-weight:700}.fail{color:#b3261e;
+white-space:nowrap}th:nth-child(4){min-width:15em}
+code{font:12px ui-monospace,monospace}.pass{color:#146c2e;font-weight:700}.fail{color:#b3261e;
 font-weight:700}.wrong{color:#b3261e}.note{color:#5b6670}dl{display:grid;grid-template-columns:max-content 1fr;
 gap:.15em 1.2em;margin:1em 0}dt{color:#5b6670}dd{margin:0}.sign{display:grid;grid-template-columns:repeat(3,1fr);
 gap:2.5em 2em;margin-top:2.5em}.sign div{border-top:1px solid #1a1f24;padding-top:.3em}
@@ -18,7 +19,7 @@ gap:2.5em 2em;margin-top:2.5em}.sign div{border-top:1px solid #1a1f24;padding-to
 thead{display:table-header-group}@page{size:A4 landscape;margin:12mm}}
 """
 HEADINGS: Final = (
-    "Case", "Row", "Cat.", "Injected how", "Expected", "Bound", "Detected p50 / p99 / max",
+    "Case, row", "Fault", "Injected how", "Expected", "Bound: detect / react", "Detected p50 / p99 / max",
     "Reaction p50 / p99 / max", "Trials", "Verdict",
 )  # fmt: skip
 SIGNATURES: Final = ("Tested by", "Witnessed by (customer)", "Approved by")
@@ -36,8 +37,8 @@ def render(report: dict[str, Any]) -> str:
         "matrix</p>",
         _facts(report),
         "<p>Times are the plant's, in ms: from the faulty register (or the falsified command) to the scan that raised "
-        "the row, and to the last command or contactor of the reaction. Phase against the scan is random. Verdicts "
-        "rest on the simulated plant's own log, not on what the controller says.</p>",
+        "the row, and to the last command or contactor of the reaction. Phase against the scan is random. Detection is "
+        "the alarm that the scan told; all else rests on the simulated plant's own log.</p>",
         _table(report["cases"]),
         _list("Rows not run this time", {r: "" for r in report["not_run"]}),
         _list("Rows not injected, and why", report["not_injected"]),
@@ -75,8 +76,10 @@ def _row(case: dict[str, Any]) -> str:
     how = "<br>".join(f"<code>{escape(i)}</code>" for i in case["injected"])
     since = "" if case["measured_from"] == "injected" else f'<div class="note">from {case["measured_from"]}</div>'
     bound = " / ".join("-" if b is None else f"{b:.0f}" for b in case["bound_ms"].values())
+    row = case["row"] or "no row may alarm"
+    name = escape(case["case"]) + ("" if row == case["case"] else f'<div class="note">{escape(row)}</div>')
     cells = (
-        escape(case["case"]), escape(case["row"] or "none may alarm"), escape(case["catalogue"]), how + since,
+        name, escape(case["catalogue"]), how + since,
         escape(f"from {case['from'].replace('_', ' ')}: {case['expected']}"),
     )  # fmt: skip
     numbers = (bound, figures(case["detection_ms"]), figures(case["reaction_ms"]), str(case["trials"]))
