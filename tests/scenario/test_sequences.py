@@ -43,6 +43,14 @@ def test_the_main_never_closes_before_the_link_is_up(story: Story) -> None:
         assert not image.outputs.rack_main_close.any()
 
 
+def test_the_main_never_closes_unless_the_precharge_contactor_was_seen_closed(story: Story) -> None:
+    story.until(SiteMode.STANDBY)
+    story.hold.add("rack_precharge_closed")
+    story.tell(Kind.CONNECT)
+    for _ in range(200):
+        assert not story.scans().outputs.rack_main_close.any()
+
+
 def test_a_rack_of_another_voltage_is_not_joined(story: Story) -> None:
     story.points.rack_voltage_v.value[1] -= 4.0
     story.points.cell_voltage_v.value[1] -= 4.0 / 64

@@ -32,6 +32,8 @@ class Contactors:
 
     def step(self, dt_ms: float) -> Ints:
         """Advance the mechanics; racks whose contactor arrived in its new position."""
+        # The block lasts while the close command stands: the command must go to open before it closes again.
+        self.blocked &= self.command
         wanted = self.command & ~self.blocked & ~(self.fails_to_close & ~self.closed)
         wanted |= self.welded & self.closed
         differs = wanted != self.closed
@@ -54,6 +56,7 @@ class Racks:
         self.precharge = Contactors("precharge", racks, constants.main_close_ms, constants.main_open_ms)
         self.heartbeat: Ints = np.zeros(racks, np.int64)
         self.heartbeat_age_ms: Floats = np.full(racks, NEVER_MS)
+        self.told: dict[str, Bools] = {}
         self.insulation_ohm: Floats = np.full(racks, constants.insulation_ohm)
 
     def beat(self, rack: int, value: int) -> None:
@@ -69,8 +72,9 @@ class Racks:
         if active.any():
             silent = active & (self.heartbeat_age_ms > self.constants.rack_watchdog_ms)
             self._block(silent, "rack_watchdog_trip")
-            if not chain_closed:
-                self._block(active, "hardware_trip")
+            self._block(active & (not chain_closed), "hardware_trip")
+        else:
+            self.told.clear()
         moved = {c.name: c.step(dt_ms) for c in (self.main, self.precharge)}
         for contactors in (self.main, self.precharge):
             for rack in moved[contactors.name]:
@@ -81,7 +85,8 @@ class Racks:
         return np.asarray([r for r in moved["main"] if self.main.closed[r]], np.int64)
 
     def _block(self, who: Bools, event: str) -> None:
-        fresh = who & ~(self.main.blocked & self.precharge.blocked)
+        fresh = who & ~self.told.get(event, np.zeros_like(who))
+        self.told[event] = who
         for rack in np.flatnonzero(fresh):
             self.events.add(event, f"R{rack + 1:02d}", heartbeat_age_ms=float(self.heartbeat_age_ms[rack]))
         self.main.blocked |= who

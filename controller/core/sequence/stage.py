@@ -16,7 +16,7 @@ from controller.core.sequence.rack import RACK_MOVES, RackView
 from controller.core.sequence.requests import judge
 from controller.core.sequence.site import SITE_MOVES, SiteView
 from controller.core.settings import SequenceSettings
-from controller.core.signal import USABLE, Bools, Ints, among
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Ints, Samples, among
 from controller.core.topology import Topology
 
 START_JUDGED_MS: Final = 1000
@@ -83,6 +83,7 @@ def _step_racks(
     s, view, p = q.settings, q.rack_view, measured.points
     current, current_ok = p.rack_current_a.value, p.rack_current_a.quality <= USABLE
     joined = modes.rack_mode == RackMode.CLOSED
+    precharging = _precharging(p.rack_precharge_closed)
     ready, close_enough = _ready(q, memory, measured, trips, joined)
     site_wants = modes.site_mode in (SiteMode.CONNECTING, SiteMode.ONLINE) and bool(modes.connect_wanted)
     busy_banks = set(q.topology.rack_bank[modes.rack_mode == RackMode.PRECHARGE].tolist())
@@ -98,7 +99,7 @@ def _step_racks(
         view.ready = bool(ready[r]) and cool_down[r] == 0 and attempts[r] < s.precharge_attempts
         view.its_turn = bank not in busy_banks
         settled = (bool(current_ok[r]) and abs(current[r]) <= s.precharge_current_a) or bool(joined.any())
-        view.precharged = bool(close_enough[r]) and settled and mode_ms[r] >= MIN_PRECHARGE_MS
+        view.precharged = bool(close_enough[r] and precharging[r]) and settled and mode_ms[r] >= MIN_PRECHARGE_MS
         view.precharge_overdue = bool(mode_ms[r] >= s.precharge_timeout_ms)
         view.no_current = bool(current_ok[r]) and abs(current[r]) <= s.open_current_a
         view.stopping_overdue = bool(mode_ms[r] >= STOPPING_MS)
@@ -114,6 +115,12 @@ def _step_racks(
         if effect & OPENING or memory.out_of_service[r]:
             join[r], attempts[r] = False, 0
     return _Racks(mode, mode_ms, reason, attempts, cool_down, ready, join)
+
+
+def _precharging(feedback: Samples) -> Bools:
+    """Racks whose precharge contactor is seen closed; a rack without that feedback is believed."""
+    seen = (feedback.quality <= USABLE) & (feedback.value >= 0.5)
+    return np.asarray(seen | (feedback.quality == NOT_FITTED))
 
 
 def _ready(
