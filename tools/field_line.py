@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any, Final, cast
 
 from controller.app import lock
+from controller.fieldbus.bus import EXCEPTION_TEXT
 from controller.fieldbus.link import Link, LinkLost, open_link
 from controller.fieldbus.request import Failure, Request, fill, head_of, read_request, write_request
 from controller.fieldbus.serial_wire import SerialWire
@@ -24,16 +25,6 @@ from controller.image.folder import run_folder
 from plc_config.compile import Compiled
 from plc_config.plan import CYCLE, BusPlan, ReadBlock, WriteBlock
 
-EXCEPTIONS: Final = {
-    1: "illegal function",
-    2: "illegal address",
-    3: "illegal value",
-    4: "device failure",
-    5: "acknowledge",
-    6: "busy",
-    0x0A: "gateway path unavailable",
-    0x0B: "gateway target does not respond",
-}
 LEAST_GAP_S: Final = 0.005
 LEAST_WAIT_S: Final = 0.001
 
@@ -56,7 +47,7 @@ class Answer:
     def why(self) -> str:
         """The failure in words."""
         if self.failure is Failure.EXCEPTION:
-            return f"refused, exception {self.code}: {EXCEPTIONS.get(self.code, 'unknown')}"
+            return f"refused, exception {self.code}: {EXCEPTION_TEXT.get(self.code, 'unknown')}"
         return self.failure.value if self.failure else ""
 
 

@@ -30,7 +30,6 @@ WORDS: Final = (
     *("indigo", "juniper", "kelp", "lagoon", "maple", "nickel", "ochre", "pebble", "quartz", "raven", "saffron"),
     *("thistle", "umber", "violet", "willow", "yarrow", "zephyr"),
 )
-READY_S: Final = 90.0
 LOOK_S: Final = 0.5
 HEARTBEAT_S: Final = 1.0
 STOP_S: Final = 75.0
