@@ -46,7 +46,8 @@ printed: install
 # Random scans against the invariants of the program, far more of them than `make test` runs.
 swarm: install
 	@CELLWARDEN_EXAMPLES=20000 $(BIN)/python -m pytest -q tests/property --timeout 3600
-	@$(BIN)/cellwarden swarm bench --hours 1 --runs 24
+	@$(BIN)/cellwarden swarm bench --cycle 1s --hours 24 --runs 200 --jobs 2
+	@$(BIN)/cellwarden swarm container --hours 24
 
 # Other people's Modbus and OPC UA stacks against ours.
 interop: install

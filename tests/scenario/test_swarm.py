@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from plc_config.compile import compile_site
-from tools.commands.swarm import live
+from tools.swarm.campaign import live
 from tools.swarm.day import Day
 from tools.swarm.judge import Judge, Violation
 

@@ -9,79 +9,53 @@ import time
 
 from plc_config.compile import compile_site
 from plc_config.problem import ConfigError
+from plc_config.quantity import duration_ms
 from tools.commands.check import tell
 
 HELP = "Runs the pure scan against the simulated plant in one process, with seeded random faults and commands."
-EXAMPLE = "cellwarden swarm bench --hours 24 --seed 1"
-COMMAND_CHANCE = 0.06
-FAULT_CHANCE = 0.002
-HEAL_CHANCE = 0.005
+EXAMPLE = "cellwarden swarm bench --cycle 1s --hours 24 --runs 10 --jobs 2"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Command line of `swarm`."""
     parser.add_argument("site", nargs="?", default="bench", metavar="SITE", help="default: bench")
     parser.add_argument("--hours", type=float, default=1.0, help="plant time of each run")
+    parser.add_argument("--cycle", metavar="TIME", help="another scan cycle than the site's, 1s for instance")
     parser.add_argument("--seed", type=int, default=1, help="seed of the first run")
     parser.add_argument("--runs", type=int, default=1, help="runs, each with the next seed")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """0 when no invariant was broken; 1 with the seed and the story of the first that was."""
     from tools.progress import done, step
-    from tools.swarm.day import Day
-    from tools.swarm.judge import Violation
+    from tools.swarm.campaign import Campaign
 
     try:
-        site = compile_site(args.site)
+        compile_site(args.site)
+        cycle_ms = None if args.cycle is None else duration_ms(args.cycle)
     except ConfigError as error:
         return tell(error, args.json)
-    begin, trips, faults, online = time.monotonic(), 0, 0, 0
-    for seed in range(args.seed, args.seed + args.runs):
-        step(f"seed {seed}")
-        day = Day(site, seed)
-        try:
-            injected = live(day, round(args.hours * 3_600_000 / site.config.cycle))
-            faults += injected
-            online += day.online
-            trips += day.image.trips.trip_count if day.image is not None else 0
-        except Violation as violation:
-            done()
-            print(violation, file=sys.stderr)
-            return 1
-        finally:
-            day.close()
+    except ValueError as error:
+        print(f"--cycle {args.cycle}: {error}", file=sys.stderr)
+        return 2
+    begin, total = time.monotonic(), Campaign(args.site, cycle_ms, args.hours)
+    for finished in total.runs(range(args.seed, args.seed + args.runs), args.jobs):
+        step(f"{finished} of {args.runs} runs, {total.hours:g} h, {total.faults} faults, {total.trips} trips")
+        if total.broken:
+            break
     done()
-    hours, seconds = args.hours * args.runs, time.monotonic() - begin
-    facts = {"site": args.site, "hours": hours, "faults": faults, "trips": trips, "times_real": hours * 3600 / seconds}
-    facts["online_ratio"] = online * site.config.cycle / 3_600_000 / hours
+    seconds = time.monotonic() - begin
+    facts = total.facts() | {"seconds": round(seconds, 1), "times_real": total.hours * 3600 / seconds}
     if args.json:
-        print(json.dumps(facts))
-    else:
+        print(json.dumps(facts | {"broken": total.broken}))
+    elif not total.broken:
         print(
-            f"{args.site}: {hours:g} h of plant time, {100 * facts['online_ratio']:.0f} % of it online, "
-            f"{faults} faults, {trips} trips, "
-            "no invariant broken, "
-            f"{facts['times_real']:.0f} times real time"
+            f"{args.site}: {total.hours:g} h of plant time ({total.hours / 24:.1f} days, {total.scans} scans), "
+            f"{100 * facts['online_ratio']:.0f} % of it online, {total.faults} faults, {total.trips} trips, "
+            f"no invariant broken, {facts['times_real']:.0f} times real time"
         )
-    return 0
-
-
-def live(day: object, cycles: int) -> int:
-    """Random commands and faults for so many cycles; returns how many faults were injected. Violation when broken."""
-    from tools.swarm.day import Day
-    from tools.swarm.judge import Judge
-
-    if not isinstance(day, Day):
-        raise TypeError("a Day is wanted")
-    judge, faults = Judge(day), 0
-    for _ in range(cycles):
-        commands = [day.random_command()] if day.rng.random() < COMMAND_CHANCE else []
-        if day.rng.random() < FAULT_CHANCE:
-            day.told.append(f"{day.number} FAULT {day.fault()}")
-            faults += 1
-        if day.rng.random() < HEAL_CHANCE:
-            day.heal()
-        judge.look(day.cycle(commands))
-    return faults
+    if total.broken:
+        print(total.broken, file=sys.stderr)
+    return 1 if total.broken else 0

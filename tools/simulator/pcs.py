@@ -39,6 +39,12 @@ class Converters:
             self.heartbeat[pcs] = value
             self.heartbeat_age_ms[pcs] = 0.0
 
+    def quiet(self, ms: float) -> bool:
+        """Every converter stands as it is told and gives the power it aims at, and no watchdog ends within `ms`."""
+        settled = (self.running == self.run_command) & (self.power_w == np.where(self.running, self._aim_w(), 0.0))
+        alive = ~self.run_command | (self.heartbeat_age_ms + ms <= self.constants.pcs_watchdog_ms)
+        return bool((settled & alive).all())
+
     def step(self, dt_ms: float, link_v: Floats, fed: Bools, chain_closed: bool) -> None:
         """Advance all converters; `fed` says per bank whether any rack feeds the link."""
         self.heartbeat_age_ms += dt_ms
@@ -59,12 +65,14 @@ class Converters:
         self.running = running
         self._ramp(dt_ms / 1000)
 
+    def _aim_w(self) -> Floats:
+        top_w = self.constants.pcs_overload * self.rated_w
+        return np.asarray(np.where(self.ignores, self.target_w, np.clip(self.setpoint_w, -top_w, top_w)))
+
     def _ramp(self, dt_s: float) -> None:
         c = self.constants
         top = c.pcs_overload
-        self.target_w = np.where(
-            self.ignores, self.target_w, np.clip(self.setpoint_w, -top * self.rated_w, top * self.rated_w)
-        )
+        self.target_w = self._aim_w()
         target_var = np.clip(self.setpoint_var, -top * self.rated_var, top * self.rated_var)
         step_w = self.rated_w * dt_s / c.pcs_full_ramp_s
         step_var = self.rated_var * dt_s / c.pcs_full_ramp_s

@@ -66,7 +66,7 @@ class Plant:
         self.enclosure = Enclosure(options, c)
         self.current_limit_a = cell.discharge_current * parallel
         self.limits = cell.limits
-        self.time_ms = 0
+        self.time_ms = self.cells_due_ms = 0
         self.current_a: Floats = np.zeros(t.racks)
         self.load_a: Floats = np.zeros(t.banks)
         self.carried_as: Floats = np.zeros(t.racks)
@@ -76,24 +76,37 @@ class Plant:
 
     # -- time ------------------------------------------------------------------------------------------------
 
-    def step(self) -> None:
-        """Advance by `STEP_MS`; every `CELLS_MS` the cells follow."""
-        dt_s = STEP_MS / 1000
+    def step(self, step_ms: int = STEP_MS) -> None:
+        """Advance by `step_ms`; when `CELLS_MS` have gathered, the cells follow."""
+        dt_s = step_ms / 1000
         chain = self.chain_closed()
-        for rack in self.racks.step(STEP_MS, self.current_a, chain):
+        for rack in self.racks.step(step_ms, self.current_a, chain):
             self._note_closing(int(rack))
         main, precharge = self.racks.main.closed, self.racks.precharge.closed
         bank = self.links.rack_bank
         fed = np.bincount(bank[main | precharge], minlength=len(self.links.voltage_v)) > 0
-        self.pcs.step(STEP_MS, self.links.voltage_v, fed, chain)
+        self.pcs.step(step_ms, self.links.voltage_v, fed, chain)
         power_w = self.bank_of_pcs @ self.pcs.dc_power_w()
         ohm = self.rack_ohm
         flow = self.links.step(dt_s, self.rack_emf_v, ohm, main, precharge, power_w)
         self.current_a, self.load_a = flow.rack_current_a, flow.load_current_a
         self.carried_as += self.current_a * dt_s
-        self.time_ms += STEP_MS
-        if self.time_ms % CELLS_MS == 0:
-            self._step_cells(CELLS_MS / 1000)
+        self.time_ms += step_ms
+        self.cells_due_ms += step_ms
+        if self.cells_due_ms >= CELLS_MS:
+            self._step_cells(self.cells_due_ms / 1000)
+            self.cells_due_ms = 0
+
+    def pass_time(self, ms: int) -> None:
+        """Advance by `ms` in small steps while anything moves, and in one when nothing does."""
+        end = self.time_ms + ms
+        while self.time_ms < end:
+            left = end - self.time_ms
+            self.step(left if left > STEP_MS and self.quiet(left) else min(STEP_MS, left))
+
+    def quiet(self, ms: int) -> bool:
+        """True when no contactor or converter moves, and no watchdog ends within `ms`."""
+        return self.player is None and self.racks.quiet(ms) and self.pcs.quiet(ms) and self.chain_closed()
 
     def advance(self, seconds: float) -> None:
         """Step through `seconds` of plant time."""

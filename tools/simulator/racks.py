@@ -30,6 +30,10 @@ class Contactors:
         if not close:
             self.blocked[rack] = False
 
+    def at_rest(self) -> bool:
+        """Every contactor is where its command wants it."""
+        return not ((self.command != self.closed) | self.blocked).any()
+
     def step(self, dt_ms: float) -> Ints:
         """Advance the mechanics; racks whose contactor arrived in its new position."""
         # The block lasts while the close command stands: the command must go to open before it closes again.
@@ -64,6 +68,13 @@ class Racks:
         if value != self.heartbeat[rack]:
             self.heartbeat[rack] = value
             self.heartbeat_age_ms[rack] = 0.0
+
+    def quiet(self, ms: float) -> bool:
+        """No contactor moves, and no watchdog of a rack under command ends within `ms`."""
+        if not (self.main.at_rest() and self.precharge.at_rest()):
+            return False
+        active = self.main.command | self.precharge.command
+        return not (active & (self.heartbeat_age_ms + ms > self.constants.rack_watchdog_ms)).any()
 
     def step(self, dt_ms: float, current_a: Floats, chain_closed: bool) -> Ints:
         """Advance watchdogs and contactors; racks whose main contactor has just closed."""

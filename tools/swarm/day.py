@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from controller.core.command import COMMAND_DTYPE, Command, Kind, Origin, Role
+from controller.core.command import Command, Kind, Origin, Role
+from controller.core.effect import LOCKOUT
 from controller.core.image import InputImage, OutputImage, Points, ProcessImage, SiteMode
 from controller.core.layout import Layout, tags_of
 from controller.core.scan import scan
 from controller.core.signal import Quality
 from controller.core.topology import MAX_COMMANDS_PER_SCAN
 from plc_config.compile import Compiled
-from tools.simulator.options import STEP_MS, Options
+from tools.simulator.options import Options
 from tools.simulator.simulator import Simulator
 
 SAMPLE_AGE_MS: Final = 15
+INPUT_COPIES: Final = 4
+"""Input copies that take turns, so that nothing the program remembers of a scan changes under it."""
 COMMAND_LIFE_MS: Final = 1000
+TOLD: Final = 200
+"""Last events kept for the story of a violation."""
+
 UTC_MS: Final = 1_700_000_000_000
 POINTS: Final = tags_of(Points)
 HEALED: Final[tuple[dict[str, Any], ...]] = (
@@ -30,18 +37,12 @@ HEALED: Final[tuple[dict[str, Any], ...]] = (
     {"do": "smoke", "on": False},
 )
 COMMANDS: Final = (
-    Kind.CONNECT,
-    Kind.SET_ACTIVE_POWER,
-    Kind.SET_ACTIVE_POWER,
-    Kind.SET_ACTIVE_POWER,
+    *(Kind.SET_ACTIVE_POWER,) * 12,
+    *(Kind.LEAVE_MAINTENANCE, Kind.CONNECT, Kind.RESET_TRIPS) * 4,
+    *(Kind.ACKNOWLEDGE, Kind.HEARTBEAT) * 2,
     Kind.DISCONNECT,
-    Kind.RESET_TRIPS,
-    Kind.RESET_TRIPS,
-    Kind.ACKNOWLEDGE,
-    Kind.HEARTBEAT,
     Kind.EMERGENCY_STOP,
     Kind.ENTER_MAINTENANCE,
-    *(Kind.LEAVE_MAINTENANCE, Kind.CONNECT, Kind.RESET_TRIPS) * 4,
 )
 
 
@@ -55,6 +56,8 @@ class Day:
         self.simulator = Simulator(site, Options(seed=seed % 2**31), Path(self.folder.name))
         self.plant = self.simulator.plant
         self.layout = Layout(InputImage, self.program.dims)
+        self.buffers = [np.zeros(self.layout.size, np.uint8) for _ in range(INPUT_COPIES + 1)]
+        self.views = [self.layout.view(b) for b in self.buffers]
         self.memory = self.program.blank_memory()
         self.outputs: OutputImage = self.program.safe_outputs()
         self.input = self._first_input()
@@ -62,10 +65,11 @@ class Day:
         self.now_ms = 10_000_000
         self.silent: dict[int, int] = {}
         self.image: ProcessImage | None = None
-        self.told: list[str] = []
+        self.told: deque[str] = deque(maxlen=TOLD)
 
     def _first_input(self) -> InputImage:
-        inputs = self.layout.blank()
+        inputs = self.views[-1]
+        self.layout.write(self.layout.blank(), self.buffers[-1])
         for t in POINTS:
             getattr(inputs.points, t.name).quality[...] = int(Quality.GOOD)
         fitted = self.program.topology
@@ -77,31 +81,35 @@ class Day:
 
     def cycle(self, commands: list[Command]) -> ProcessImage:
         """Plant time of one cycle, then one scan on what the instruments show, then its outputs to the devices."""
-        for _ in range(self.program.cycle_ms // STEP_MS):
-            self.plant.step()
+        self.plant.pass_time(self.program.cycle_ms)
         self.now_ms += self.program.cycle_ms
         self.number += 1
         self.simulator.sensors.refresh_modules()
         self.simulator.sensors.refresh_rest()
         self._read()
-        records = np.zeros(MAX_COMMANDS_PER_SCAN, COMMAND_DTYPE)
-        for i, command in enumerate(commands[:MAX_COMMANDS_PER_SCAN]):
-            records[i] = command.record()
+        fresh = self._copy(commands[:MAX_COMMANDS_PER_SCAN])
+        self.memory, self.image, events = scan(self.program, self.memory, fresh)
+        self.told.extend(f"{self.number} {e.place}: {e.text}" for e in events)
+        self.outputs = self.image.outputs
+        self.online += self.image.modes.site_mode == SiteMode.ONLINE
+        self._write()
+        return self.image
+
+    def _copy(self, commands: list[Command]) -> InputImage:
+        """The instruments as they stand, copied, with this scan's clocks and requests."""
+        turn = self.number % INPUT_COPIES
+        np.copyto(self.buffers[turn], self.buffers[-1])
+        copy = self.views[turn]
+        for i, command in enumerate(commands):
+            copy.command_records[i] = command.record()
         system = dataclasses.replace(
-            self.input.system,
+            copy.system,
             scan=self.number,
             now_ms=self.now_ms,
             utc_ms=UTC_MS + self.now_ms,
             elapsed_ms=self.program.cycle_ms,
         )
-        inputs = dataclasses.replace(self.input, system=system, command_count=len(commands), command_records=records)
-        fresh = self.layout.view(np.frombuffer(bytearray(self.layout.to_bytes(inputs)), np.uint8))
-        self.memory, self.image, events = scan(self.program, self.memory, fresh)
-        self.told = [*self.told, *(f"{self.number} {e.place}: {e.text}" for e in events)][-200:]
-        self.outputs = self.image.outputs
-        self.online += self.image.modes.site_mode == SiteMode.ONLINE
-        self._write()
-        return self.image
+        return dataclasses.replace(copy, system=system, command_count=len(commands))
 
     def _read(self) -> None:
         faces, sampled = self.simulator.sensors.faces, self.now_ms - SAMPLE_AGE_MS
@@ -132,23 +140,26 @@ class Day:
 
     # -- random days -----------------------------------------------------------------------------------------
 
-    def random_command(self) -> Command:
-        """Something an operator, a SCADA or a mistake might ask for."""
-        kind = COMMANDS[int(self.rng.integers(len(COMMANDS)))]
-        rated = self.site.config.dispatch.rated_power
-        value = float(self.rng.uniform(-1.1, 1.1) * rated) if kind is Kind.SET_ACTIVE_POWER else float(self.number)
+    def ask(self, kind: Kind, value: float = 0.0, role: Role = Role.ENGINEER) -> Command:
+        """A command of this scan."""
         self.command_id += 1
-        role = Role.OBSERVER if self.rng.random() < 0.1 else Role.ENGINEER
         return Command(
             self.command_id,
             kind,
             Origin.OPCUA,
             role,
             self.now_ms,
-            self.now_ms + COMMAND_LIFE_MS,
+            self.now_ms + self.program.cycle_ms + COMMAND_LIFE_MS,
             value=value,
             user="swarm",
         )
+
+    def random_command(self) -> Command:
+        """Something an operator, a SCADA or a mistake might ask for."""
+        kind = COMMANDS[int(self.rng.integers(len(COMMANDS)))]
+        rated = self.site.config.dispatch.rated_power
+        value = float(self.rng.uniform(-1.1, 1.1) * rated) if kind is Kind.SET_ACTIVE_POWER else float(self.number)
+        return self.ask(kind, value, Role.OBSERVER if self.rng.random() < 0.1 else Role.ENGINEER)
 
     def fault(self) -> str:
         """Inject one random fault, or heal everything; returns what was done."""
@@ -195,6 +206,13 @@ class Day:
         request = requests[pick]
         answer = self.simulator.control.perform(request)
         return f"{request} -> {'done' if answer.get('ok') else answer.get('error')}"
+
+    def locked_out(self) -> bool:
+        """Something is locked out that only maintenance releases."""
+        if self.image is None:
+            return False
+        effects = int(self.image.trips.site_effect) | int(np.bitwise_or.reduce(self.image.trips.rack_effect))
+        return bool(effects & LOCKOUT)
 
     def heal(self) -> None:
         """Everything is mended: instruments, wires, contactors, buttons and detectors."""

@@ -26,6 +26,7 @@ class Judge:
     def __init__(self, day: Day) -> None:
         self.day = day
         self.told_open_ms = np.zeros(day.program.topology.racks, np.int64)
+        self.told_before = np.array(day.outputs.rack_main_close, bool)
         self.seen_event = 0
 
     def look(self, image: ProcessImage) -> None:
@@ -35,11 +36,13 @@ class Judge:
         told = image.outputs.rack_main_close
         main: Any = plant.racks.main
         closed = np.asarray(main.closed, bool)
-        self.told_open_ms = np.where(told, 0, self.told_open_ms + cycle)
+        # What this scan says reaches the plant in the next cycle: the time that passed belongs to the one before.
+        self.told_open_ms = np.where(self.told_before, 0, self.told_open_ms + cycle)
         deaf = np.array([day.silent.get(r, 0) > day.now_ms - SILENT_OPEN_MS for r in range(len(told))])
         stuck = closed & (self.told_open_ms > OPEN_MS) & ~np.asarray(main.welded, bool) & ~deaf
         if stuck.any():
             self._fail(f"rack {np.flatnonzero(stuck) + 1} closed although told to open")
+        self.told_before = told.copy()
         rated = day.site.config.dispatch.rated_power
         if abs(plant.power_w()) > RATING * rated:
             self._fail(f"{plant.power_w():.0f} W is beyond the rating of {rated:.0f} W")
@@ -59,5 +62,5 @@ class Judge:
                 self._fail(f"closed onto a difference: {event}")
 
     def _fail(self, what: str) -> None:
-        tail = "\n".join(self.day.told[-25:])
+        tail = "\n".join(list(self.day.told)[-25:])
         raise Violation(f"seed {self.day.seed}, scan {self.day.number}: {what}\n{tail}")
