@@ -218,7 +218,8 @@ class Day:
         """Everything is mended: instruments, wires, contactors, buttons and detectors."""
         for request in HEALED:
             self.simulator.control.perform(dict(request))
-        self.silent.clear()
+        # The end of a silence stays known: commands given during it arrive only now.
+        self.silent = {rack: min(until, self.now_ms) for rack, until in self.silent.items()}
 
     def close(self) -> None:
         """Remove the run's folder."""
