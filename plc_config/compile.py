@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from controller.core.settings import (
     BalancingSettings,
     Band,
     CellSheet,
+    ContactorSettings,
     DeratingSettings,
     DispatchSettings,
     LimitSettings,
@@ -43,6 +45,8 @@ from plc_config.wiring import Wiring
 FROZEN_AFTER_MS = 3000
 OPEN_CURRENT_C = 0.02
 """Contactors open without load when the current is below this fraction of 1C."""
+LEAST_RESISTANCE_SHARE = 0.5
+"""A warm new cell answers the first moment with about half the resistance its sheet gives for ten seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +178,16 @@ def _polyline(d: DeratingConfig) -> Polyline:
 
 
 def _sequence_settings(site: Compiled, sheet: CellSheet) -> SequenceSettings:
-    p = site.config.limits.precharge
+    p, c, k = site.config.limits.precharge, site.config.connection, site.config.contactors
+    series = int(site.topology.cell_fitted.sum(axis=(1, 2)).min())
+    contactor = ContactorSettings(
+        breaking_current_a=k.breaking_current or math.inf,
+        fuse_wait_ms=k.fuse_wait,
+        reference_current_a=k.life_current or sheet.discharge_current_a,
+        life_operations=k.life_operations,
+        life_breaks=k.life_breaks,
+        weld_test_ms=k.weld_test,
+    )
     return SequenceSettings(
         precharge_voltage_v=p.voltage_difference,
         precharge_current_a=p.current,
@@ -184,6 +197,14 @@ def _sequence_settings(site: Compiled, sheet: CellSheet) -> SequenceSettings:
         rack_voltage_v=p.rack_voltage_difference,
         contactor_follow_ms=site.config.limits.contactor_follow,
         open_current_a=OPEN_CURRENT_C * sheet.capacity_ah,
+        contactor=contactor,
+        least_racks=c.least_racks,
+        first_rack=c.first_rack,
+        inrush_a=c.inrush or min(sheet.charge_current_a, sheet.discharge_current_a),
+        rack_resistance_ohm=c.rack_resistance or LEAST_RESISTANCE_SHARE * sheet.resistance_ohm * series,
+        interval_ms=c.interval,
+        precharge_energy_wh=p.energy or math.inf,
+        precharge_recovery_ms=p.recovery,
     )
 
 

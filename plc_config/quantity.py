@@ -30,6 +30,8 @@ FIXED: Final[dict[str, tuple[str, float]]] = {
     "K": ("K", 1.0),
     "1": ("1", 1.0),
     "%/d": ("ratio/d", 0.01),
+    "J": ("Wh", 1 / 3600),
+    "kJ": ("Wh", 1 / 3.6),
 }
 EXAMPLE: Final = {
     "V": "3.65 V",
@@ -42,6 +44,7 @@ EXAMPLE: Final = {
     "ohm": "0.25 mohm",
     "W/s": "500 kW/s",
     "B": "2 GB",
+    "Wh": "10 kJ",
 }
 DURATION: Final = re.compile(r"^\s*(\d+\.?\d*)\s*(ms|s|min|h|d)\s*$")
 NUMBER: Final = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S+)\s*$")
@@ -109,6 +112,7 @@ Watt = Annotated[float, BeforeValidator(_reader("W")), _shown("W")]
 Var = Annotated[float, BeforeValidator(_reader("var")), _shown("var")]
 WattPerSecond = Annotated[float, BeforeValidator(_reader("W/s")), _shown("W/s")]
 AmpereHour = Annotated[float, BeforeValidator(_reader("Ah")), _shown("Ah")]
+WattHour = Annotated[float, BeforeValidator(_reader("Wh")), _shown("Wh")]
 Ohm = Annotated[float, BeforeValidator(_reader("ohm")), _shown("ohm")]
 Celsius = Annotated[float, BeforeValidator(_reader("degC")), _shown("degC")]
 Ratio = Annotated[float, BeforeValidator(_reader("ratio")), _shown("ratio")]

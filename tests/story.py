@@ -92,6 +92,11 @@ class Story:
         self.until(SiteMode.ONLINE)
         return self
 
+    def contactors(self, **values: Any) -> None:
+        """Write values into the life ledger, as years of operation would have."""
+        ledger = dataclasses.replace(self.memory.modes.contactors, **values)
+        self.memory = dataclasses.replace(self.memory, modes=dataclasses.replace(self.memory.modes, contactors=ledger))
+
     def lose(self, name: str, where: Any = ..., quality: Quality = Quality.BAD_COMM) -> None:
         """A point is no longer heard."""
         self.silent.add(name)

@@ -16,11 +16,15 @@ HIGH = 3
 def compose(
     trips: Trips, modes: Modes, power: Power, bleeds: Bools, alarms: Alarms, priority: Ints, system: System
 ) -> OutputImage:
-    """The output image. A rack under TRIP or LOCKOUT is never told to close, and power is never given without one."""
+    """The output image. A rack under TRIP or LOCKOUT is never told to close, and power is never given without one.
+
+    Only a rack in FUSE_WAIT stays closed under them.
+    """
     # An output that TRIP or LOCKOUT forbids is refused here once more, whatever the modes say.
     may = (trips.rack_effect & OPEN_NOW) == 0
     closed = among(modes.rack_mode, RackMode.CLOSED, RackMode.STOPPING)
-    main = may & closed
+    # The one exception, bounded by time: a contactor that broke this current would weld or burn.
+    main = (may & closed) | (modes.rack_mode == RackMode.FUSE_WAIT)
     overlap = (modes.rack_mode == RackMode.CLOSED) & (modes.rack_mode_ms < OVERLAP_MS)
     precharge = may & ((modes.rack_mode == RackMode.PRECHARGE) | overlap)
     running = not trips.site_effect & OPEN_NOW and modes.site_mode in (SiteMode.ONLINE, SiteMode.STOPPING)

@@ -41,6 +41,29 @@ class RackMode(IntEnum):
     TRIPPED = 4
     LOCKED_OUT = 5
     OUT_OF_SERVICE = 6
+    FUSE_WAIT = 7
+    """Told to trip, but the current is more than the contactor may break: closed until the fuse has blown."""
+
+
+class WeldTest(IntEnum):
+    """What is known of a rack's main contactors since they were last told to open."""
+
+    NONE = 0
+    RUNNING = 1
+    PASSED = 2
+    FAILED = 3
+    UNDECIDED = 4
+    """Closed again before the link could tell."""
+
+
+class RetainedState(IntEnum):
+    """What became of the retained memory at the last start."""
+
+    GOOD = 0
+    DOUBTFUL = 1
+    """Its copies disagreed or one was damaged; the worse one is in force."""
+    LOST = 2
+    """No copy could be read: what was latched is unknown."""
 
 
 class AlarmState(IntEnum):
@@ -257,9 +280,30 @@ class Trips:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Contactors:
+    """The life ledger of every rack's main contactors, and what the precharge resistor has to bear."""
+
+    rack_contactor_operations: Ints = tag("1", "rack", doc="Closings of the main contactors", dtype="i8")
+    rack_contactor_hot_openings: Ints = tag("1", "rack", doc="Openings under current", dtype="i8")
+    rack_contactor_breaks: Floats = tag(
+        "1", "rack", doc="Openings, each weighted by the square of its current over the reference current"
+    )
+    rack_contactor_wear_ratio: Floats = tag("ratio", "rack", doc="Used part of the contactors' life", low=0, high=1)
+    rack_weld_test: Ints = tag(
+        "1", "rack", doc="After the last opening: 0 none, 1 running, 2 passed, 3 failed, 4 undecided", dtype="i8"
+    )
+    rack_weld_test_utc_ms: Ints = tag("ms", "rack", doc="Wall time of that result", dtype="i8")
+    rack_precharge_heat_ratio: Floats = tag(
+        "ratio", "rack", doc="Used part of the precharge resistor's energy budget; 0 without a budget", low=0, high=1
+    )
+    rack_inrush_a: Floats = tag("A", "rack", doc="Current that closing now would let flow between racks, at most")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Modes:
     """Where the sequences stand."""
 
+    contactors: Contactors
     site_mode: int = tag("1", doc="SiteMode", dtype="i8")
     site_mode_ms: int = tag("ms", doc="Time in this mode", dtype="i8")
     site_reason: int = tag("1", doc="Index into `Program.reasons` of why this mode was entered", dtype="i8")
@@ -270,6 +314,7 @@ class Modes:
     rack_ready: Bools = tag("1", "rack", doc="All permissives to close are met", dtype="?")
     connect_wanted: int = tag("1", doc="The operator wants the site connected", dtype="i8")
     shutdown_armed_ms: int = tag("ms", doc="Time left in which an armed shutdown may be executed", dtype="i8")
+    retained_state: int = tag("1", doc="Retained memory at start: 0 good, 1 doubtful, 2 lost", dtype="i8")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -110,6 +110,13 @@ class SequencingMemory:
     armed_ms: int = tag("ms", doc="Time left to execute an armed shutdown", dtype="i8")
     armed_token: int = tag("1", doc="Token of the armed shutdown", dtype="u8")
     armed_user: Any = tag("1", doc="User who armed the shutdown, as a 64-bit digest", dtype="u8")
+    bank_pause_ms: Ints = tag("ms", "bank", doc="Time left before the next rack of the bank may begin", dtype="i8")
+    precharge_heat_wh: Floats = tag("Wh", "rack", doc="Energy in the precharge resistor, not yet given off")
+    precharge_attempt_wh: Floats = tag("Wh", "rack", doc="Energy of the present or last precharge attempt")
+    precharge_power_w: Floats = tag("W", "rack", doc="Greatest power of the present precharge attempt")
+    main_seen_closed: Bools = tag("1", "rack", doc="Main contactor was last seen closed", dtype="?")
+    last_current_a: Floats = tag("A", "rack", doc="Last usable magnitude of the rack current")
+    weld_test_ms: Ints = tag("ms", "rack", doc="Time in which a dead link did not part from the rack", dtype="i8")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

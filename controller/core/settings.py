@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -97,6 +98,22 @@ class DeratingSettings:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ContactorSettings:
+    """What a main contactor can bear.
+
+    breaking_current_a: most it may break, infinite where nobody said so; reference_current_a: the current at which
+    it lasts `life_breaks` openings; weld_test_ms: time for a dead link to part from the rack, 0 without a test.
+    """
+
+    breaking_current_a: float
+    fuse_wait_ms: int
+    reference_current_a: float
+    life_operations: float
+    life_breaks: float
+    weld_test_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class SequenceSettings:
     """When racks may be joined to the DC link, and how long each step may take."""
 
@@ -108,7 +125,16 @@ class SequenceSettings:
     rack_voltage_v: float
     contactor_follow_ms: int
     open_current_a: float
+    contactor: ContactorSettings
     least_racks: int = 1
+    first_rack: str = "median"
+    """Whose voltage the first rack of a dead link has: the `median`, `lowest` or `highest` of those that may join."""
+    inrush_a: float = math.inf
+    rack_resistance_ohm: float = 0.0
+    """Least resistance of a rack: what in-rush is predicted with."""
+    interval_ms: int = 0
+    precharge_energy_wh: float = math.inf
+    precharge_recovery_ms: int = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,10 +11,12 @@ from plc_config.quantity import (
     Bytes,
     Celsius,
     Milliseconds,
+    Ohm,
     Ratio,
     Var,
     Volt,
     Watt,
+    WattHour,
     WattPerSecond,
 )
 from plc_config.schema.base import Strict
@@ -103,6 +105,44 @@ class PrechargeLimits(Strict):
     attempts: int = Field(3, ge=1, le=10)
     cool_down: Milliseconds = 10_000
     rack_voltage_difference: Volt = 10.0
+    energy: WattHour | None = Field(
+        None, gt=0, description="What the precharge resistor may take before it has to cool; absent: not supervised"
+    )
+    recovery: Milliseconds = Field(300_000, gt=0, description="Time in which the resistor gives that energy off")
+
+
+class ConnectionConfig(Strict):
+    """In which order racks join the DC link, and when they may."""
+
+    first_rack: Literal["median", "lowest", "highest"] = Field(
+        "median",
+        description="Voltage of the rack that begins on a dead link; lowest for charging, highest for discharging",
+    )
+    inrush: Ampere | None = Field(
+        None,
+        gt=0,
+        description="Most current between racks when one joins; absent: the smaller rated current of the cell",
+    )
+    rack_resistance: Ohm | None = Field(
+        None, gt=0, description="Least resistance of a rack, as measured; absent: half of what the cell type says"
+    )
+    interval: Milliseconds = Field(500, ge=0, description="Pause between two racks of a bank")
+    least_racks: int = Field(1, ge=1, description="Racks without which the site does not run")
+
+
+class ContactorsConfig(Strict):
+    """The racks' main contactors, from their data sheet."""
+
+    breaking_current: Ampere | None = Field(
+        None, gt=0, description="Most current they may break: above it a trip waits for the fuse; absent: open at once"
+    )
+    fuse_wait: Milliseconds = Field(3000, ge=0, le=10_000, description="Then they open all the same")
+    life_operations: int = Field(100_000, ge=1, description="Mechanical life")
+    life_breaks: int = Field(100, ge=1, description="Openings at `life_current` that they last")
+    life_current: Ampere | None = Field(None, gt=0, description="Absent: the cell's rated discharge current")
+    weld_test: Milliseconds = Field(
+        60_000, ge=0, description="A dead link has parted from the opened rack by then, else it is welded; 0 s: no test"
+    )
 
 
 class LimitsConfig(Strict):
@@ -186,6 +226,8 @@ class SiteConfig(Strict):
     limits: LimitsConfig
     estimator: EstimatorConfig = EstimatorConfig()
     dispatch: DispatchConfig
+    connection: ConnectionConfig = ConnectionConfig()
+    contactors: ContactorsConfig = ContactorsConfig()
     balancing: BalancingConfig = BalancingConfig()
     historian: HistorianConfig = HistorianConfig()
     opcua: OpcuaConfig = OpcuaConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -90,6 +91,25 @@ def _open_rack(s: Story) -> None:
     s.points.rack_current_a.value[0] = 20.0
 
 
+def _worn(s: Story) -> None:
+    operations = s.memory.modes.contactors.rack_contactor_operations.copy()
+    operations[0] = 95_000
+    s.contactors(rack_contactor_operations=operations)
+
+
+def _link_stays_up(s: Story) -> None:
+    s.hold.add("rack_link_voltage_v")
+    s.tell(Kind.DISCONNECT)
+    s.seconds(60)
+
+
+def _retained(state: int) -> Act:
+    def act(s: Story) -> None:
+        s.memory = dataclasses.replace(s.memory, modes=dataclasses.replace(s.memory.modes, retained_state=state))
+
+    return act
+
+
 STORIES: dict[str, tuple[Act, float]] = {
     "cell_overvoltage": (_cells(3.66), 0.3),
     "cell_overvoltage_warning": (_cells(3.61), 0.5),
@@ -141,6 +161,10 @@ STORIES: dict[str, tuple[Act, float]] = {
     "opcua_process_lost": (_system(opcua_age_ms=40_000), 0.1),
     "store_trouble": (_system(store_trouble=1), 0.1),
     "records_lost": (_system(lost_records=3), 0.1),
+    "contactor_worn": (_worn, 0.2),
+    "weld_test_failed": (_link_stays_up, 3.0),
+    "retained_memory_lost": (_retained(2), 0.1),
+    "retained_memory_doubtful": (_retained(1), 0.1),
 }
 
 

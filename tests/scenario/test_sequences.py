@@ -52,8 +52,8 @@ def test_the_main_never_closes_unless_the_precharge_contactor_was_seen_closed(st
 
 
 def test_a_rack_of_another_voltage_is_not_joined(story: Story) -> None:
-    story.points.rack_voltage_v.value[1] -= 4.0
-    story.points.cell_voltage_v.value[1] -= 4.0 / 64
+    story.points.rack_voltage_v.value[1] -= 3.0
+    story.points.cell_voltage_v.value[1] -= 3.0 / 64
     story.until(SiteMode.STANDBY)
     story.tell(Kind.CONNECT)
     story.until(SiteMode.ONLINE)

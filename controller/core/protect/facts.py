@@ -12,7 +12,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from controller.core.image import Estimates, Links, Measured, Modes, OutputImage, RackMode, SiteMode, System
+from controller.core.image import (
+    Estimates,
+    Links,
+    Measured,
+    Modes,
+    OutputImage,
+    RackMode,
+    RetainedState,
+    SiteMode,
+    System,
+    WeldTest,
+)
 from controller.core.memory import DispatchingMemory
 from controller.core.settings import LimitSettings
 from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Samples, among
@@ -28,6 +39,7 @@ LOST_SIGN_OF_LIFE_MS: Final = 2000
 PROCESS_START_MS: Final = 30_000
 FOLLOW_RATIO: Final = 0.1
 EXCEED_RATIO: Final = 1.1
+WORN: Final = 0.9
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -340,3 +352,23 @@ def rack_open_while_online(f: Facts) -> Bools:
     """The site is online without this rack."""
     out = among(f.modes.rack_mode, *NOT_JOINED)
     return np.asarray(out & (f.modes.site_mode == SiteMode.ONLINE))
+
+
+def contactor_worn(f: Facts) -> Bools:
+    """The contactors have used up nine tenths of their life."""
+    return np.asarray(f.modes.contactors.rack_contactor_wear_ratio >= WORN)
+
+
+def weld_test_failed(f: Facts) -> Bools:
+    """The link did not part from the rack after its contactors were told to open."""
+    return np.asarray(f.modes.contactors.rack_weld_test == WeldTest.FAILED)
+
+
+def retained_doubtful(f: Facts) -> Bools:
+    """The copies of the retained memory disagreed at the last start, or one was damaged."""
+    return np.asarray(f.modes.retained_state == RetainedState.DOUBTFUL)
+
+
+def retained_lost(f: Facts) -> Bools:
+    """No copy of the retained memory could be read at the last start, though the site has run before."""
+    return np.asarray(f.modes.retained_state == RetainedState.LOST)

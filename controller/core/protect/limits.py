@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.effect import OPENING, Effect
-from controller.core.image import Estimates, Limits, Measured, Trips
+from controller.core.effect import OPEN_NOW, OPENING, Effect
+from controller.core.image import Estimates, Limits, Measured, Modes, RackMode, Trips
 from controller.core.settings import DeratingSettings, Polyline
 from controller.core.signal import USABLE, Bools, Floats, Ints, Samples
 from controller.core.topology import Topology
@@ -24,9 +24,12 @@ NAMES: Final = (
     "rack open",
     "PCS rating",
     "no rack connected",
+    "rack being disconnected",
 )
-RATED, VOLTAGE, TEMPERATURE, DERATED, BLOCKED, LOST, OPEN, PCS, NO_RACK = range(1, 10)
+RATED, VOLTAGE, TEMPERATURE, DERATED, BLOCKED, LOST, OPEN, PCS, NO_RACK, LEAVING = range(1, 11)
 DERATE_FACTOR: Final = 0.5
+LEAVING_RAMP_MS: Final = 2000
+"""A rack that is taken out without haste gives its current up over this time, so that it opens without any."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,8 +40,11 @@ class Derating:
     settings: DeratingSettings
 
 
-def limit_power(derating: Derating, measured: Measured, estimates: Estimates, trips: Trips) -> Limits:
-    """Charge and discharge limits of racks, banks and site as magnitudes. Missing data give 0, never a guess."""
+def limit_power(derating: Derating, measured: Measured, estimates: Estimates, trips: Trips, modes: Modes) -> Limits:
+    """Charge and discharge limits of racks, banks and site as magnitudes. Missing data give 0, never a guess.
+
+    modes: of the scan before. A rack that opens in this scan no longer counts, the others go on.
+    """
     s, e, p = derating.settings, measured.extremes, measured.points
     hot, cold = e.rack_temperature_max_degc, e.rack_temperature_min_degc
     charge_fractions = [
@@ -51,12 +57,17 @@ def limit_power(derating: Derating, measured: Measured, estimates: Estimates, tr
     ]
     readable = [s_.quality <= USABLE for s_ in (e.rack_cell_voltage_max_v, hot, p.rack_current_a, p.rack_voltage_v)]
     lost = ~np.logical_and.reduce(readable)
+    ramp = np.maximum(1.0 - modes.rack_mode_ms / LEAVING_RAMP_MS, 0.0)
+    left = np.where(modes.rack_mode == RackMode.STOPPING, ramp, modes.rack_mode != RackMode.FUSE_WAIT)
+    charge_fractions.append((left, LEAVING))
+    discharge_fractions.append((left, LEAVING))
+    opening = ((trips.rack_effect & OPEN_NOW) != 0) & (modes.rack_mode != RackMode.FUSE_WAIT)
     charge, charge_by = _rack_limit(s.cell.charge_current_a, charge_fractions, lost, trips, Effect.BLOCK_CHARGE)
     discharge, discharge_by = _rack_limit(
         s.cell.discharge_current_a, discharge_fractions, lost, trips, Effect.BLOCK_DISCHARGE
     )
-    charge_site = _site_limit(derating, measured, charge, charge_by)
-    discharge_site = _site_limit(derating, measured, discharge, discharge_by)
+    charge_site = _site_limit(derating, measured, ~opening, charge, charge_by)
+    discharge_site = _site_limit(derating, measured, ~opening, discharge, discharge_by)
     return Limits(
         rack_charge_limit_a=charge,
         rack_discharge_limit_a=discharge,
@@ -95,14 +106,16 @@ def _rack_limit(
     return limit, name
 
 
-def _site_limit(derating: Derating, measured: Measured, rack_a: Floats, rack_by: Ints) -> tuple[Floats, int, int]:
+def _site_limit(
+    derating: Derating, measured: Measured, staying: Bools, rack_a: Floats, rack_by: Ints
+) -> tuple[Floats, int, int]:
     """Limit of each bank in W, and which named limit of which rack binds the tightest bank.
 
     Racks in parallel share by their resistances, not by our wishes, so a bank may carry as many times its
     weakest connected rack's limit as there are racks connected.
     """
     p, t = measured.points, derating.topology
-    closed = (p.rack_main_closed.quality <= USABLE) & (p.rack_main_closed.value >= 0.5)
+    closed = staying & (p.rack_main_closed.quality <= USABLE) & (p.rack_main_closed.value >= 0.5)
     voltage = np.where(p.rack_voltage_v.quality <= USABLE, p.rack_voltage_v.value, 0.0)
     watts = np.zeros(t.banks)
     names, racks = np.full(t.banks, NO_RACK), np.full(t.banks, -1)

@@ -96,6 +96,11 @@ RACKS: Final = (
         "Rack voltage and cell voltages contradict each other.", "Check sense wires and the rack voltage divider."),
     Row("rack_not_connected", "rack", When(f.rack_open_while_online), A, 5000, SELF, LOW,
         "The site runs without this rack.", "See the rack's reason; reconnect when it is ready."),
+    Row("contactor_worn", "rack", When(f.contactor_worn), A, 0, SELF, LOW,
+        "A worn contactor welds or fails to close.", "Plan its replacement; see the life ledger of the rack."),
+    Row("weld_test_failed", "rack", When(f.weld_test_failed), A | B, 0, MAINTENANCE, HIGH,
+        "The link stayed at the rack's voltage after opening: the contactor may be welded.",
+        "Treat the link as live; in MAINTENANCE look at the contactor, then reset.", "UL 1973"),
 )
 
 PCS: Final = (
@@ -150,6 +155,12 @@ SITE: Final = (
         "History and audit are not being written.", "Check disk space and the journal."),
     Row("records_lost", "site", When(f.records_lost), A, 0, SELF, LOW,
         "Events were lost in a full queue.", "Check the load of this machine."),
+    Row("retained_memory_lost", "site", When(f.retained_lost), A | T | L, 0, MAINTENANCE, MEDIUM,
+        "Nobody knows what was latched before, so everything is.", "Find out why the state folder is empty or damaged and "
+        "what was wrong with the plant; then reset in MAINTENANCE."),
+    Row("retained_memory_doubtful", "site", When(f.retained_doubtful), A, 0, OPERATOR, LOW,
+        "The copies of the retained memory disagreed or one was damaged; the worse one is in force.",
+        "Check the disk and the journal; trips that come back may be reset once their cause is gone."),
 )
 # fmt: on
 

@@ -9,22 +9,28 @@ from controller.core.image import RackMode
 from controller.core.sequence.engine import Move
 
 R = RackMode
-ENERGISED: Final = (R.PRECHARGE, R.CLOSED, R.STOPPING)
+CLOSED: Final = (R.CLOSED, R.STOPPING)
+ENERGISED: Final = (R.PRECHARGE, *CLOSED)
 
 RACK_MOVES: Final = (
+    Move(CLOSED, R.FUSE_WAIT, ("fatal", "beyond_breaking"), "waiting for the fuse: more than the contactor may break"),
     Move((R.OPEN, *ENERGISED, R.TRIPPED), R.LOCKED_OUT, ("lockout",), "locked out by protection"),
     Move((R.OPEN, *ENERGISED), R.TRIPPED, ("trip",), "tripped by protection"),
+    Move((R.FUSE_WAIT,), R.LOCKED_OUT, ("lockout",), "locked out after the fuse", unless=("beyond_breaking",)),
+    Move((R.FUSE_WAIT,), R.TRIPPED, (), "opened after the fuse", unless=("beyond_breaking",)),
     Move((R.LOCKED_OUT,), R.OPEN, (), "lock-out released", unless=("lockout", "trip")),
     Move((R.TRIPPED,), R.OPEN, (), "trip reset", unless=("trip",)),
     Move((R.PRECHARGE,), R.OPEN, ("stop",), "stopped by protection"),
     Move((R.PRECHARGE,), R.OPEN, (), "no longer wanted", unless=("wanted",)),
     Move((R.PRECHARGE,), R.OPEN, ("out_of_service",), "taken out of service"),
+    Move((R.PRECHARGE,), R.OPEN, ("resistor_hot",), "precharge resistor too hot"),
     Move((R.PRECHARGE,), R.CLOSED, ("precharged",), "precharge done"),
     Move((R.PRECHARGE,), R.OPEN, ("precharge_overdue",), "precharge took too long"),
     Move((R.CLOSED,), R.STOPPING, ("stop",), "stopped by protection"),
     Move((R.CLOSED,), R.STOPPING, (), "no longer wanted", unless=("wanted",)),
     Move((R.CLOSED,), R.STOPPING, ("out_of_service",), "taken out of service"),
     Move((R.STOPPING,), R.OPEN, ("no_current",), "opened without current"),
+    Move((R.STOPPING,), R.FUSE_WAIT, ("stopping_overdue", "beyond_breaking"), "current stayed: waiting for the fuse"),
     Move((R.STOPPING,), R.OPEN, ("stopping_overdue",), "opened under current: power did not go to zero in time"),
     Move((R.OPEN,), R.OUT_OF_SERVICE, ("out_of_service",), "taken out of service"),
     Move((R.OUT_OF_SERVICE,), R.OPEN, (), "back in service", unless=("out_of_service",)),
@@ -39,10 +45,14 @@ class RackView:
     state: str = R.OPEN.name
     lockout: bool = False
     trip: bool = False
+    fatal: bool = False
+    """`lockout` or `trip`."""
+    beyond_breaking: bool = False
     stop: bool = False
     wanted: bool = False
     ready: bool = False
     its_turn: bool = False
+    resistor_hot: bool = False
     precharged: bool = False
     precharge_overdue: bool = False
     no_current: bool = False

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence as Seq
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from controller.core.command import Answer, Command
-from controller.core.effect import LOCKOUT, NO_CLOSING, OPENING, STOP, TRIP
-from controller.core.image import Measured, Modes, RackMode, SiteMode, System, Trips
+from controller.core.effect import LOCKOUT, OPEN_NOW, OPENING, STOP, TRIP
+from controller.core.image import Measured, Modes, RackMode, RetainedState, SiteMode, System, Trips
 from controller.core.memory import SequencingMemory
+from controller.core.sequence.connect import (
+    Heat,
+    Permit,
+    cool_enough,
+    its_turn,
+    permit,
+    precharging,
+    seen_closed,
+    warm,
+)
 from controller.core.sequence.engine import Sequence
+from controller.core.sequence.ledger import keep
 from controller.core.sequence.rack import RACK_MOVES, RackView
 from controller.core.sequence.requests import judge
 from controller.core.sequence.site import SITE_MOVES, SiteView
 from controller.core.settings import SequenceSettings
-from controller.core.signal import NOT_FITTED, USABLE, Bools, Ints, Samples, among
+from controller.core.signal import USABLE, Bools, Floats, Ints, among
 from controller.core.topology import Topology
 
 START_JUDGED_MS: Final = 1000
@@ -24,6 +36,8 @@ START_AT_MOST_MS: Final = 10_000
 STOPPING_MS: Final = 10_000
 RAMP_SHARE_MS: Final = 30_000
 MIN_PRECHARGE_MS: Final = 200
+FAILED_ATTEMPT: Final = frozenset({"precharge_overdue", "resistor_hot"})
+"""Guards of moves that end a precharge in vain."""
 
 REASONS: Final = ("started", *dict.fromkeys(m.because for m in (*SITE_MOVES, *RACK_MOVES)))
 """Why a mode was entered; the image carries the index."""
@@ -52,17 +66,41 @@ def sequence(
     commands: Seq[Command],
 ) -> tuple[Modes, list[Answer], SequencingMemory]:
     """The modes after this scan. Racks step first, on what the site wanted last; then the site, on the racks."""
+    q = sequences
     modes, memory, answers = judge(modes, memory, trips, system, commands)
-    racks = _step_racks(sequences, modes, memory, measured, trips, system)
-    site_mode, site_ms, site_reason = _step_site(sequences, modes, memory, racks, measured, trips, system)
-    mode, mode_ms, reason, attempts, cool_down, ready, join = racks
+    permitted = permit(q.topology, q.settings, modes, memory, measured, trips)
+    heat = warm(q.settings, modes, memory, measured, system)
+    racks = _step_racks(q, modes, memory, measured, trips, system, permitted, heat)
+    site_mode, site_ms, site_reason = _step_site(q, modes, memory, racks, measured, trips, system)
+    contactors, memory = keep(q.topology, q.settings, modes, racks.mode, racks.mode_ms, memory, measured, system)
+    budget = q.settings.precharge_energy_wh
+    contactors = dataclasses.replace(
+        contactors, rack_precharge_heat_ratio=heat.held_wh / budget, rack_inrush_a=permitted.inrush_a
+    )
     wanted = modes.connect_wanted if site_mode in (SiteMode.STANDBY, SiteMode.CONNECTING, SiteMode.ONLINE) else 0
     armed = max(memory.armed_ms - system.elapsed_ms, 0)
-    new_modes = Modes(int(site_mode), site_ms, site_reason, mode, mode_ms, reason, attempts, ready, wanted, armed)
-    new_memory = SequencingMemory(
-        join, cool_down, memory.out_of_service, memory.maintenance_wanted, armed, memory.armed_token, memory.armed_user
+    new_modes = Modes(
+        contactors, int(site_mode), site_ms, site_reason, racks.mode, racks.mode_ms, racks.reason, racks.attempts, permitted.ready,
+        wanted, armed, _retained_state(modes),
+    )  # fmt: skip
+    begun = (racks.mode == RackMode.PRECHARGE) & (modes.rack_mode != RackMode.PRECHARGE)
+    new_memory = dataclasses.replace(
+        memory,
+        join=racks.join,
+        cool_down_ms=racks.cool_down,
+        armed_ms=armed,
+        bank_pause_ms=racks.pause_ms,
+        precharge_heat_wh=heat.held_wh,
+        precharge_attempt_wh=np.where(begun, 0.0, heat.attempt_wh),
+        precharge_power_w=np.where(begun, 0.0, heat.power_w),
     )
     return new_modes, answers, new_memory
+
+
+def _retained_state(modes: Modes) -> int:
+    """Doubt is told once; a loss stays until an engineer is at it in MAINTENANCE."""
+    lost = modes.retained_state == RetainedState.LOST and modes.site_mode != SiteMode.MAINTENANCE
+    return int(RetainedState.LOST) if lost else int(RetainedState.GOOD)
 
 
 class _Racks(NamedTuple):
@@ -75,68 +113,67 @@ class _Racks(NamedTuple):
     cool_down: Ints
     ready: Bools
     join: Bools
+    pause_ms: Ints
 
 
 def _step_racks(
-    q: Sequences, modes: Modes, memory: SequencingMemory, measured: Measured, trips: Trips, system: System
+    q: Sequences,
+    modes: Modes,
+    memory: SequencingMemory,
+    measured: Measured,
+    trips: Trips,
+    system: System,
+    permitted: Permit,
+    heat: Heat,
 ) -> _Racks:
-    s, view, p = q.settings, q.rack_view, measured.points
-    current, current_ok = p.rack_current_a.value, p.rack_current_a.quality <= USABLE
-    joined = modes.rack_mode == RackMode.CLOSED
-    precharging = _precharging(p.rack_precharge_closed)
-    ready, close_enough = _ready(q, memory, measured, trips, joined)
-    site_wants = modes.site_mode in (SiteMode.CONNECTING, SiteMode.ONLINE) and bool(modes.connect_wanted)
-    busy_banks = set(q.topology.rack_bank[modes.rack_mode == RackMode.PRECHARGE].tolist())
+    s, view, p, t = q.settings, q.rack_view, measured.points, q.topology
+    current, current_ok = np.abs(p.rack_current_a.value), p.rack_current_a.quality <= USABLE
     mode, mode_ms, reason = modes.rack_mode.copy(), modes.rack_mode_ms + system.elapsed_ms, modes.rack_reason.copy()
-    join = memory.join.copy()
-    attempts, cool_down = modes.rack_attempts.copy(), np.maximum(memory.cool_down_ms - system.elapsed_ms, 0)
-    attempts = np.where(joined, 0, attempts)
-    for r in range(q.topology.racks):
-        effect, bank = int(trips.rack_effect[r]), int(q.topology.rack_bank[r])
-        old = RackMode(int(mode[r]))
+    attempts = np.where(modes.rack_mode == RackMode.CLOSED, 0, modes.rack_attempts)
+    cool_down = np.maximum(memory.cool_down_ms - system.elapsed_ms, 0)
+    pause_ms = np.maximum(memory.bank_pause_ms - system.elapsed_ms, 0)
+    join, old_mode = memory.join.copy(), modes.rack_mode
+    site_wants = modes.site_mode in (SiteMode.CONNECTING, SiteMode.ONLINE) and bool(modes.connect_wanted)
+    ready = permitted.ready & (cool_down == 0) & (attempts < s.precharge_attempts) & cool_enough(s, heat)
+    busy = np.bincount(t.rack_bank, old_mode == RackMode.PRECHARGE, t.banks)[t.rack_bank] > 0
+    candidates = ready & join & (old_mode == RackMode.OPEN) & ~busy & site_wants
+    turn = its_turn(t, s, candidates, permitted, measured, pause_ms) if candidates.any() else candidates
+    settled = (current_ok & (current <= s.precharge_current_a)) | permitted.live
+    done = permitted.close_enough & precharging(p.rack_precharge_closed) & settled & (mode_ms >= MIN_PRECHARGE_MS)
+    beyond = _beyond_breaking(s, modes, mode_ms, current, current_ok)
+    for r in range(t.racks):
+        effect = int(trips.rack_effect[r])
         view.lockout, view.trip, view.stop = bool(effect & LOCKOUT), bool(effect & TRIP), bool(effect & STOP)
+        view.fatal, view.beyond_breaking = bool(effect & OPEN_NOW), bool(beyond[r])
         view.wanted, view.out_of_service = site_wants and bool(join[r]), bool(memory.out_of_service[r])
-        view.ready = bool(ready[r]) and cool_down[r] == 0 and attempts[r] < s.precharge_attempts
-        view.its_turn = bank not in busy_banks
-        settled = (bool(current_ok[r]) and abs(current[r]) <= s.precharge_current_a) or bool(joined.any())
-        view.precharged = bool(close_enough[r] and precharging[r]) and settled and mode_ms[r] >= MIN_PRECHARGE_MS
+        view.ready, view.its_turn = bool(ready[r]), bool(turn[r])
+        view.resistor_hot = bool(heat.held_wh[r] > s.precharge_energy_wh)
+        view.precharged = bool(done[r])
         view.precharge_overdue = bool(mode_ms[r] >= s.precharge_timeout_ms)
-        view.no_current = bool(current_ok[r]) and abs(current[r]) <= s.open_current_a
+        view.no_current = bool(current_ok[r]) and bool(current[r] <= s.open_current_a)
         view.stopping_overdue = bool(mode_ms[r] >= STOPPING_MS)
-        new, move = q.rack.step(old, view)
+        new, move = q.rack.step(RackMode(int(mode[r])), view)
         if move is None:
             continue
         mode[r], mode_ms[r], reason[r] = int(new), 0, REASON_INDEX[move.because]
-        if new is RackMode.PRECHARGE:
-            busy_banks.add(bank)
-        elif old is RackMode.PRECHARGE and "precharge_overdue" in move.when:
+        if new is RackMode.CLOSED:
+            pause_ms[t.rack_bank[r]] = s.interval_ms
+        elif FAILED_ATTEMPT & set(move.when):
             attempts[r] += 1
             cool_down[r] = s.cool_down_ms
         if effect & OPENING or memory.out_of_service[r]:
             join[r], attempts[r] = False, 0
-    return _Racks(mode, mode_ms, reason, attempts, cool_down, ready, join)
+    return _Racks(mode, mode_ms, reason, attempts, cool_down, permitted.ready, join, pause_ms)
 
 
-def _precharging(feedback: Samples) -> Bools:
-    """Racks whose precharge contactor is seen closed; a rack without that feedback is believed."""
-    seen = (feedback.quality <= USABLE) & (feedback.value >= 0.5)
-    return np.asarray(seen | (feedback.quality == NOT_FITTED))
+def _beyond_breaking(s: SequenceSettings, modes: Modes, mode_ms: Ints, current: Floats, known: Bools) -> Bools:
+    """Racks that must not open yet: more current than the contactor may break, and the fuse still has time.
 
-
-def _ready(
-    q: Sequences, memory: SequencingMemory, measured: Measured, trips: Trips, joined: Bools
-) -> tuple[Bools, Bools]:
-    """Racks whose permissives to close are met, and racks whose voltage already meets the link's."""
-    s, p, bank_of = q.settings, measured.points, q.topology.rack_bank
-    data = (p.rack_voltage_v.quality <= USABLE) & (p.rack_link_voltage_v.quality <= USABLE)
-    difference = np.abs(p.rack_voltage_v.value - p.rack_link_voltage_v.value)
-    live = np.bincount(bank_of, joined, q.topology.banks)[bank_of] > 0
-    close_enough = data & (difference <= np.where(live, s.rack_voltage_v, s.precharge_voltage_v))
-    free = (trips.rack_effect & NO_CLOSING) == 0
-    feedback_open = (p.rack_main_closed.quality <= USABLE) & (p.rack_main_closed.value < 0.5)
-    voltages_meet = ~live | (difference <= s.rack_voltage_v)
-    ready = data & free & feedback_open & voltages_meet & ~memory.out_of_service
-    return np.asarray(ready), np.asarray(close_enough)
+    Who is not waiting yet opens at once when the current is unknown; who waits takes silence for current.
+    """
+    waiting = modes.rack_mode == RackMode.FUSE_WAIT
+    too_much = np.where(known, current > s.contactor.breaking_current_a, waiting)
+    return np.asarray(too_much & (~waiting | (mode_ms < s.contactor.fuse_wait_ms)))
 
 
 def _step_site(
@@ -155,19 +192,20 @@ def _step_site(
     banks = q.topology.rack_bank
     view.lockout, view.trip, view.stop = bool(effect & LOCKOUT), bool(effect & TRIP), bool(effect & STOP)
     view.wanted, view.maintenance_wanted = bool(modes.connect_wanted), bool(memory.maintenance_wanted)
-    feedback = measured.points.rack_main_closed
-    seen_closed = (feedback.quality <= USABLE) & (feedback.value >= 0.5)
+    seen = seen_closed(measured.points.rack_main_closed)
     heard = bool((trips.rack_effect & TRIP == 0).all())
     view.inputs_judged = elapsed >= START_AT_MOST_MS or (elapsed >= START_JUDGED_MS and heard)
     on_the_way = racks.join & ready & among(rack_mode, RackMode.OPEN, RackMode.PRECHARGE)
-    closing = (rack_mode == RackMode.PRECHARGE) | (joined & ~seen_closed)
+    closing = (rack_mode == RackMode.PRECHARGE) | (joined & ~seen)
     view.all_joined = bool(joined.any()) and not on_the_way.any() and not closing.any()
     view.enough_racks = int(joined.sum()) >= q.settings.least_racks
-    energised = among(rack_mode, RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING)
-    view.all_open = not (energised | seen_closed).any()
+    energised = among(rack_mode, RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT)
+    view.all_open = not (energised | seen).any()
     most = int(np.bincount(banks).max())
     s = q.settings
-    patience = s.precharge_attempts * (s.precharge_timeout_ms + s.cool_down_ms) + most * s.precharge_timeout_ms
+    patience = s.precharge_attempts * (s.precharge_timeout_ms + s.cool_down_ms) + most * (
+        s.precharge_timeout_ms + s.interval_ms
+    )
     view.connecting_overdue = elapsed >= patience
     view.stopping_overdue = elapsed >= STOPPING_MS + RAMP_SHARE_MS
     old = SiteMode(modes.site_mode)

@@ -1,0 +1,124 @@
+"""Which rack may join next: permissives, the order on a dead link, predicted in-rush, and the resistor's heat."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from controller.core.effect import NO_CLOSING
+from controller.core.image import Measured, Modes, RackMode, System, Trips
+from controller.core.memory import SequencingMemory
+from controller.core.settings import SequenceSettings
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples, among
+from controller.core.topology import Topology
+
+SAME_VOLTAGE_V: Final = 0.5
+"""Voltages this close are as good as equal; then the first rack by number begins, so that a start can be foretold."""
+MS_PER_HOUR: Final = 3_600_000.0
+LEAST_OHM: Final = 1e-9
+
+
+class Permit(NamedTuple):
+    """What stands between every rack and the link.
+
+    ready: all permissives are met; close_enough: its voltage already meets the link's; live: a rack feeds the bank's
+    link; inrush_a: the most that closing now would let flow, 0 on a dead link.
+    """
+
+    ready: Bools
+    close_enough: Bools
+    live: Bools
+    inrush_a: Floats
+    difference_v: Floats
+
+
+def seen_closed(feedback: Samples) -> Bools:
+    """Racks whose contactor is seen closed."""
+    return np.asarray((feedback.quality <= USABLE) & (feedback.value >= 0.5))
+
+
+def precharging(feedback: Samples) -> Bools:
+    """Racks whose precharge contactor is seen closed; a rack without that feedback is believed."""
+    return np.asarray(seen_closed(feedback) | (feedback.quality == NOT_FITTED))
+
+
+def permit(
+    topology: Topology, s: SequenceSettings, modes: Modes, memory: SequencingMemory, measured: Measured, trips: Trips
+) -> Permit:
+    """The permissives of every rack. Unusable data permit nothing."""
+    p, bank_of = measured.points, topology.rack_bank
+    data = (p.rack_voltage_v.quality <= USABLE) & (p.rack_link_voltage_v.quality <= USABLE)
+    difference = np.abs(p.rack_voltage_v.value - p.rack_link_voltage_v.value)
+    main = p.rack_main_closed
+    feeding = among(modes.rack_mode, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT) | seen_closed(main)
+    feeders = np.bincount(bank_of, feeding, topology.banks)[bank_of]
+    live = feeders > 0
+    # Racks on the link are in parallel, so they are together as stiff as one rack divided by their number.
+    path_ohm = s.rack_resistance_ohm * (1.0 + 1.0 / np.maximum(feeders, 1))
+    inrush = np.where(live & data & ~feeding, difference / np.maximum(path_ohm, LEAST_OHM), 0.0)
+    meets = (difference <= s.rack_voltage_v) & (inrush <= s.inrush_a)
+    close_enough = data & np.where(live, meets, difference <= s.precharge_voltage_v)
+    free = (trips.rack_effect & NO_CLOSING) == 0
+    feedback_open = (main.quality <= USABLE) & (main.value < 0.5)
+    ready = data & free & feedback_open & (~live | meets) & ~memory.out_of_service
+    return Permit(np.asarray(ready), np.asarray(close_enough), np.asarray(live), inrush, difference)
+
+
+def its_turn(
+    topology: Topology, s: SequenceSettings, candidates: Bools, permitted: Permit, measured: Measured, pause_ms: Ints
+) -> Bools:
+    """At most one candidate per bank: by policy on a dead link, the nearest voltage on a live one."""
+    turn = np.zeros(topology.racks, bool)
+    voltage = np.asarray(measured.points.rack_voltage_v.value, np.float64)
+    for bank in np.unique(topology.rack_bank[candidates]):
+        if pause_ms[bank] > 0:
+            continue
+        among_these = np.flatnonzero(candidates & (topology.rack_bank == bank))
+        if permitted.live[among_these[0]]:
+            worse = permitted.difference_v[among_these]
+        else:
+            worse = _distance(s.first_rack, voltage[among_these])
+        turn[among_these[np.flatnonzero(worse <= worse.min() + SAME_VOLTAGE_V)[0]]] = True
+    return turn
+
+
+def _distance(policy: str, voltage: Floats) -> Floats:
+    """How far each voltage is from what the policy asks for."""
+    if policy == "lowest":
+        return np.asarray(voltage - voltage.min())
+    if policy == "highest":
+        return np.asarray(voltage.max() - voltage)
+    return np.abs(voltage - np.median(voltage))
+
+
+class Heat(NamedTuple):
+    """The precharge resistors after this scan: energy held, energy of the attempt, greatest power of the attempt."""
+
+    held_wh: Floats
+    attempt_wh: Floats
+    power_w: Floats
+
+
+def warm(s: SequenceSettings, modes: Modes, memory: SequencingMemory, measured: Measured, system: System) -> Heat:
+    """Heat that flows in while precharging and out all the time.
+
+    Power is current times the voltage across the resistor; without data the greatest power of the attempt goes on.
+    """
+    p = measured.points
+    inside = modes.rack_mode == RackMode.PRECHARGE
+    usable = np.logical_and.reduce(
+        [x.quality <= USABLE for x in (p.rack_current_a, p.rack_voltage_v, p.rack_link_voltage_v)]
+    )
+    now_w = np.abs(p.rack_current_a.value) * np.abs(p.rack_voltage_v.value - p.rack_link_voltage_v.value)
+    peak_w = np.where(inside & usable, np.maximum(memory.precharge_power_w, now_w), memory.precharge_power_w)
+    gained = np.where(inside, np.where(usable, now_w, peak_w), 0.0) * (system.elapsed_ms / MS_PER_HOUR)
+    budget = s.precharge_energy_wh
+    given = budget * system.elapsed_ms / s.precharge_recovery_ms if np.isfinite(budget) else np.inf
+    held = np.maximum(memory.precharge_heat_wh - given, 0.0) + gained
+    return Heat(held, memory.precharge_attempt_wh + gained, peak_w)
+
+
+def cool_enough(s: SequenceSettings, heat: Heat) -> Bools:
+    """The resistor can take another attempt like its last one; after a costly one it must be all cold."""
+    return np.asarray(heat.held_wh + np.minimum(heat.attempt_wh, s.precharge_energy_wh) <= s.precharge_energy_wh)
