@@ -17,7 +17,7 @@ from controller.core.command import COMMAND_DTYPE
 from controller.core.event import Event, What
 from controller.core.image import FieldImage, InputImage, OutputImage, Points, ProcessImage, SiteMode, System
 from controller.core.layout import tags_of
-from controller.core.memory import Memory, restore, retain
+from controller.core.memory import Memory, lost, restore, retain
 from controller.core.program import Program
 from controller.core.scan import scan
 from controller.core.signal import Quality
@@ -61,7 +61,8 @@ class Scanner:
         retained = self.files.reader("retained").read()
         blank = self.program.blank_memory()
         if retained is None or retained.program != self.program.matrix.digest:
-            return blank, 0
+            # The supervisor writes one before every start, of a new site too: without it nothing is known.
+            return lost(blank), 0
         return restore(blank, retained), retained.scan
 
     def read(self, lateness_ms: float) -> InputImage:

@@ -19,7 +19,9 @@ from controller.app.notify import Watchdog
 from controller.app.process import monotonic_ms, utc_ms
 from controller.core.command import Command, Kind, Origin, Role
 from controller.core.event import Event, What
-from controller.core.image import ProcessImage, SiteMode
+from controller.core.image import ProcessImage, RetainedState, SiteMode
+from controller.core.memory import Retained, lost, retain
+from controller.historian import identity
 from controller.historian import retained as durable
 from controller.image.files import PROCESSES, SiteFiles
 from controller.image.status import SupervisorStatus
@@ -88,8 +90,27 @@ class Supervisor:
         names = durable.Catalog.of(program).names
         merged = durable.load(self.state_folder, layout, program.matrix.digest, image, names)
         self.problems = merged.problems
-        if merged.retained is not None:
-            self.files.writer("retained").write(merged.retained)
+        self.files.writer("retained").write(self._retained(merged))
+
+    def _retained(self, merged: durable.Loaded) -> Retained:
+        """What the scan starts from: what is known, a blank memory for a new site, or one that locks it out."""
+        kept = merged.retained
+        traces = identity.traces(self.state_folder)
+        if kept is not None:
+            doubt = int(RetainedState.DOUBTFUL) if merged.doubtful else int(RetainedState.GOOD)
+            kept = dataclasses.replace(kept, retained_state=max(kept.retained_state, doubt))
+        else:
+            program = self.site.program
+            memory = lost(program.blank_memory()) if traces else program.blank_memory()
+            kept = retain(memory, 0, utc_ms(), program.matrix.digest)
+            self.problems = [*merged.problems, f"locked out: {', '.join(traces[:4])} say that it ran before"]
+            if not traces:
+                self.problems = ["first start of this site in this state folder"]
+        try:
+            identity.begin(self.state_folder, self.site.config.site.id, utc_ms())
+        except OSError as error:
+            self.problems.append(f"{identity.FILE} cannot be written: {error.strerror}")
+        return kept
 
     def _child(self, name: str) -> Child:
         arguments = [str(self.site.path), "--run", str(self.run_folder)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Generic, TypeVar, get_type_hints
 
@@ -119,6 +120,24 @@ class Layout(Generic[Image]):
                     part.of(buffer)[...] = array
             else:
                 parts[0].of(buffer)[...] = value
+
+    def describe(self) -> dict[str, tuple[str, list[int], int]]:
+        """Type, shape and offset of every plain field: enough to read its bytes when this layout is long gone."""
+        return {
+            path: (parts[0].dtype.str, list(parts[0].shape), parts[0].offset)
+            for path, parts in self.parts.items()
+            if len(parts) == 1 and parts[0].dtype.names is None
+        }
+
+    def adopt(self, blob: bytes, described: Mapping[str, Any]) -> Image:
+        """A blank image with the fields that `blob`, laid out as `described`, has in common with this layout."""
+        buffer = np.zeros(self.size, np.uint8)
+        for path, (dtype, shape, offset) in described.items():
+            part = self.parts.get(path, (None,))[0]
+            if part is None or part.dtype != np.dtype(dtype) or list(part.shape) != list(shape):
+                continue
+            part.of(buffer)[...] = np.frombuffer(blob, dtype, part.nbytes // part.dtype.itemsize, offset).reshape(shape)
+        return self.view(buffer)
 
     def to_bytes(self, image: Image) -> bytes:
         """The image as bytes, padding zero: equal images give equal bytes."""

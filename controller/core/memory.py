@@ -6,12 +6,13 @@ Durations are kept as elapsed or remaining milliseconds, so that a memory means 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from enum import Enum
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.core.image import Modes, OutputImage
+from controller.core.image import Modes, OutputImage, RetainedState
 from controller.core.layout import RECORDS
 from controller.core.signal import Bools, Floats, Ints, tag
 
@@ -182,11 +183,67 @@ class Retained:
     rack_throughput_ah: Floats = tag("Ah", "rack", doc="Charge moved in both directions")
     cell_charge_ratio: Floats = tag("ratio", "rack", "module", "cell", doc="Cell SOC")
     cell_variance: Floats = tag("1", "rack", "module", "cell", doc="Variance of the cell SOC")
+    retained_state: int = tag("1", doc="RetainedState", dtype="i8")
+    rack_contactor_operations: Ints = tag("1", "rack", doc="Closings of the main contactors", dtype="i8")
+    rack_contactor_hot_openings: Ints = tag("1", "rack", doc="Openings under current", dtype="i8")
+    rack_contactor_breaks: Floats = tag("1", "rack", doc="Openings weighted by the square of their current")
+    rack_weld_test: Ints = tag("1", "rack", doc="WeldTest", dtype="i8")
+    rack_weld_test_utc_ms: Ints = tag("ms", "rack", doc="Wall time of that result", dtype="i8")
+    rack_precharge_heat_wh: Floats = tag("Wh", "rack", doc="Energy in the precharge resistor, not yet given off")
+
+
+class Merge(Enum):
+    """Which of two copies of a retained field is in force."""
+
+    NEWER = "the newer one"
+    LARGER = "the larger one: flags add up, counters never go back"
+    FIRST_OUT = "that of the copy which knows a first-out, the newer one first"
+
+
+LARGER: Final = Merge.LARGER
+MERGE: Final[dict[str, Merge]] = {
+    "scan": Merge.NEWER,
+    "utc_ms": Merge.NEWER,
+    "program": Merge.NEWER,
+    "latched": LARGER,
+    "alarm_state": LARGER,
+    "occurrence": LARGER,
+    "first_out": Merge.FIRST_OUT,
+    "first_out_utc_ms": Merge.FIRST_OUT,
+    "trip_count": LARGER,
+    "emergency_stop": LARGER,
+    "out_of_service": LARGER,
+    "rack_known": Merge.NEWER,
+    "rack_throughput_ah": LARGER,
+    "cell_charge_ratio": Merge.NEWER,
+    "cell_variance": Merge.NEWER,
+    "retained_state": LARGER,
+    "rack_contactor_operations": LARGER,
+    "rack_contactor_hot_openings": LARGER,
+    "rack_contactor_breaks": LARGER,
+    "rack_weld_test": Merge.NEWER,
+    "rack_weld_test_utc_ms": Merge.NEWER,
+    "rack_precharge_heat_wh": LARGER,
+}
+"""How two copies become one: a new retained field says it here."""
+
+
+def worse(newer: Retained, older: Retained) -> Retained:
+    """Both copies together by MERGE: a latch that either knows is in force, counters never go back."""
+    source = {Merge.NEWER: newer, Merge.FIRST_OUT: newer if newer.first_out >= 0 else older}
+    values: dict[str, Any] = {}
+    for name, rule in MERGE.items():
+        if rule is not LARGER:
+            values[name] = getattr(source[rule], name)
+            continue
+        a, b = getattr(newer, name), getattr(older, name)
+        values[name] = np.maximum(a, b) if isinstance(a, np.ndarray) else max(a, b)
+    return Retained(**values)
 
 
 def retain(memory: Memory, scan: int, utc_ms: int, program: int) -> Retained:
     """The retained part of a memory."""
-    p, a, e = memory.protection, memory.annunciation, memory.estimation
+    p, a, e, c = memory.protection, memory.annunciation, memory.estimation, memory.modes.contactors
     return Retained(
         scan,
         utc_ms,
@@ -203,7 +260,19 @@ def retain(memory: Memory, scan: int, utc_ms: int, program: int) -> Retained:
         e.rack_throughput_ah,
         e.cell_charge_ratio,
         e.cell_variance,
+        memory.modes.retained_state,
+        c.rack_contactor_operations,
+        c.rack_contactor_hot_openings,
+        c.rack_contactor_breaks,
+        c.rack_weld_test,
+        c.rack_weld_test_utc_ms,
+        memory.sequencing.precharge_heat_wh,
     )
+
+
+def lost(memory: Memory) -> Memory:
+    """A fresh memory of a site that has run before and cannot know what was latched."""
+    return dataclasses.replace(memory, modes=dataclasses.replace(memory.modes, retained_state=int(RetainedState.LOST)))
 
 
 def restore(memory: Memory, retained: Retained) -> Memory:
@@ -223,7 +292,23 @@ def restore(memory: Memory, retained: Retained) -> Memory:
         annunciation=replace(
             memory.annunciation, state=retained.alarm_state.copy(), occurrence=retained.occurrence.copy()
         ),
-        sequencing=replace(memory.sequencing, out_of_service=retained.out_of_service.copy()),
+        sequencing=replace(
+            memory.sequencing,
+            out_of_service=retained.out_of_service.copy(),
+            precharge_heat_wh=retained.rack_precharge_heat_wh.copy(),
+        ),
+        modes=replace(
+            memory.modes,
+            retained_state=retained.retained_state,
+            contactors=replace(
+                memory.modes.contactors,
+                rack_contactor_operations=retained.rack_contactor_operations.copy(),
+                rack_contactor_hot_openings=retained.rack_contactor_hot_openings.copy(),
+                rack_contactor_breaks=retained.rack_contactor_breaks.copy(),
+                rack_weld_test=retained.rack_weld_test.copy(),
+                rack_weld_test_utc_ms=retained.rack_weld_test_utc_ms.copy(),
+            ),
+        ),
         estimation=replace(
             memory.estimation,
             rack_known=retained.rack_known.copy(),

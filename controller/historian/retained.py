@@ -18,7 +18,7 @@ import numpy as np
 from sqlite_utils import Database
 
 from controller.core.layout import Layout
-from controller.core.memory import Retained
+from controller.core.memory import Retained, worse
 from controller.core.program import Program
 from controller.core.signal import Dims
 from controller.historian.database import Corrupt, Durable, check, connect_readonly
@@ -32,14 +32,22 @@ ROWS_KEPT: Final = 4
 CATALOGS_KEPT: Final = 16
 AT_ONCE: Final = (
     "latched", "alarm_state", "first_out", "trip_count", "emergency_stop", "out_of_service", "program",
+    "retained_state", "rack_weld_test", "rack_contactor_hot_openings",
 )  # fmt: skip
 """Fields whose change is committed in the next pass; the rest follows every ten seconds."""
+
+PER_RACK: Final = (
+    "out_of_service", "rack_throughput_ah", "rack_contactor_operations", "rack_contactor_hot_openings",
+    "rack_contactor_breaks", "rack_weld_test", "rack_weld_test_utc_ms", "rack_precharge_heat_wh",
+)  # fmt: skip
+"""Fields that follow their rack into a program with another number of racks."""
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS retained (sequence INTEGER PRIMARY KEY, scan INTEGER NOT NULL, utc_ms INTEGER NOT NULL,
     program INTEGER NOT NULL, layout TEXT NOT NULL, crc INTEGER NOT NULL, blob BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS catalog (program INTEGER PRIMARY KEY, layout TEXT NOT NULL, dims TEXT NOT NULL,
     names TEXT NOT NULL, used INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS layouts (digest TEXT PRIMARY KEY, fields TEXT NOT NULL, used INTEGER NOT NULL);
 """
 
 
@@ -88,6 +96,9 @@ class RetainedStore(Durable):
                 [c.program, self.layout.digest, dims, json.dumps(c.names), used],
             )
             db.execute("DELETE FROM catalog WHERE used <= ?", [used - CATALOGS_KEPT])
+            fields = json.dumps(self.layout.describe())
+            db.execute("INSERT OR REPLACE INTO layouts VALUES (?, ?, ?)", [self.layout.digest, fields, used])
+            db.execute("DELETE FROM layouts WHERE used <= ?", [used - CATALOGS_KEPT])
         stored = int(db.execute("SELECT coalesce(max(sequence), 0) FROM retained").fetchone()[0])
         self.sequence = max(self.sequence, stored)
 
@@ -166,11 +177,13 @@ class RetainedStore(Durable):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Loaded:
-    """What could be read. source: which stores it comes from; problems: what a person should know."""
+    """What could be read. source: which stores it comes from; problems: what a person should know; doubtful: the
+    copies disagreed, or one of them was missing or damaged."""
 
     retained: Retained | None
     source: str
     problems: list[str]
+    doubtful: bool = False
 
 
 def load(
@@ -185,10 +198,11 @@ def load(
     image: what still lies in shared memory, the newest of all. names: the slot catalogue of the program that will
     run (`Catalog.of(program).names`); with it latches of another program are carried over by name.
     """
-    rows, catalogs, problems = _read_database(folder / DATABASE)
+    known = _read_database(folder / DATABASE)
     slots, slot_problems = read_slots(folder / SLOT_FILE)
-    problems += slot_problems
-    reader = _Reader(layout, program_digest, tuple(names), catalogs)
+    problems = known.problems + slot_problems
+    rows, doubtful = known.rows, bool(problems)
+    reader = _Reader(layout, program_digest, tuple(names), known)
     found: list[tuple[int, str, Retained]] = []
     for source, candidates in ((DATABASE, rows), (SLOT_FILE, slots)):
         for stored in candidates[:1]:
@@ -200,67 +214,64 @@ def load(
         if kept is not None:
             found.append((max([0, *(f[0] for f in found)]) + 1, "shared memory", kept))
     problems += reader.problems
+    for source in {DATABASE, SLOT_FILE} - {f[1] for f in found}:
+        doubtful = True
+        if found:
+            problems.append(f"{source} holds no usable copy of the retained state")
     if not found:
         problems.append("no retained state: latches, counters and charge from before are unknown")
-        return Loaded(None, "none", problems)
+        return Loaded(None, "none", problems, doubtful)
     found.sort(key=lambda f: -f[0])
     merged = found[0][2]
     for _, source, other in found[1:]:
         if not np.array_equal(merged.latched, other.latched) or merged.emergency_stop != other.emergency_stop:
             problems.append(f"{found[0][1]} and {source} disagree about latches: every latch of both is in force")
+            doubtful = True
         merged = worse(merged, other)
-    return Loaded(merged, " + ".join(f[1] for f in found), problems)
+    return Loaded(merged, " + ".join(f[1] for f in found), problems, doubtful)
 
 
-def worse(newer: Retained, older: Retained) -> Retained:
-    """Both together: latches add up, counters never go back, charge comes from the newer."""
-    first = newer if newer.first_out >= 0 else older
-    return dataclasses.replace(
-        newer,
-        latched=newer.latched | older.latched,
-        alarm_state=np.maximum(newer.alarm_state, older.alarm_state),
-        occurrence=np.maximum(newer.occurrence, older.occurrence),
-        first_out=first.first_out,
-        first_out_utc_ms=first.first_out_utc_ms,
-        trip_count=max(newer.trip_count, older.trip_count),
-        emergency_stop=max(newer.emergency_stop, older.emergency_stop),
-        out_of_service=newer.out_of_service | older.out_of_service,
-        rack_throughput_ah=np.maximum(newer.rack_throughput_ah, older.rack_throughput_ah),
-    )
+@dataclasses.dataclass(slots=True)
+class _Known:
+    """Contents of the database: valid rows, newest first, catalogues by program, layouts by digest, problems."""
+
+    rows: list[Stored] = dataclasses.field(default_factory=list)
+    catalogs: dict[int, Catalog] = dataclasses.field(default_factory=dict)
+    layouts: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    problems: list[str] = dataclasses.field(default_factory=list)
 
 
-def _read_database(path: Path) -> tuple[list[Stored], dict[int, Catalog], list[str]]:
-    """Valid rows, newest first, the catalogues, and the problems."""
-    rows: list[Stored] = []
-    catalogs: dict[int, Catalog] = {}
-    problems: list[str] = []
+def _read_database(path: Path) -> _Known:
+    known = _Known()
     if not path.exists():
-        return rows, catalogs, problems
+        return known
     try:
         with closing(connect_readonly(path)) as db:
             check(db)
             for program, dims, names in db.execute("SELECT program, dims, names FROM catalog").fetchall():
-                catalogs[int(program)] = Catalog(int(program), json.loads(dims), tuple(json.loads(names)))
+                known.catalogs[int(program)] = Catalog(int(program), json.loads(dims), tuple(json.loads(names)))
+            if db["layouts"].exists():
+                for digest, fields in db.execute("SELECT digest, fields FROM layouts").fetchall():
+                    known.layouts[str(digest)] = json.loads(fields)
             for sequence, utc_ms, program, layout, crc, blob in db.execute(
                 "SELECT sequence, utc_ms, program, layout, crc, blob FROM retained ORDER BY sequence DESC"
             ).fetchall():
                 stored = Stored(int(sequence), int(utc_ms), int(program), str(layout), bytes(blob))
                 if stored.crc() == int(crc):
-                    rows.append(stored)
+                    known.rows.append(stored)
                 else:
-                    problems.append(f"{path.name}: the row of sequence {sequence} is damaged")
+                    known.problems.append(f"{path.name}: the row of sequence {sequence} is damaged")
     except (sqlite3.Error, Corrupt, ValueError, TypeError) as error:
-        problems.append(f"{path.name} cannot be read: {error}")
-    return rows, catalogs, problems
+        known.problems.append(f"{path.name} cannot be read: {error}")
+    return known
 
 
 class _Reader:
     """Turns stored bytes of any known program into a retained image of the program that will run."""
 
-    def __init__(
-        self, layout: Layout[Retained], program: int, names: tuple[str, ...], catalogs: dict[int, Catalog]
-    ) -> None:
-        self.layout, self.program, self.names, self.catalogs = layout, program, names, catalogs
+    def __init__(self, layout: Layout[Retained], program: int, names: tuple[str, ...], known: _Known) -> None:
+        self.layout, self.program, self.names = layout, program, names
+        self.catalogs, self.layouts = known.catalogs, known.layouts
         self.problems: list[str] = []
 
     def understand(self, stored: Stored, source: str) -> Retained | None:
@@ -273,12 +284,25 @@ class _Reader:
                 return None
             layout = Layout(Retained, catalog.dims)
             if stored.layout != layout.digest:
-                self.problems.append(f"{source}: written by another version of the controller; not used")
-                return None
+                return self._other_version(stored, layout, source)
         if len(stored.blob) != layout.size:
             self.problems.append(f"{source}: has the wrong length; not used")
             return None
         return self.translate(layout.view(np.frombuffer(stored.blob, np.uint8).copy()), layout, source)
+
+    def _other_version(self, stored: Stored, layout: Layout[Retained], source: str) -> Retained | None:
+        """By the names of the fields, when the database says how that version laid them out."""
+        described = self.layouts.get(stored.layout)
+        if described is None:
+            self.problems.append(f"{source}: written by another version of the controller; not used")
+            return None
+        try:
+            old = layout.adopt(stored.blob, described)
+        except (ValueError, TypeError) as error:
+            self.problems.append(f"{source}: written by another version of the controller, unreadable: {error}")
+            return None
+        self.problems.append(f"{source}: written by another version of the controller; its fields are carried over")
+        return self.translate(old, layout, source)
 
     def translate(self, old: Retained, layout: Layout[Retained], source: str) -> Retained | None:
         """The same state with the slots and racks of the program that will run."""
@@ -310,8 +334,8 @@ class _Reader:
             first_out_utc_ms=old.first_out_utc_ms,
             trip_count=old.trip_count,
             emergency_stop=old.emergency_stop,
-            out_of_service=_fitted(old.out_of_service, new.out_of_service),
-            rack_throughput_ah=_fitted(old.rack_throughput_ah, new.rack_throughput_ah),
+            retained_state=old.retained_state,
+            **{name: _fitted(getattr(old, name), getattr(new, name)) for name in PER_RACK},
             **self._charge(old, new, source),
         )
 

@@ -80,8 +80,8 @@ def sequence(
     wanted = modes.connect_wanted if site_mode in (SiteMode.STANDBY, SiteMode.CONNECTING, SiteMode.ONLINE) else 0
     armed = max(memory.armed_ms - system.elapsed_ms, 0)
     new_modes = Modes(
-        contactors, int(site_mode), site_ms, site_reason, racks.mode, racks.mode_ms, racks.reason, racks.attempts, permitted.ready,
-        wanted, armed, _retained_state(modes),
+        contactors, int(site_mode), site_ms, site_reason, racks.mode, racks.mode_ms, racks.reason, racks.attempts,
+        permitted.ready, wanted, armed, _retained_state(modes),
     )  # fmt: skip
     begun = (racks.mode == RackMode.PRECHARGE) & (modes.rack_mode != RackMode.PRECHARGE)
     new_memory = dataclasses.replace(
