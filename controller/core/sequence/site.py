@@ -12,10 +12,10 @@ S = SiteMode
 RUNNING: Final = (S.CONNECTING, S.ONLINE, S.STOPPING)
 
 SITE_MOVES: Final = (
-    Move((S.STARTING, S.STANDBY, *RUNNING, S.TRIPPED, S.MAINTENANCE), S.LOCKED_OUT, ("lockout",), "locked out"),
+    # In MAINTENANCE nothing may close, and the lock-out is what the engineer is there for.
+    Move((S.STARTING, S.STANDBY, *RUNNING, S.TRIPPED), S.LOCKED_OUT, ("lockout",), "locked out"),
     Move((S.STARTING, S.STANDBY, *RUNNING), S.TRIPPED, ("trip",), "tripped by protection"),
     Move((S.LOCKED_OUT,), S.MAINTENANCE, ("maintenance_wanted",), "maintenance asked for"),
-    Move((S.LOCKED_OUT,), S.STANDBY, (), "lock-out released", unless=("lockout", "trip")),
     Move((S.TRIPPED,), S.MAINTENANCE, ("maintenance_wanted", "all_open"), "maintenance asked for"),
     Move((S.TRIPPED,), S.STANDBY, (), "trip reset", unless=("trip",)),
     Move((S.MAINTENANCE,), S.STANDBY, (), "maintenance ended", unless=("maintenance_wanted",)),
