@@ -40,6 +40,7 @@ bench: install
 # What a machine prints and a test compares: matrix, node list.
 printed: install
 	@$(BIN)/cellwarden export matrix > plc_config/CAUSE_EFFECT.md
+	@$(BIN)/cellwarden export diagrams > docs/sequences.md
 	@$(BIN)/cellwarden export schema > plc_config/SITE.schema.json
 	@$(BIN)/cellwarden export pattern > opcua_model/NODES.csv
 

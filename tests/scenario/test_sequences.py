@@ -191,6 +191,11 @@ TABLES = [(RackMode, RACK_MOVES, RackView), (SiteMode, SITE_MOVES, SiteView)]
 
 
 @pytest.mark.parametrize(("modes", "moves", "view"), TABLES, ids=["rack", "site"])
+def test_every_guard_says_what_it_means(modes: object, moves: object, view: object) -> None:
+    assert {g for m in moves for g in (*m.when, *m.unless)} == set(view.MEANING)
+
+
+@pytest.mark.parametrize(("modes", "moves", "view"), TABLES, ids=["rack", "site"])
 def test_no_mode_is_without_exit_and_every_mode_can_be_reached(modes: object, moves: object, view: object) -> None:
     left = {s for m in moves for s in m.source}
     reached = {m.to for m in moves} | {modes(0)}
@@ -244,3 +249,8 @@ def test_the_library_and_the_table_agree_on_the_first_match() -> None:
 def test_diagrams_are_printed_from_the_tables() -> None:
     text = Sequence(RackMode, RACK_MOVES).diagram("rack")
     assert "PRECHARGE --> CLOSED: precharge done" in text
+    assert "[*] --> OPEN" in text
+    assert (
+        "| OPEN | PRECHARGE | wanted and ready and its_turn |  | precharging |"
+        in Sequence(RackMode, RACK_MOVES).listing()
+    )

@@ -49,14 +49,14 @@ online; disconnect                                      | ONLINE -> STOPPING: di
 standby; connect; wait 10 s                             | CONNECTING -> ONLINE: all racks connected
 standby; hot resistor R02; connect; wait 60 s           | CONNECTING -> ONLINE: connected without every rack
 standby; hot resistors; connect; wait 60 s              | CONNECTING -> STOPPING: too few racks could be connected
-online; current 400 A; wait 4 s; current 0 A; wait 1 s  | ONLINE -> STOPPING: no rack is connected
+online; current 400 A; wait 4 s; current 0 A; wait 1 s  | ONLINE -> STOPPING: too few racks are connected
 online; disconnect; wait 5 s                            | STOPPING -> STANDBY: all racks open
 online; weld R01; disconnect; wait 45 s                 | STOPPING -> STANDBY: racks did not open in time
 """
 
 RACK_SCENARIOS = """
-online; current 250 A; smoke                            | CLOSED -> FUSE_WAIT: waiting for the fuse: more than the contactor may break
-online; current 250 A; disconnect; smoke                | STOPPING -> FUSE_WAIT: waiting for the fuse: more than the contactor may break
+online; current 250 A; smoke                            | CLOSED -> FUSE_WAIT: waiting for the fuse: too much to break
+online; current 250 A; disconnect; smoke                | STOPPING -> FUSE_WAIT: waiting for the fuse: too much to break
 online; current 250 A; disconnect; wait 11 s            | STOPPING -> FUSE_WAIT: current stayed: waiting for the fuse
 online; current 250 A; smoke; lose the memory; wait 4 s | FUSE_WAIT -> LOCKED_OUT: locked out after the fuse
 online; current 250 A; smoke; current 0 A               | FUSE_WAIT -> TRIPPED: opened after the fuse
@@ -81,7 +81,7 @@ online; low supply; wait 1 s                            | CLOSED -> STOPPING: st
 online; disconnect                                      | CLOSED -> STOPPING: no longer wanted
 online; R01 out of service                              | CLOSED -> STOPPING: taken out of service
 online; disconnect; wait 1 s                            | STOPPING -> OPEN: opened without current
-online; current 20 A; disconnect; wait 11 s             | STOPPING -> OPEN: opened under current: power did not go to zero in time
+online; current 20 A; disconnect; wait 11 s             | STOPPING -> OPEN: opened under current: it did not end in time
 standby; R01 out of service                             | OPEN -> OUT_OF_SERVICE: taken out of service
 standby; R01 out of service; R01 in service             | OUT_OF_SERVICE -> OPEN: back in service
 standby; connect                                        | OPEN -> PRECHARGE: precharging

@@ -12,7 +12,7 @@ import pytest
 
 from plc_config.cause_effect import render
 from plc_config.compile import compile_site
-from tools.commands.export import schema
+from tools.commands.export import diagrams, schema
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("controller", "plc_config", "opcua_model", "tools")
@@ -82,3 +82,7 @@ def test_the_printed_matrix_is_the_table() -> None:
 
 def test_the_printed_schema_is_the_checker_s() -> None:
     assert (ROOT / "plc_config/SITE.schema.json").read_text("utf-8") == schema()
+
+
+def test_the_printed_sequences_are_the_tables() -> None:
+    assert (ROOT / "docs/sequences.md").read_text("utf-8") == diagrams()

@@ -11,16 +11,20 @@ from typing import Any, Final
 from plc_config.problem import ConfigError
 from tools.commands.check import tell
 
-HELP = (
-    "Prints the OPC UA types, a site's variables or their pattern, the protection matrix, or the schema of site files."
-)
+HELP = "Prints the OPC UA types, a site's variables or their pattern, the protection matrix, the sequences, or the schema of site files."
 EXAMPLE = "cellwarden export points container > points.csv"
 DEFAULT_SITE: Final = "container"
+DIAGRAMS_HEAD: Final = """# The sequences
+
+Printed by `cellwarden export diagrams` from the tables the scan runs. Of all lines that apply in a mode the first one
+is taken, so safe moves stand first. Racks step before the site in every scan. A cause that is fatal (TRIP, LOCKOUT)
+opens the contactors in the scan in which its row acts.
+"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What to export, of which site."""
-    parser.add_argument("what", choices=("nodeset", "points", "pattern", "matrix", "schema"))
+    parser.add_argument("what", choices=("nodeset", "points", "pattern", "matrix", "schema", "diagrams"))
     parser.add_argument("site", nargs="?", default=DEFAULT_SITE, help=f"points and matrix; default {DEFAULT_SITE}")
     parser.add_argument("--json", action="store_true", help="points, pattern and matrix as JSON")
 
@@ -35,6 +39,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.what == "schema":
         sys.stdout.write(schema())
+        return 0
+    if args.what == "diagrams":
+        sys.stdout.write(diagrams())
         return 0
     if args.what == "pattern":
         return _write(pattern_rows(), args.json)
@@ -56,6 +63,24 @@ def schema() -> str:
     from plc_config.schema.site import SiteConfig
 
     return json.dumps(SiteConfig.model_json_schema(), indent=1, sort_keys=True) + "\n"
+
+
+def diagrams() -> str:
+    """Both sequences as a page: Mermaid diagrams, tables by priority, and what every guard means."""
+    from controller.core.image import RackMode, SiteMode
+    from controller.core.sequence import RACK_MOVES, SITE_MOVES, Sequence
+    from controller.core.sequence.rack import RackView
+    from controller.core.sequence.site import SiteView
+
+    parts = [DIAGRAMS_HEAD]
+    for title, modes, moves, view in (
+        ("Site", SiteMode, SITE_MOVES, SiteView),
+        ("Rack", RackMode, RACK_MOVES, RackView),
+    ):
+        table: Sequence[Any] = Sequence(modes, moves)
+        parts += [f"\n## {title}\n\n```mermaid\n{table.diagram(title.lower())}```\n\n{table.listing()}\n"]
+        parts += [f"- `{name}`: {meaning}\n" for name, meaning in view.MEANING.items()]
+    return "".join(parts)
 
 
 def _matrix(program: Any, as_json: bool) -> int:

@@ -67,9 +67,23 @@ class Sequence(Generic[Mode]):
         return self.modes[view.state], chosen
 
     def diagram(self, title: str) -> str:
-        """The table as a Mermaid state diagram."""
-        lines = ["stateDiagram-v2", f"    %% {title}"]
+        """The table as a Mermaid state diagram: one arrow per pair of modes, its reasons by priority."""
+        arrows: dict[tuple[str, str], list[str]] = {}
         for move in self.moves:
             for source in move.source:
-                lines.append(f"    {source.name} --> {move.to.name}: {move.because}")
+                reasons = arrows.setdefault((source.name, move.to.name), [])
+                if move.because not in reasons:
+                    reasons.append(move.because)
+        lines = ["stateDiagram-v2", f"    %% {title}", f"    [*] --> {self.modes(0).name}"]
+        # A colon or semicolon would end the label.
+        lines += [f"    {a} --> {b}: {' / '.join(r).replace(':', ',')}" for (a, b), r in arrows.items()]
+        return "\n".join(lines) + "\n"
+
+    def listing(self) -> str:
+        """The table as Markdown, in order of priority: the first line that applies is taken."""
+        lines = ["| # | from | to | when | unless | told as |", "|---|---|---|---|---|---|"]
+        for number, m in enumerate(self.moves, 1):
+            sources = ", ".join(s.name for s in m.source)
+            cells = (str(number), sources, m.to.name, " and ".join(m.when), " or ".join(m.unless), m.because)
+            lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines) + "\n"

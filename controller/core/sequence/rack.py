@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from controller.core.image import RackMode
 from controller.core.sequence.engine import Move
@@ -13,7 +13,7 @@ CLOSED: Final = (R.CLOSED, R.STOPPING)
 ENERGISED: Final = (R.PRECHARGE, *CLOSED)
 
 RACK_MOVES: Final = (
-    Move(CLOSED, R.FUSE_WAIT, ("fatal", "beyond_breaking"), "waiting for the fuse: more than the contactor may break"),
+    Move(CLOSED, R.FUSE_WAIT, ("fatal", "beyond_breaking"), "waiting for the fuse: too much to break"),
     Move((R.OPEN, *ENERGISED, R.TRIPPED), R.LOCKED_OUT, ("lockout",), "locked out by protection"),
     Move((R.OPEN, *ENERGISED), R.TRIPPED, ("trip",), "tripped by protection"),
     Move((R.FUSE_WAIT,), R.LOCKED_OUT, ("lockout",), "locked out after the fuse", unless=("beyond_breaking",)),
@@ -31,7 +31,7 @@ RACK_MOVES: Final = (
     Move((R.CLOSED,), R.STOPPING, ("out_of_service",), "taken out of service"),
     Move((R.STOPPING,), R.OPEN, ("no_current",), "opened without current"),
     Move((R.STOPPING,), R.FUSE_WAIT, ("stopping_overdue", "beyond_breaking"), "current stayed: waiting for the fuse"),
-    Move((R.STOPPING,), R.OPEN, ("stopping_overdue",), "opened under current: power did not go to zero in time"),
+    Move((R.STOPPING,), R.OPEN, ("stopping_overdue",), "opened under current: it did not end in time"),
     Move((R.OPEN,), R.OUT_OF_SERVICE, ("out_of_service",), "taken out of service"),
     Move((R.OUT_OF_SERVICE,), R.OPEN, (), "back in service", unless=("out_of_service",)),
     Move((R.OPEN,), R.PRECHARGE, ("wanted", "ready", "its_turn"), "precharging"),
@@ -40,13 +40,12 @@ RACK_MOVES: Final = (
 
 @dataclasses.dataclass(slots=False)
 class RackView:
-    """What the rack table's guards look at."""
+    """What the rack table's guards look at; MEANING says it in words."""
 
     state: str = R.OPEN.name
     lockout: bool = False
     trip: bool = False
     fatal: bool = False
-    """`lockout` or `trip`."""
     beyond_breaking: bool = False
     stop: bool = False
     wanted: bool = False
@@ -59,3 +58,24 @@ class RackView:
     stopping_overdue: bool = False
     out_of_service: bool = False
     step: Any = None
+
+    MEANING: ClassVar[dict[str, str]] = {
+        "lockout": "a row with LOCKOUT acts on the rack",
+        "trip": "a row with TRIP acts on the rack",
+        "fatal": "TRIP or LOCKOUT",
+        "beyond_breaking": "more current than `contactors.breaking_current`, and the fuse still has time "
+        "(`contactors.fuse_wait`); without that key never",
+        "stop": "a row with STOP acts on the rack",
+        "wanted": "the site is connecting or online, an operator wants it so, and nothing has taken the rack out since",
+        "ready": "voltages known, contactor seen open, nothing blocks closing, not out of service, no cool-down, "
+        "attempts left, the resistor cool enough; on a live link also voltage difference and predicted in-rush small enough",
+        "its_turn": "no rack of the bank is precharging, `connection.interval` has passed, and it is next: on a dead "
+        "link by `connection.first_rack`, on a live one the nearest voltage",
+        "resistor_hot": "the precharge resistor has taken its energy budget (`limits.precharge.energy`)",
+        "precharged": "link and rack voltage meet, precharge contactor seen closed for 200 ms, and on a dead link the "
+        "current has gone",
+        "precharge_overdue": "`limits.precharge.timeout` has passed",
+        "no_current": "current known and below 2 % of 1C",
+        "stopping_overdue": "10 s have passed",
+        "out_of_service": "an engineer took the rack out of service",
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from controller.core.image import SiteMode
 from controller.core.sequence.engine import Move
@@ -27,7 +27,7 @@ SITE_MOVES: Final = (
     Move((S.CONNECTING,), S.ONLINE, ("all_joined",), "all racks connected"),
     Move((S.CONNECTING,), S.ONLINE, ("connecting_overdue", "enough_racks"), "connected without every rack"),
     Move((S.CONNECTING,), S.STOPPING, ("connecting_overdue",), "too few racks could be connected"),
-    Move((S.ONLINE,), S.STOPPING, (), "no rack is connected", unless=("enough_racks",)),
+    Move((S.ONLINE,), S.STOPPING, (), "too few racks are connected", unless=("enough_racks",)),
     Move((S.STOPPING,), S.STANDBY, ("all_open",), "all racks open"),
     Move((S.STOPPING,), S.STANDBY, ("stopping_overdue",), "racks did not open in time"),
 )
@@ -35,7 +35,7 @@ SITE_MOVES: Final = (
 
 @dataclasses.dataclass(slots=False)
 class SiteView:
-    """What the site table's guards look at."""
+    """What the site table's guards look at; MEANING says it in words."""
 
     state: str = S.STARTING.name
     lockout: bool = False
@@ -50,3 +50,17 @@ class SiteView:
     connecting_overdue: bool = False
     stopping_overdue: bool = False
     step: Any = None
+
+    MEANING: ClassVar[dict[str, str]] = {
+        "lockout": "a row with LOCKOUT acts on the whole site",
+        "trip": "a row with TRIP acts on the whole site",
+        "stop": "a row with STOP acts on the whole site",
+        "wanted": "an operator asked for Connect and nobody for Disconnect since",
+        "maintenance_wanted": "an engineer asked for maintenance",
+        "inputs_judged": "1 s has passed and no rack is tripped, or 10 s have passed",
+        "all_joined": "some rack is closed, and none that could join is still on its way",
+        "enough_racks": "at least `connection.least_racks` are closed",
+        "all_open": "no rack is energised, and no contactor is seen closed",
+        "connecting_overdue": "all attempts of all racks could have been made",
+        "stopping_overdue": "40 s have passed",
+    }
