@@ -68,7 +68,7 @@ class RackView:
         "stop": "a row with STOP acts on the rack",
         "wanted": "the site is connecting or online, an operator wants it so, and nothing has taken the rack out since",
         "ready": "voltages known, contactor seen open, nothing blocks closing, not out of service, no cool-down, "
-        "attempts left, the resistor cool enough; on a live link also voltage difference and predicted in-rush small enough",
+        "attempts left, the resistor cool enough; on a live link also voltage difference and predicted in-rush small",
         "its_turn": "no rack of the bank is precharging, `connection.interval` has passed, and it is next: on a dead "
         "link by `connection.first_rack`, on a live one the nearest voltage",
         "resistor_hot": "the precharge resistor has taken its energy budget (`limits.precharge.energy`)",
