@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint types imports bench swarm interop nightly printed clean
+.PHONY: install demo test lint types imports bench swarm powercut interop nightly printed clean
 
 install: $(STAMP)
 
@@ -49,6 +49,10 @@ swarm: install
 	@CELLWARDEN_EXAMPLES=20000 $(BIN)/python -m pytest -q tests/property --timeout 3600
 	@$(BIN)/cellwarden swarm bench --cycle 1s --hours 24 --runs 200 --jobs 2
 	@$(BIN)/cellwarden swarm container --hours 24
+
+# Kill -9, power cuts, full disks and damaged files against the retained state.
+powercut: install
+	@$(BIN)/python -m tools.powercut --rounds 250
 
 # Other people's Modbus and OPC UA stacks against ours.
 interop: install

@@ -11,7 +11,7 @@ from typing import Any, Final
 from plc_config.problem import ConfigError
 from tools.commands.check import tell
 
-HELP = "Prints the OPC UA types, a site's variables or their pattern, the matrix, the sequences, or the site file's schema."
+HELP = "Prints the OPC UA types, a site's variables or their pattern, the matrix, the sequences, or a schema of sites."
 EXAMPLE = "cellwarden export points container > points.csv"
 DEFAULT_SITE: Final = "container"
 DIAGRAMS_HEAD: Final = """# The sequences

@@ -1,0 +1,206 @@
+"""A new site starts, one that lost its memory is locked out until an engineer releases it, doubt is alarmed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from controller.app.supervisor import Options, Supervisor
+from controller.core.command import Kind, Role
+from controller.core.image import RackMode, RetainedState, SiteMode
+from controller.core.layout import Layout
+from controller.core.memory import MERGE, Merge, Retained, restore, retain, worse
+from controller.core.signal import Floats, Ints, tag
+from controller.historian import identity
+from controller.historian.retained import Catalog, RetainedStore, load
+from controller.image.folder import run_folder, state_folder
+from plc_config.compile import compile_site
+from tests.story import Story
+
+SITE = compile_site("bench")
+UTC = 1_700_000_000_000
+
+
+def start() -> tuple[Retained, list[str]]:
+    """What a fresh supervisor hands to the scan, and what it has to say; the images of the run before are gone."""
+    run = run_folder("bench")
+    for image in run.glob("*.image"):
+        image.unlink()
+    supervisor = Supervisor(SITE, run, state_folder("bench"), Options())
+    retained = supervisor.files.reader("retained").read()
+    problems = supervisor.problems
+    os.close(supervisor.lock_fd)
+    os.close(supervisor.wake_fd)
+    assert retained is not None
+    return retained, problems
+
+
+def live(retained: Retained) -> Story:
+    """A story that goes on from a retained memory, as the scan process does."""
+    story = Story(SITE)
+    story.memory = restore(story.program.blank_memory(), retained)
+    return story
+
+
+def store(story: Story) -> None:
+    """Commit what the story would leave behind."""
+    layout = Layout(Retained, SITE.dims)
+    kept = RetainedStore(state_folder("bench"), layout, Catalog.of(SITE.program))
+    image = retain(story.memory, story.number, UTC, SITE.program.matrix.digest)
+    kept.offer(np.frombuffer(layout.to_bytes(image), np.uint8), story.now_ms, UTC)
+    kept.finish(story.now_ms, UTC)
+
+
+def test_the_first_start_writes_an_identity_and_locks_nothing() -> None:
+    retained, said = start()
+    assert retained.retained_state == RetainedState.GOOD
+    assert said == ["first start of this site in this state folder"]
+    written = json.loads((state_folder("bench") / identity.FILE).read_text("utf-8"))
+    assert written["site"] == "bench" and len(written["id"]) == 36
+    live(retained).online()
+
+
+def test_an_orderly_restart_says_nothing() -> None:
+    story = live(start()[0]).online()
+    store(story)
+    identity_before = (state_folder("bench") / identity.FILE).read_bytes()
+    retained, said = start()
+    assert (retained.retained_state, said) == (RetainedState.GOOD, [])
+    assert (state_folder("bench") / identity.FILE).read_bytes() == identity_before
+    assert retained.rack_contactor_operations.tolist() == [1, 1], "the ledger goes on"
+
+
+def _both(folder: Path) -> None:
+    for path in (*folder.glob("state.db*"), *folder.glob("retained.slots*")):
+        path.unlink()
+
+
+def _identity_too(folder: Path) -> None:
+    (folder / "history.db").write_bytes(b"a trace of an earlier life")
+    _both(folder)
+    (folder / identity.FILE).unlink()
+
+
+def _both_damaged(folder: Path) -> None:
+    (folder / "state.db").write_bytes(b"\xff" * 5000)
+    (folder / "retained.slots").write_bytes(b"\xff" * 8192)
+
+
+@pytest.mark.parametrize("loss", [_both, _identity_too, _both_damaged])
+def test_a_lost_memory_locks_the_site_until_an_engineer_releases_it(loss: Callable[[Path], None]) -> None:
+    store(live(start()[0]).online())
+    loss(state_folder("bench"))
+    retained, said = start()
+    assert retained.retained_state == RetainedState.LOST
+    assert not retained.rack_known.any(), "the charge is unknown"
+    assert any("locked out" in s for s in said)
+    story = live(retained)
+    story.seconds(12)
+    assert story.mode is SiteMode.LOCKED_OUT and story.active("retained_memory_lost")
+    refused = story.tell(Kind.CONNECT)
+    operator = story.tell(Kind.RESET_TRIPS)
+    story.seconds(1)
+    assert not story.answer(refused).accepted and not story.answer(operator).accepted
+    store(story)
+    again, _ = start()
+    story = live(again)
+    story.seconds(1)
+    assert story.mode is SiteMode.LOCKED_OUT, "another restart releases nothing"
+    story.tell(Kind.ENTER_MAINTENANCE, role=Role.ENGINEER)
+    story.seconds(1)
+    released = story.tell(Kind.RESET_TRIPS, role=Role.ENGINEER)
+    story.scans()
+    assert story.answer(released).accepted, story.answer(released).text
+    story.tell(Kind.LEAVE_MAINTENANCE, role=Role.ENGINEER)
+    story.seconds(1)
+    assert (story.mode, story.rack()) == (SiteMode.STANDBY, RackMode.OPEN)
+    store(story)
+    assert start()[0].retained_state == RetainedState.GOOD
+    story.online()
+
+
+def _database(folder: Path) -> None:
+    path = folder / "state.db"
+    path.write_bytes(b"\xff" * 100 + path.read_bytes()[100:])
+
+
+def _slots(folder: Path) -> None:
+    (folder / "retained.slots").unlink()
+
+
+@pytest.mark.parametrize("harm", [_database, _slots])
+def test_one_copy_lost_is_alarmed_and_the_other_is_in_force(harm: Callable[[Path], None]) -> None:
+    story = live(start()[0]).online()
+    story.points.cell_voltage_v.value[0, 1, 4] = 3.7
+    story.seconds(1)
+    store(story)
+    harm(state_folder("bench"))
+    retained, said = start()
+    assert retained.retained_state == RetainedState.DOUBTFUL and said
+    story = live(retained)
+    story.seconds(1)
+    assert story.active("retained_memory_doubtful") and story.active("cell_overvoltage", "R01/M02")
+    reset = story.tell(Kind.RESET_TRIPS)
+    story.seconds(1)
+    assert story.answer(reset).accepted and not story.active("retained_memory_doubtful")
+
+
+def test_every_retained_field_says_how_two_copies_become_one() -> None:
+    assert set(MERGE) == {f.name for f in dataclasses.fields(Retained)}
+    assert set(MERGE.values()) == set(Merge)
+
+
+def test_counters_never_go_back_whichever_copy_is_newer() -> None:
+    layout = Layout(Retained, SITE.dims)
+    low, high = layout.blank(), layout.blank()
+    counters = [n for n, rule in MERGE.items() if rule is Merge.LARGER]
+    low = dataclasses.replace(low, scan=9)
+    high = dataclasses.replace(high, trip_count=7, emergency_stop=1, retained_state=1)
+    for name in counters:
+        if isinstance(getattr(high, name), np.ndarray):
+            getattr(high, name)[...] = 1
+    for merged in (worse(low, high), worse(high, low)):
+        for name in counters:
+            assert np.array_equal(getattr(merged, name), getattr(high, name)), name
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Older:
+    """A version of `Retained` with fewer fields, and another order."""
+
+    rack_throughput_ah: Floats = tag("Ah", "rack", doc="Charge moved")
+    latched: Ints = tag("1", "slot", doc="Latches", dtype="?")
+    first_out: int = tag("1", doc="First-out", dtype="i8")
+    scan: int = tag("1", doc="Scan", dtype="i8")
+    utc_ms: int = tag("ms", doc="Wall time", dtype="i8")
+    program: int = tag("1", doc="Program", dtype="u8")
+    alarm_state: Ints = tag("1", "slot", doc="States", dtype="u1")
+    trip_count: int = tag("1", doc="Trips", dtype="i8")
+    emergency_stop: int = tag("1", doc="Stop", dtype="i8")
+    out_of_service: Ints = tag("1", "rack", doc="Out", dtype="?")
+    retired: int = tag("1", doc="A field of old", dtype="i8")
+
+
+def test_a_memory_of_another_version_is_read_by_its_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog, old = Catalog.of(SITE.program), Layout(Older, SITE.dims)
+    monkeypatch.setattr("controller.historian.retained.AT_ONCE", ("latched", "program"))
+    kept = RetainedStore(tmp_path, old, catalog)  # type: ignore[arg-type]
+    image = dataclasses.replace(old.blank(), program=catalog.program, scan=5, trip_count=3, retired=8)
+    image.latched[[2, 9]] = True
+    image.rack_throughput_ah[...] = 12.5
+    image.out_of_service[1] = True
+    kept.offer(np.frombuffer(old.to_bytes(image), np.uint8), 0, UTC)
+    kept.finish(0, UTC)
+    loaded = load(tmp_path, Layout(Retained, SITE.dims), catalog.program, names=catalog.names)
+    assert loaded.retained is not None and not loaded.doubtful, loaded.problems
+    assert np.flatnonzero(loaded.retained.latched).tolist() == [2, 9]
+    assert (loaded.retained.trip_count, loaded.retained.out_of_service.tolist()) == (3, [False, True])
+    assert loaded.retained.rack_throughput_ah.tolist() == [12.5, 12.5]
+    assert loaded.retained.rack_contactor_operations.tolist() == [0, 0]
+    assert any("carried over" in p for p in loaded.problems)
