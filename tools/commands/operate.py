@@ -9,6 +9,7 @@ import getpass
 import json
 import logging
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,13 +30,19 @@ PLAIN: Final = {
     "maintenance": "EnterMaintenance",
     "leave-maintenance": "LeaveMaintenance",
 }
+BY_RACK: Final = {"out-of-service": "RackOutOfService", "in-service": "RackInService"}
+RACK: Final = re.compile(r"^R?(\d{1,3})$")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """SITE, the command, and who gives it."""
     parser.add_argument("site", help="file, or name of a shipped site")
-    parser.add_argument("do", choices=(*PLAIN, "power", "ack", "shutdown", "estop"))
-    parser.add_argument("value", nargs="?", help="power: like '500 kW', negative charges; ack: slot, nothing for all")
+    parser.add_argument("do", choices=(*PLAIN, *BY_RACK, "power", "ack", "shutdown", "estop"))
+    parser.add_argument(
+        "value",
+        nargs="?",
+        help="power: like '500 kW', negative charges; ack: slot, nothing for all; out-of-service, in-service: R01",
+    )
     parser.add_argument("--reason", default="", help="why, for the audit trail; shutdown needs it")
     parser.add_argument("--yes", action="store_true", help="shutdown: do not ask")
     connection(parser)
@@ -61,6 +68,9 @@ def run(args: argparse.Namespace) -> int:
             return 2
     if args.do == "ack" and args.value is not None and not args.value.isdigit():
         print("ack takes the number of a slot, or nothing for all", file=sys.stderr)
+        return 2
+    if args.do in BY_RACK and RACK.match(args.value or "") is None:
+        print(f"{args.do} takes a rack, like R01", file=sys.stderr)
         return 2
     if args.do == "shutdown" and not args.reason:
         print("a shutdown needs a --reason", file=sys.stderr)
@@ -126,6 +136,10 @@ async def _command(client: SiteClient, args: argparse.Namespace, power: float) -
 
     if args.do in PLAIN:
         return await client.call(PLAIN[args.do])
+    if args.do in BY_RACK:
+        rack = RACK.match(args.value)
+        number = int(rack[1]) if rack else 0
+        return await client.call(BY_RACK[args.do], ua.Variant(number, ua.VariantType.Int32))
     if args.do == "power":
         return await client.call("SetActivePower", power)
     if args.do == "ack":

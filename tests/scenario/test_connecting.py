@@ -1,0 +1,335 @@
+"""In which order racks join, what holds them back, how they leave, and what their contactors remember."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from controller.core.command import Kind, Role
+from controller.core.image import RackMode, SiteMode, WeldTest
+from controller.core.protect.limits import NAMES
+from plc_config.compile import Compiled, compile_site
+from plc_config.library import DATA
+from tests.story import REST_V, Story
+
+CELLS = 64
+RACK_OHM = 0.5 * 0.4e-3 * CELLS
+"""Half of what the cell sheet says, 64 in series."""
+
+
+def site(tmp_path: Path, racks: int = 2, **sections: str) -> Compiled:
+    """The bench with other settings, or with more racks on its first gateway."""
+    text = (DATA / "sites" / "bench.yaml").read_text("utf-8")
+    if racks != 2:
+        text = text.replace("racks: 2", f"racks: {racks}")
+        more = "".join(
+            f"  modules-{r}: {{profile: cellwarden-module-16, bus: GW01, unit: {10 * r}..{10 * r + 3}, "
+            f"place: R{r:02d}/M01..M04}}\n"
+            f"  rack-{r}: {{profile: cellwarden-rack, bus: GW01, unit: {120 + r}, place: R{r:02d}}}\n"
+            for r in range(3, racks + 1)
+        )
+        text = text.replace("  pcs: {profile", more + "  pcs: {profile").replace("cycle: 100 ms", "cycle: 500 ms")
+        text = text.replace("aux_supply: {warn", "stale_after: 2 s\n  lost_after: 3 s\n  aux_supply: {warn")
+    if "precharge" in sections:
+        text = re.sub(r"precharge: \{.*\}", f"precharge: {sections.pop('precharge')}", text)
+    text += "".join(f"{name}: {value}\n" for name, value in sections.items())
+    path = tmp_path / "site.yaml"
+    path.write_text(text, "utf-8")
+    return compile_site(str(path))
+
+
+def voltages(story: Story, *volts: float) -> None:
+    """Rack voltages around the one of the story, the cells with them."""
+    for r, difference in enumerate(volts):
+        story.points.rack_voltage_v.value[r] = REST_V * CELLS + difference
+        story.points.cell_voltage_v.value[r] = REST_V + difference / CELLS
+
+
+def joined(story: Story, seconds: float = 60.0) -> list[int]:
+    """Racks in the order in which they closed."""
+    order: list[int] = []
+    for _ in range(round(seconds * 1000 / story.cycle_ms)):
+        closed = np.flatnonzero(story.scans().modes.rack_mode == RackMode.CLOSED).tolist()
+        order += [r + 1 for r in closed if r + 1 not in order]
+    return order
+
+
+class TestOrder:
+    @pytest.mark.parametrize(
+        ("policy", "order"),
+        [
+            ("lowest", [2, 5, 1, 4, 3]),
+            ("highest", [3, 4, 1, 5, 2]),
+            ("median", [1, 4, 5, 3, 2]),
+        ],
+    )
+    def test_the_first_by_policy_the_others_by_the_nearest_voltage(
+        self, tmp_path: Path, policy: str, order: list[int]
+    ) -> None:
+        made = site(tmp_path, 5, connection=f"{{first_rack: {policy}, inrush: 500 A}}")
+        story = Story(made)
+        voltages(story, 0.0, -2.4, 2.4, 1.0, -1.2)
+        story.until(SiteMode.STANDBY)
+        story.tell(Kind.CONNECT)
+        first, *others = joined(story)
+        assert first == order[0]
+        assert sorted([first, *others]) == [1, 2, 3, 4, 5]
+        if policy != "median":
+            assert [first, *others][-1] == order[-1]
+
+    def test_equal_voltages_begin_with_the_first_rack(self, online: Story) -> None:
+        modes = [e.place for e in online.events if "-> PRECHARGE" in e.text]
+        assert modes == ["R01", "R02"]
+
+    def test_there_is_a_pause_between_two_racks_of_a_bank(self, tmp_path: Path) -> None:
+        story = Story(site(tmp_path, connection="{interval: 5 s}"))
+        story.until(SiteMode.STANDBY)
+        story.tell(Kind.CONNECT)
+        closed_at = {}
+        for _ in range(150):
+            image = story.scans()
+            for r in np.flatnonzero(image.modes.rack_mode == RackMode.CLOSED):
+                closed_at.setdefault(int(r), story.now_ms)
+        assert closed_at[1] - closed_at[0] >= 5000
+
+    def test_a_rack_whose_precharge_failed_lets_the_next_one_begin(self, tmp_path: Path) -> None:
+        story = Story(site(tmp_path))
+        story.until(SiteMode.STANDBY)
+        story.hold.add("rack_precharge_closed")
+        story.tell(Kind.CONNECT)
+        story.seconds(5)
+        assert (story.rack(0), story.rack(1)) == (RackMode.OPEN, RackMode.PRECHARGE)
+
+    def test_too_few_racks_do_not_run(self, tmp_path: Path) -> None:
+        story = Story(site(tmp_path, connection="{least_racks: 2}"))
+        voltages(story, 0.0, -12.0)
+        story.until(SiteMode.STANDBY)
+        story.tell(Kind.CONNECT)
+        story.seconds(60)
+        assert story.mode is SiteMode.STANDBY
+        assert any("too few racks" in t for t in story.texts())
+
+
+class TestInrush:
+    def test_it_is_predicted_from_the_difference_and_both_resistances(self, tmp_path: Path) -> None:
+        story = Story(site(tmp_path))
+        voltages(story, 0.0, -3.8)
+        story.until(SiteMode.STANDBY)
+        story.tell(Kind.CONNECT)
+        image = story.seconds(20)
+        assert image.modes.contactors.rack_inrush_a[1] == pytest.approx(3.8 / (2 * RACK_OHM), rel=0.02)
+        assert story.rack(1) is RackMode.OPEN, "148 A is beyond the 140 A the cells may be charged with"
+        assert story.mode is SiteMode.ONLINE
+
+    def test_it_joins_by_itself_when_its_voltage_allows(self, tmp_path: Path) -> None:
+        story = Story(site(tmp_path))
+        voltages(story, 0.0, -3.8)
+        story.until(SiteMode.STANDBY)
+        story.tell(Kind.CONNECT)
+        story.seconds(20)
+        voltages(story, 0.0, -2.0)
+        story.seconds(5)
+        assert story.rack(1) is RackMode.CLOSED
+
+    def test_a_measured_resistance_counts_instead(self, tmp_path: Path) -> None:
+        story = Story(site(tmp_path, connection="{rack_resistance: 30 mohm}"))
+        voltages(story, 0.0, -8.0)
+        story.until(SiteMode.STANDBY)
+        story.tell(Kind.CONNECT)
+        story.seconds(20)
+        assert story.rack(1) is RackMode.CLOSED
+
+    def test_a_welded_rack_makes_the_link_live(self, story: Story) -> None:
+        story.until(SiteMode.STANDBY)
+        story.hold |= {"rack_main_closed", "rack_link_voltage_v"}
+        story.points.rack_main_closed.value[1] = 1
+        story.points.rack_link_voltage_v.value[...] = story.points.rack_voltage_v.value[0] - 4.0
+        image = story.scans()
+        assert image.modes.contactors.rack_inrush_a[0] > 140
+        assert not image.modes.rack_ready[0]
+
+
+class TestResistor:
+    def test_a_shorted_link_ends_the_attempt_by_energy_long_before_time(self, tmp_path: Path) -> None:
+        story = Story(site(tmp_path, precharge="{energy: 10 kJ, recovery: 60 s, timeout: 4 s}"))
+        story.until(SiteMode.STANDBY)
+        story.hold.add("rack_link_voltage_v")
+        story.points.rack_current_a.value[...] = 45.0
+        story.tell(Kind.CONNECT)
+        story.seconds(2)
+        told = [t for t in story.texts() if "resistor too hot" in t]
+        assert told == ["R01: PRECHARGE -> OPEN: precharge resistor too hot"]
+
+    def test_the_next_attempt_waits_until_the_resistor_is_cold(self, tmp_path: Path) -> None:
+        story = Story(site(tmp_path, precharge="{energy: 10 kJ, recovery: 60 s, cool_down: 1 s}"))
+        story.until(SiteMode.STANDBY)
+        story.tell(Kind.RACK_OUT_OF_SERVICE, target=1, role=Role.ENGINEER)
+        story.hold.add("rack_link_voltage_v")
+        story.points.rack_current_a.value[...] = 45.0
+        story.tell(Kind.CONNECT)
+        story.seconds(2)
+        assert story.image is not None and 0.9 < story.image.modes.contactors.rack_precharge_heat_ratio[0] < 1.2
+        story.points.rack_current_a.value[...] = 0.0
+        story.hold.clear()
+        story.seconds(50)
+        assert story.rack() is RackMode.OPEN
+        story.tell(Kind.CONNECT)
+        story.seconds(15)
+        story.tell(Kind.CONNECT)
+        story.seconds(10)
+        assert story.rack() is RackMode.CLOSED
+
+    def test_without_data_the_greatest_power_of_the_attempt_goes_on(self, tmp_path: Path) -> None:
+        story = Story(site(tmp_path, precharge="{energy: 10 kJ, recovery: 60 s, timeout: 4 s}"))
+        story.until(SiteMode.STANDBY)
+        story.hold.add("rack_link_voltage_v")
+        story.points.rack_current_a.value[...] = 20.0
+        story.tell(Kind.CONNECT)
+        story.scans(4)
+        before = float(story.memory.sequencing.precharge_heat_wh[0])
+        story.lose("rack_link_voltage_v")
+        story.scans(3)
+        gained = float(story.memory.sequencing.precharge_heat_wh[0]) - before
+        assert gained == pytest.approx(3 * 20.0 * REST_V * CELLS * 0.1 / 3600, rel=0.15)
+
+
+class TestLeaving:
+    def test_a_rack_taken_out_under_load_gives_its_current_up_by_a_ramp_and_the_others_go_on(
+        self, online: Story
+    ) -> None:
+        online.tell(Kind.SET_ACTIVE_POWER, 80e3)
+        online.seconds(4)
+        online.points.rack_current_a.value[...] = 190.0
+        online.tell(Kind.RACK_OUT_OF_SERVICE, target=0, role=Role.ENGINEER)
+        powers = []
+        for _ in range(20):
+            image = online.scans()
+            powers.append(float(image.outputs.pcs_active_power_setpoint_w.sum()))
+            assert image.outputs.rack_main_close.all(), "not under current"
+        assert powers[0] == pytest.approx(80e3) and max(powers[i] - powers[i + 1] for i in range(19)) < 8e3
+        assert NAMES[image.limits.discharge_binding] == "rack being disconnected"
+        online.points.rack_current_a.value[...] = 0.0
+        online.seconds(5)
+        assert (online.rack(0), online.rack(1)) == (RackMode.OUT_OF_SERVICE, RackMode.CLOSED)
+        assert online.mode is SiteMode.ONLINE
+        assert online.image.outputs.pcs_active_power_setpoint_w.sum() > 50e3
+        assert online.image.modes.contactors.rack_contactor_hot_openings.tolist() == [0, 0]
+
+    def test_the_limits_of_the_others_stand_in_the_scan_in_which_a_rack_trips(self, online: Story) -> None:
+        before = online.scans().limits.discharge_limit_w
+        online.points.rack_current_a.value[1] = 340.0
+        for _ in range(5):
+            image = online.scans()
+            if online.rack(1) is RackMode.TRIPPED:
+                break
+        assert online.rack(1) is RackMode.TRIPPED
+        assert image.limits.discharge_limit_w == pytest.approx(min(before, 280.0 * REST_V * CELLS), rel=0.01)
+        assert image.outputs.rack_main_close.tolist() == [True, False]
+
+
+class TestLedger:
+    def test_closings_openings_and_their_currents_are_counted(self, online: Story) -> None:
+        ledger = online.scans().modes.contactors
+        assert ledger.rack_contactor_operations.tolist() == [1, 1]
+        online.points.rack_current_a.value[...] = (140.0, 2.0)
+        online.points.smoke_detected.value[...] = 1
+        ledger = online.seconds(1).modes.contactors
+        assert ledger.rack_contactor_hot_openings.tolist() == [1, 0]
+        assert ledger.rack_contactor_breaks[0] == pytest.approx((140 / 280) ** 2)
+        assert ledger.rack_contactor_wear_ratio[0] == pytest.approx(1 / 100_000 + 0.25 / 100)
+
+    def test_an_opening_that_nobody_commanded_counts_with_the_current_of_the_scan_before(self, online: Story) -> None:
+        online.points.rack_current_a.value[0] = 200.0
+        online.scans()
+        online.hold.add("rack_main_closed")
+        online.points.rack_main_closed.value[0] = 0
+        online.points.rack_current_a.value[0] = 0.0
+        ledger = online.seconds(2).modes.contactors
+        assert online.rack() is RackMode.TRIPPED
+        assert ledger.rack_contactor_hot_openings[0] == 1, "once, though it is told to open later"
+        assert ledger.rack_contactor_breaks[0] == pytest.approx((200 / 280) ** 2)
+
+    def test_a_contactor_without_usable_feedback_is_counted_by_its_commands(self, online: Story) -> None:
+        online.points.rack_current_a.value[...] = 100.0
+        online.scans()
+        online.points.rack_main_closed.quality[...] = 5
+        online.points.smoke_detected.value[...] = 1
+        ledger = online.seconds(1).modes.contactors
+        assert ledger.rack_contactor_hot_openings.tolist() == [1, 1]
+
+
+class TestWeld:
+    def result(self, story: Story, rack: int = 0) -> WeldTest:
+        assert story.image is not None
+        return WeldTest(int(story.image.modes.contactors.rack_weld_test[rack]))
+
+    def test_a_link_that_decays_proves_the_contactor_open(self, online: Story) -> None:
+        online.hold.add("rack_link_voltage_v")
+        online.tell(Kind.DISCONNECT)
+        online.seconds(2)
+        assert self.result(online) is WeldTest.RUNNING
+        for _ in range(8):
+            online.points.rack_link_voltage_v.value[...] -= 1.0
+            online.seconds(1)
+        assert self.result(online) is WeldTest.PASSED
+        assert online.image.modes.contactors.rack_weld_test_utc_ms[0] > 0
+
+    def test_a_link_that_stays_up_blocks_closing_until_an_engineer_looked(self, online: Story) -> None:
+        online.hold.add("rack_link_voltage_v")
+        online.tell(Kind.DISCONNECT)
+        online.seconds(63)
+        assert self.result(online) is WeldTest.FAILED and online.active("weld_test_failed", "R01")
+        refused = online.tell(Kind.CONNECT)
+        online.scans()
+        assert "blocked" in online.answer(refused).text
+        online.hold.clear()
+        online.tell(Kind.ENTER_MAINTENANCE, role=Role.ENGINEER)
+        online.seconds(1)
+        online.tell(Kind.RESET_TRIPS, role=Role.ENGINEER)
+        online.tell(Kind.LEAVE_MAINTENANCE, role=Role.ENGINEER)
+        online.seconds(1)
+        assert self.result(online) is WeldTest.NONE and not online.active("weld_test_failed")
+        online.tell(Kind.CONNECT)
+        online.until(SiteMode.ONLINE)
+
+    def test_closed_again_before_the_link_could_tell_is_undecided(self, online: Story) -> None:
+        online.hold.add("rack_link_voltage_v")
+        online.tell(Kind.DISCONNECT)
+        online.seconds(5)
+        online.tell(Kind.CONNECT)
+        online.until(SiteMode.ONLINE)
+        assert self.result(online) is WeldTest.UNDECIDED
+
+    def test_a_running_pcs_may_hold_the_link_so_nothing_is_concluded(self, online: Story) -> None:
+        online.hold |= {"rack_link_voltage_v", "pcs_running"}
+        online.points.pcs_running.value[...] = 1
+        online.tell(Kind.DISCONNECT)
+        online.seconds(90)
+        assert self.result(online) is WeldTest.RUNNING
+
+    def test_on_a_live_link_the_current_of_the_others_tells(self, online: Story) -> None:
+        online.tell(Kind.RACK_OUT_OF_SERVICE, target=0, role=Role.ENGINEER)
+        online.seconds(70)
+        assert self.result(online) is WeldTest.RUNNING, "no load: the link says nothing about the rack"
+        online.points.rack_current_a.value[1] = 100.0
+        online.seconds(1)
+        assert self.result(online) is WeldTest.PASSED
+
+    def test_a_rack_that_takes_its_share_is_not_passed(self, online: Story) -> None:
+        online.tell(Kind.RACK_OUT_OF_SERVICE, target=0, role=Role.ENGINEER)
+        online.seconds(5)
+        online.points.rack_current_a.value[...] = 100.0
+        online.scans(3)
+        assert self.result(online) is WeldTest.RUNNING
+        online.seconds(2)
+        assert online.active("current_on_open_rack", "R01")
+
+    def test_it_can_be_switched_off(self, tmp_path: Path) -> None:
+        story = Story(site(tmp_path, contactors="{weld_test: 0 s}")).online()
+        story.hold.add("rack_link_voltage_v")
+        story.tell(Kind.DISCONNECT)
+        story.seconds(70)
+        assert self.result(story) is WeldTest.NONE
