@@ -84,6 +84,15 @@ class TestConnect:
         assert rules(found) == ["door_open site", "cell_overvoltage R01/M02"]
         assert found.reasons[1].lifts == "< 3.45 V, then reset by an operator, once clear"
 
+    def test_a_rack_that_the_connection_policy_holds_back(self, site: Compiled) -> None:
+        held = values(
+            Status__State="CONNECTING", Racks__R02__State="OPEN", Racks__R02__Inrush=150.0,
+            Racks__R02__PrechargeHeat=0.8,
+        )  # fmt: skip
+        found = explain("connect", held, site)
+        assert rules(found) == ["in-rush too large R02", "precharge resistor hot R02"]
+        assert (found.reasons[0].value, found.reasons[0].limit) == ("150 A", "140 A")
+
     def test_a_rack_whose_voltage_does_not_meet_the_link_s(self, site: Compiled) -> None:
         apart = values(Racks__R02__State="OPEN", Racks__R02__Voltage=190.0)
         reason = explain("connect", apart, site).reasons[0]

@@ -34,7 +34,8 @@ SITE_PATHS: Final = (
     *(f"Measurements/{d}{n}" for d in ("Charge", "Discharge") for n in ("Limit", "Binding", "BindingRack")),
 )
 RACK_PATHS: Final = (
-    "State", "StateReason", "Ready", "Voltage", "LinkVoltage", "CellVoltageMin", "CellVoltageMax", "TemperatureMin",
+    "State", "StateReason", "Ready", "Voltage", "LinkVoltage", "Inrush", "PrechargeHeat",
+    "CellVoltageMin", "CellVoltageMax", "TemperatureMin",
     "TemperatureMax", "ChargeLimit", "DischargeLimit",
 )  # fmt: skip
 Values = Mapping[str, Any]
@@ -237,6 +238,8 @@ def _connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explana
             off = _number(abs(rack_v - link_v), "V")
             lifts = f"a voltage difference to the DC link below {most:g} V"
             reasons.append(Reason("voltages do not meet", rack, off, f"{most:g} V", lifts))
+        elif waiting:
+            reasons += _held_back(values, rack, rules)
     closed = sum(values.get(f"Racks/{rack}/State") == "CLOSED" for rack in racks)
     where = f"the site is {state}, {closed} of {len(racks)} racks are connected"
     if reasons:
@@ -244,6 +247,20 @@ def _connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explana
     if state in ("STANDBY", "CONNECTING", "ONLINE"):
         return Explanation("connect", f"{where}; nothing is against it")
     return Explanation("connect", f"{where}: {values.get('Status/StateReason')}; it connects from STANDBY only")
+
+
+def _held_back(values: Values, rack: str, rules: Rules) -> list[Reason]:
+    """What of the connection policy keeps an open rack out."""
+    reasons = []
+    limit, inrush = rules.site.program.sequences.settings.inrush_a, values.get(f"Racks/{rack}/Inrush") or 0.0
+    if inrush > limit:
+        lifts = f"a predicted in-rush below {limit:g} A: the racks' voltages must come closer"
+        reasons.append(Reason("in-rush too large", rack, _number(inrush, "A"), f"{limit:g} A", lifts))
+    heat = values.get(f"Racks/{rack}/PrechargeHeat") or 0.0
+    if heat > 0.5:
+        lifts = "the precharge resistor has cooled down"
+        reasons.append(Reason("precharge resistor hot", rack, _number(100 * heat, "%"), "100 %", lifts))
+    return reasons
 
 
 def _trip(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanation:

@@ -71,9 +71,7 @@ class Sequence(Generic[Mode]):
         arrows: dict[tuple[str, str], list[str]] = {}
         for move in self.moves:
             for source in move.source:
-                reasons = arrows.setdefault((source.name, move.to.name), [])
-                if move.because not in reasons:
-                    reasons.append(move.because)
+                arrows.setdefault((source.name, move.to.name), []).append(move.because)
         lines = ["stateDiagram-v2", f"    %% {title}", f"    [*] --> {self.modes(0).name}"]
         # A colon or semicolon would end the label.
         lines += [f"    {a} --> {b}: {' / '.join(r).replace(':', ',')}" for (a, b), r in arrows.items()]
