@@ -202,6 +202,7 @@ def _sequence_settings(site: Compiled, sheet: CellSheet) -> SequenceSettings:
         first_rack=c.first_rack,
         inrush_a=c.inrush or min(sheet.charge_current_a, sheet.discharge_current_a),
         rack_resistance_ohm=c.rack_resistance or LEAST_RESISTANCE_SHARE * sheet.resistance_ohm * series,
+        rack_nominal_ohm=c.rack_resistance or sheet.resistance_ohm * series,
         interval_ms=c.interval,
         precharge_energy_wh=p.energy or math.inf,
         precharge_recovery_ms=p.recovery,

@@ -132,6 +132,8 @@ class SequenceSettings:
     inrush_a: float = math.inf
     rack_resistance_ohm: float = 0.0
     """Least resistance of a rack: what in-rush is predicted with."""
+    rack_nominal_ohm: float = 0.0
+    """Resistance by which a load pulls a rack's voltage down."""
     interval_ms: int = 0
     precharge_energy_wh: float = math.inf
     precharge_recovery_ms: int = 1

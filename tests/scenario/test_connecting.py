@@ -142,6 +142,20 @@ class TestInrush:
         story.seconds(20)
         assert story.rack(1) is RackMode.CLOSED
 
+    def test_what_the_load_pulls_the_link_down_is_no_inrush(self, online: Story) -> None:
+        online.tell(Kind.RACK_OUT_OF_SERVICE, target=1, role=Role.ENGINEER)
+        online.seconds(4)
+        online.tell(Kind.RACK_IN_SERVICE, target=1, role=Role.ENGINEER)
+        online.hold.add("rack_link_voltage_v")
+        online.points.rack_link_voltage_v.value[...] = REST_V * CELLS - 4.6
+        image = online.scans(2)
+        assert image.modes.contactors.rack_inrush_a[1] == pytest.approx(4.6 / (2 * RACK_OHM), rel=0.02)
+        assert not image.modes.rack_ready[1]
+        online.points.rack_current_a.value[0] = 190.0
+        image = online.scans()
+        assert image.modes.contactors.rack_inrush_a[1] < 20
+        assert image.modes.rack_ready[1]
+
     def test_a_welded_rack_makes_the_link_live(self, story: Story) -> None:
         story.until(SiteMode.STANDBY)
         story.hold |= {"rack_main_closed", "rack_link_voltage_v"}

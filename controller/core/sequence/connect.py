@@ -54,15 +54,29 @@ def permit(
     feeding = among(modes.rack_mode, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT) | seen_closed(main)
     feeders = np.bincount(bank_of, feeding, topology.banks)[bank_of]
     live = feeders > 0
-    # Racks on the link are in parallel, so they are together as stiff as one rack divided by their number.
-    path_ohm = s.rack_resistance_ohm * (1.0 + 1.0 / np.maximum(feeders, 1))
-    inrush = np.where(live & data & ~feeding, difference / np.maximum(path_ohm, LEAST_OHM), 0.0)
+    inrush = np.where(live & data & ~feeding, _inrush(topology, s, feeding, feeders, measured), 0.0)
     meets = (difference <= s.rack_voltage_v) & (inrush <= s.inrush_a)
     close_enough = data & np.where(live, meets, difference <= s.precharge_voltage_v)
     free = (trips.rack_effect & NO_CLOSING) == 0
     feedback_open = (main.quality <= USABLE) & (main.value < 0.5)
     ready = data & free & feedback_open & (~live | meets) & ~memory.out_of_service
     return Permit(np.asarray(ready), np.asarray(close_enough), np.asarray(live), inrush, difference)
+
+
+def _inrush(topology: Topology, s: SequenceSettings, feeding: Bools, feeders: Ints, measured: Measured) -> Floats:
+    """Current that would flow between each rack and those on its link, beyond its share of the load.
+
+    The load has pulled the link away from the open-circuit voltage of the racks that feed it, by their mean current
+    times a rack's nominal resistance; what remains of the difference drives current through the least resistance.
+    """
+    p, bank_of, banks = measured.points, topology.rack_bank, topology.banks
+    counted = feeding & (p.rack_current_a.quality <= USABLE)
+    total = np.bincount(bank_of, np.where(counted, p.rack_current_a.value, 0.0), banks)
+    mean_a = (total / np.maximum(np.bincount(bank_of, counted, banks), 1))[bank_of]
+    drive_v = p.rack_voltage_v.value - p.rack_link_voltage_v.value - mean_a * s.rack_nominal_ohm
+    # Racks on the link are in parallel: together as stiff as one rack divided by their number.
+    path_ohm = s.rack_resistance_ohm * (1.0 + 1.0 / np.maximum(feeders, 1))
+    return np.asarray(np.abs(drive_v) / np.maximum(path_ohm, LEAST_OHM))
 
 
 def its_turn(
@@ -119,6 +133,10 @@ def warm(s: SequenceSettings, modes: Modes, memory: SequencingMemory, measured: 
     return Heat(held, memory.precharge_attempt_wh + gained, peak_w)
 
 
-def cool_enough(s: SequenceSettings, heat: Heat) -> Bools:
-    """The resistor can take another attempt like its last one; after a costly one it must be all cold."""
-    return np.asarray(heat.held_wh + np.minimum(heat.attempt_wh, s.precharge_energy_wh) <= s.precharge_energy_wh)
+def cool_enough(s: SequenceSettings, heat: Heat, live: Bools) -> Bools:
+    """The resistor can take another attempt like its last one; after a costly one it must be all cold.
+
+    On a live link hardly any energy is to be moved: there it is enough that the budget is not used up.
+    """
+    expected = np.where(live, 0.0, np.minimum(heat.attempt_wh, s.precharge_energy_wh))
+    return np.asarray(heat.held_wh + expected <= s.precharge_energy_wh)

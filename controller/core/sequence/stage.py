@@ -134,7 +134,9 @@ def _step_racks(
     pause_ms = np.maximum(memory.bank_pause_ms - system.elapsed_ms, 0)
     join, old_mode = memory.join.copy(), modes.rack_mode
     site_wants = modes.site_mode in (SiteMode.CONNECTING, SiteMode.ONLINE) and bool(modes.connect_wanted)
-    ready = permitted.ready & (cool_down == 0) & (attempts < s.precharge_attempts) & cool_enough(s, heat)
+    ready = (
+        permitted.ready & (cool_down == 0) & (attempts < s.precharge_attempts) & cool_enough(s, heat, permitted.live)
+    )
     busy = np.bincount(t.rack_bank, old_mode == RackMode.PRECHARGE, t.banks)[t.rack_bank] > 0
     candidates = ready & join & (old_mode == RackMode.OPEN) & ~busy & site_wants
     turn = its_turn(t, s, candidates, permitted, measured, pause_ms) if candidates.any() else candidates
