@@ -150,7 +150,7 @@ class Teller:
     def heat(self, where: object) -> None:
         sequencing = self.story.memory.sequencing
         heat = sequencing.precharge_heat_wh.copy()
-        heat[where] = self.story.program.sequences.settings.precharge_energy_wh
+        heat[where] = 2.0 * self.story.program.sequences.settings.precharge_energy_wh
         sequencing = dataclasses.replace(sequencing, precharge_heat_wh=heat, precharge_attempt_wh=heat)
         self.story.memory = dataclasses.replace(self.story.memory, sequencing=sequencing)
 
