@@ -40,6 +40,7 @@ from plc_config.schema.cell import CellType
 from plc_config.schema.cell import Derating as DeratingConfig
 from plc_config.schema.site import SiteConfig
 from plc_config.strict_yaml import Document, load
+from plc_config.traits import with_traits
 from plc_config.wiring import Wiring
 
 FROZEN_AFTER_MS = 3000
@@ -82,6 +83,7 @@ def compile_site(site: str) -> Compiled:
     topology = topology_of(config, document, problems)
     wiring = Wiring(config, document, topology)
     plan = wiring.build()
+    topology = with_traits(topology, wiring.units, config, document, problems)
     problems += wiring.problems or coverage.complain(topology, plan, document)
     topology = coverage.fitted(topology, plan)
     limit_bands = bands(config.limits, cell, document, problems) if cell else {}

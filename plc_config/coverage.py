@@ -22,6 +22,9 @@ NEEDED: Final = {
     ("pcs",): (("pcs_active_power_w",), ("pcs_active_power_setpoint_w",)),
 }
 """Points and outputs without which a place cannot be protected or operated."""
+NOT_OF_SELF_PRECHARGING: Final = ("rack_link_voltage_v", "rack_precharge_close")
+"""What a rack that precharges by itself may lack: it judges its own precharge."""
+
 ADVISED: Final = (
     "estop_channel_1_closed",
     "estop_channel_2_closed",
@@ -56,7 +59,12 @@ def complain(topology: Topology, plan: PollingPlan, document: Document) -> list[
         places = list(np.ndindex(*(topology.dims[d] for d in dims)))
         for names, have, verb in ((points, read, "reads"), (outputs, written, "writes")):
             for name in names:
-                missing = [place_name(dims, place) for place in places if (name, place) not in have]
+                spared = topology.self_precharging & (name in NOT_OF_SELF_PRECHARGING)
+                missing = [
+                    place_name(dims, place)
+                    for place in places
+                    if (name, place) not in have and not (dims[:1] == ("rack",) and spared[place[0]])
+                ]
                 if missing:
                     shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
                     what = f"no device {verb} {name} of {shown}"

@@ -128,7 +128,8 @@ class Wiring:
                 self._once(unit, (*path, "type"), f"{name}: a string is no measured value", "put it under extras")
                 return
             kind = point_type(unit.profile, register, self._scale(unit, path, register.scale, tag.unit))
-            shift = copy * unit.profile.repeat.stride if unit.profile.repeat else 0
+            repeat = unit.profile.repeat
+            shift = 0 if repeat is None or register.once else copy * repeat.stride
             whole = item(unit.profile, register, name, count, kind, place, shift)
             parts = [whole] if number == 0 else [single(whole, register, i, filled + i) for i in range(count)]
             for part in parts:

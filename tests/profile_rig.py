@@ -13,7 +13,7 @@ from controller.core.layout import tags_of
 from controller.fieldbus.codec import Decoder
 from plc_config import library
 from plc_config.compile import Compiled, compile_site
-from plc_config.coverage import NEEDED
+from plc_config.coverage import NEEDED, NOT_OF_SELF_PRECHARGING
 from plc_config.plan import PointRef, ReadBlock
 from tools.simulator.device import DeviceGroup, build_groups
 from tools.simulator.modbus import Device
@@ -29,7 +29,7 @@ buses:
   DUT: {bus}
   REST: {{kind: tcp, host: 127.0.0.1, port: {other}}}
 devices:
-  dut: {{profile: {profile}, bus: DUT, unit: {unit}, place: {place}}}
+  dut: {{profile: {profile}, bus: DUT, unit: {unit}, place: {place}{more}}}
 {fillers}
 limits:
   insulation: {{warn: 100 kohm, trip: 50 kohm, clear: 120 kohm, delay: 1 s}}
@@ -49,6 +49,7 @@ class Case:
     modules: int = 1
     cells: int = 16
     temperatures: int = 4
+    series_cells: int = 0
 
 
 TCP = "{{kind: tcp, host: 127.0.0.1, port: {port}, timeout: 500 ms}}"
@@ -65,8 +66,9 @@ def write_site(folder: Path, case: Case, bus: str = TCP.format(port=15999), othe
     places = {("rack", "module"): f"R01..R{case.racks:02d}/M01..M{case.modules:02d}",
               ("rack",): f"R01..R{case.racks:02d}", ("pcs",): "P01"}  # fmt: skip
     for number, (dims, (points, outputs)) in enumerate(NEEDED.items()):
-        points = tuple(p for p in points if p not in profile.points)
-        outputs = tuple(o for o in outputs if o not in profile.outputs)
+        spared = NOT_OF_SELF_PRECHARGING if profile.precharge == "device" else ()
+        points = tuple(p for p in points if p not in (*profile.points, *spared))
+        outputs = tuple(o for o in outputs if o not in (*profile.outputs, *spared))
         if points or outputs:
             name = f"filler-{dims[-1]}"
             (folder / "profiles" / f"{name}.yaml").write_text(_filler(name, dims[-1], points, outputs))
@@ -74,7 +76,8 @@ def write_site(folder: Path, case: Case, bus: str = TCP.format(port=15999), othe
             first = 1 + 20 * number
             span = f"{first}..{first + units - 1}" if units > 1 else str(first)
             fillers.append(f"  {name}: {{profile: {name}, bus: REST, unit: {span}, place: {places[dims]}}}")
-    text = SITE.format(bus=bus, other=other, fillers="\n".join(fillers), **dataclasses.asdict(case))
+    more = f", series_cells: {case.series_cells}" if case.series_cells else ""
+    text = SITE.format(bus=bus, other=other, fillers="\n".join(fillers), more=more, **dataclasses.asdict(case))
     site = folder / "one.yaml"
     site.write_text(text)
     return site

@@ -59,3 +59,34 @@ def free_site(tmp_path: Path, name: str = "bench") -> Path:
     path = tmp_path / f"{name}.yaml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def own_contactor_site(folder: Path, profile: str, racks: int, series: int, modules: int = 1) -> Path:
+    """A site whose racks report only extremes and close by themselves; nothing else sees or moves its battery."""
+    one_unit = profile.startswith("sunspec")
+    port, pcs, opcua = free_ports(3)
+    unit = "1" if one_unit else f"1..{racks}" if racks > 1 else "1"
+    span = f"R01..R{racks:02d}" if racks > 1 else "R01"
+    place = f"{span}/M01..M{modules:02d}" if modules > 1 else f"{span}/M01"
+    path = folder / "own.yaml"
+    path.write_text(
+        f"""
+site: {{id: own-contactors, name: Racks with their own contactor sequence, simulated: true}}
+cell_type: lfp-280
+topology: {{racks: {racks}, modules: {modules}, cells: 2, temperatures: 2, pcs: 1}}
+cycle: 100 ms
+buses:
+  BAT: {{kind: tcp, host: 127.0.0.1, port: {port}, timeout: 50 ms}}
+  PCS: {{kind: tcp, host: 127.0.0.1, port: {pcs}, timeout: 50 ms}}
+devices:
+  battery: {{profile: {profile}, bus: BAT, unit: {unit}, place: {place}, series_cells: {series}}}
+  pcs: {{profile: cellwarden-pcs, bus: PCS, unit: 1, place: P01}}
+limits:
+  insulation: {{warn: 100 kohm, trip: 50 kohm, clear: 120 kohm, delay: 1 s}}
+  aux_supply: {{warn: 22 V, trip: 20 V, clear: 23 V, delay: 500 ms}}
+dispatch: {{rated_power: 100 kW, ramp: 50 kW/s}}
+opcua: {{port: {opcua}}}
+users: {{operator: Operator}}
+"""
+    )
+    return path

@@ -56,7 +56,8 @@ def _choose(plan: Balancing, measured: Measured, estimates: Estimates) -> Bools:
     lowest = np.where(fitted, estimates.cell_soc_ratio, 1.0).min(axis=(1, 2), keepdims=True)
     difference = estimates.cell_soc_ratio - lowest
     believed = difference > np.maximum(s.start_ratio, SIGMAS * estimates.cell_soc_sigma_ratio)
-    return np.asarray(fitted & believed)
+    # Where only extremes are reported, a value belongs to no cell that could be bled.
+    return np.asarray(fitted & believed & ~plan.topology.extremes_only[:, :, None])
 
 
 def _permissives(plan: Balancing, measured: Measured, trips: Trips, modes: Modes) -> Bools:

@@ -14,7 +14,14 @@ HIGH = 3
 
 
 def compose(
-    trips: Trips, modes: Modes, power: Power, bleeds: Bools, alarms: Alarms, priority: Ints, system: System
+    trips: Trips,
+    modes: Modes,
+    power: Power,
+    bleeds: Bools,
+    alarms: Alarms,
+    priority: Ints,
+    system: System,
+    self_precharging: Bools,
 ) -> OutputImage:
     """The output image. A rack under TRIP or LOCKOUT is never told to close, and power is never given without one.
 
@@ -23,12 +30,14 @@ def compose(
     # An output that TRIP or LOCKOUT forbids is refused here once more, whatever the modes say.
     may = (trips.rack_effect & OPEN_NOW) == 0
     closed = among(modes.rack_mode, RackMode.CLOSED, RackMode.STOPPING)
+    # One command is all that a rack with its own precharge gets; it closes when it is ready.
+    precharging = modes.rack_mode == RackMode.PRECHARGE
     # The one exception, bounded by time: a contactor that broke this current would weld or burn.
-    main = (may & closed) | (modes.rack_mode == RackMode.FUSE_WAIT)
+    main = (may & (closed | (precharging & self_precharging))) | (modes.rack_mode == RackMode.FUSE_WAIT)
     overlap = (modes.rack_mode == RackMode.CLOSED) & (modes.rack_mode_ms < OVERLAP_MS)
-    precharge = may & ((modes.rack_mode == RackMode.PRECHARGE) | overlap)
+    precharge = may & (precharging | overlap) & ~self_precharging
     running = not trips.site_effect & OPEN_NOW and modes.site_mode in (SiteMode.ONLINE, SiteMode.STOPPING)
-    run = power.pcs_enable & (running and bool(main.any()))
+    run = power.pcs_enable & (running and bool((may & closed).any()))
     unacked = among(alarms.alarm_state, AlarmState.UNACKNOWLEDGED, AlarmState.LATCHED_UNACKNOWLEDGED)
     return OutputImage(
         heartbeat=system.scan,

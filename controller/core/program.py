@@ -18,10 +18,11 @@ from controller.core.protect import NAMES, Derating, Matrix
 from controller.core.sequence import REASONS, Sequences
 from controller.core.settings import LimitSettings
 from controller.core.signal import Dims
-from controller.core.topology import Topology
+from controller.core.topology import Topology, place_name
 from controller.core.validate import Sensors
 
 ELEMENT_LETTER = {"V": "C", "degC": "T"}
+EXTREMES = ("highest", "lowest")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +59,22 @@ class Program:
         s = self.matrix.slots[slot]
         place = s.place
         if element >= 0:
-            place += f"/{ELEMENT_LETTER.get(s.row.unit, 'E')}{element + 1:02d}"
+            place += f"/{self._element(s.row.unit, s.place, element)}"
         if not s.row.unit:
             return place, s.row.id
         sign = "beyond" if active else "back from"
         return place, f"{s.row.id}: {value:.4g} {s.row.unit} {sign} {limit:.4g} {s.row.unit}"
+
+    @cached_property
+    def _extreme_places(self) -> frozenset[str]:
+        found = np.argwhere(self.topology.extremes_only).tolist()
+        return frozenset(place_name(("rack", "module"), (rack, module)) for rack, module in found)
+
+    def _element(self, unit: str, place: str, element: int) -> str:
+        """The cell or sensor of a place; where only extremes are reported, which of the two."""
+        if unit == "V" and place in self._extreme_places:
+            return EXTREMES[min(element, 1)]
+        return f"{ELEMENT_LETTER.get(unit, 'E')}{element + 1:02d}"
 
     def blank_memory(self) -> Memory:
         """The memory of a site that starts for the first time: contactors open, nothing latched, SOC unknown."""

@@ -42,7 +42,8 @@ def scan(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory, 
     bleeds, balancing = balance(program.balancing, memory.balancing, measured, estimates, trips, modes, system)
     alarms, told, events, annunciation = annunciate(program.alarms, memory.annunciation, trips, system, commands)
     answers += told
-    outputs = compose(trips, modes, power, bleeds, alarms, program.matrix.priority, system)
+    outputs = compose(trips, modes, power, bleeds, alarms, program.matrix.priority, system,
+                      program.topology.self_precharging)  # fmt: skip
 
     events = [tell(a) for a in answers] + mode_events(program, memory.modes, modes) + events
     image = ProcessImage(system, measured, estimates, limits, trips, modes, power, alarms, outputs)

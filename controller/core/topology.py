@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,9 @@ class Topology:
     """Counts, names and membership. Places are named R01, M01, B01, P01; cells and sensors count from 1 for people.
 
     rack_bank, pcs_bank: index of the bank of each rack / PCS. The `*_fitted` masks are True where the element exists.
+    represented: over rack, module; 0 where every cell is reported, else the number of cells in series behind the two
+    values that the device reports, its highest cell (first) and its lowest (second).
+    self_precharging: racks whose own controller precharges and closes after one command.
     """
 
     racks: int
@@ -32,6 +36,8 @@ class Topology:
     module_fitted: Bools
     cell_fitted: Bools
     temperature_fitted: Bools
+    represented: Ints
+    self_precharging: Bools
 
     @staticmethod
     def regular(
@@ -59,7 +65,19 @@ class Topology:
             np.ones((racks, modules), bool),
             np.ones((racks, modules, cells), bool),
             np.ones((racks, modules, temperatures), bool),
+            np.zeros((racks, modules), np.int64),
+            np.zeros(racks, bool),
         )
+
+    @cached_property
+    def extremes_only(self) -> Bools:
+        """Over rack, module: the device reports its highest and lowest cell and no others."""
+        return np.asarray(self.represented > 0)
+
+    @cached_property
+    def series_cells(self) -> Ints:
+        """Over rack, module: cells in series, whether they are reported one by one or by their extremes."""
+        return np.asarray(np.where(self.extremes_only, self.represented, self.cell_fitted.sum(axis=2)), np.int64)
 
     @property
     def dims(self) -> Dims:

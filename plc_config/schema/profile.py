@@ -122,6 +122,7 @@ class Register(Strict):
     active: Literal["high", "low"] = "high"
     stride: int | None = Field(None, ge=1, le=1000, description="Registers from one element to the next")
     word_order: Literal["big", "little"] | None = None
+    once: bool = Field(False, description="With `repeat`: one register for all places, it does not repeat")
     every: Milliseconds | Literal["cycle"] = "cycle"
     note: str = ""
     caution: str = Field("", description="What the value is not good for; shown by `check`")
@@ -180,7 +181,6 @@ class Extra(Register):
     values: dict[str, str] = Field({}, description="Names of the raw values of an enumeration")
     bits: dict[str, str] = Field({}, description="Names of the bits of an alarm or status word")
     byte_order: Literal["big", "little"] = Field("big", description="Of a string: which byte of a register is first")
-    once: bool = Field(False, description="With `repeat`: it does not repeat with the places")
 
 
 class Output(Strict):
@@ -232,6 +232,12 @@ class Profile(Strict):
     source: str = ""
     unverified: str = Field("", description="Why the whole map is not to be trusted yet; shown by `check`")
     level: Literal["module", "rack", "pcs", "site"]
+    cells: Literal["all", "extremes"] = Field(
+        "all", description="extremes: cell_voltage_v is the highest and the lowest cell, in this order, and no others"
+    )
+    precharge: Literal["commanded", "device"] = Field(
+        "commanded", description="device: it precharges and closes by itself after `rack_main_close`"
+    )
     wire: Wire = Wire()
     bases: dict[str, Annotated[int, Field(ge=0, le=MAX_ADDRESS)]] = {}
     repeat: Repeat | None = None
@@ -249,7 +255,7 @@ class Profile(Strict):
 
     def mistakes(self) -> list[tuple[tuple[str | int, ...], str, str]]:
         """What is wrong with the addresses: where in the file, what, and what would be right."""
-        found = []
+        found = self._contradictions()
         for path, address in self._addresses():
             base = str(address).partition("+")[0] if isinstance(address, str) else ""
             if base and base not in self.bases:
@@ -257,6 +263,23 @@ class Profile(Strict):
                 found.append((path, f"no base of the name {base!r}", f"bases of this profile: {known}"))
             elif self.at(address) > MAX_ADDRESS:
                 found.append((path, f"{address} is beyond the last register", f"0..{MAX_ADDRESS}"))
+        return found
+
+    def _contradictions(self) -> list[tuple[tuple[str | int, ...], str, str]]:
+        """Keys of the profile that its points or outputs do not bear out."""
+        found: list[tuple[tuple[str | int, ...], str, str]] = []
+        if self.cells == "extremes":
+            rows = self.segments("cell_voltage_v") if "cell_voltage_v" in self.points else []
+            if self.level != "module" or sum(r.elements(1) for r in rows) != 2:
+                what = "extremes are two values of cell_voltage_v: the highest cell, then the lowest, of a module"
+                found.append((("cells",), what, "give both, or leave `cells` out"))
+        if self.precharge == "device":
+            if "rack_main_close" not in self.outputs or "rack_main_closed" not in self.points:
+                what = "a device that precharges by itself needs rack_main_close and its feedback rack_main_closed"
+                found.append((("precharge",), what, "add both, or leave `precharge` out"))
+            if "rack_precharge_close" in self.outputs:
+                path = ("outputs", "rack_precharge_close")
+                found.append((path, "this device precharges by itself (`precharge: device`)", "remove one of the two"))
         return found
 
     def _addresses(self) -> list[tuple[tuple[str | int, ...], int | str]]:

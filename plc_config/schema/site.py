@@ -94,6 +94,9 @@ class Device(Strict):
     bus: str
     unit: int | str = 1
     place: str
+    series_cells: int | None = Field(
+        None, ge=2, le=2000, description="Cells in series behind each place, where a device reports only extremes"
+    )
 
 
 class PrechargeLimits(Strict):

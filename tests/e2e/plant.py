@@ -28,14 +28,14 @@ POLL_S = 0.02
 
 
 class Plant:
-    """`site` on free ports with run and state folders of its own. Use `with`; everything ends with it."""
+    """`site` (a file as it is, or a shipped one on free ports) with run and state folders of its own. Use `with`."""
 
-    def __init__(self, folder: Path, site: str = "bench", **options: str) -> None:
+    def __init__(self, folder: Path, site: str | Path = "bench", **options: str) -> None:
         self.folder = folder
         self.run, self.state = folder / "run", folder / "state"
         for path in (self.run, self.state):
             path.mkdir(exist_ok=True)
-        self.path = free_site(folder, site)
+        self.path = site if isinstance(site, Path) else free_site(folder, site)
         self.env = {**os.environ, "CELLWARDEN_RUN": str(self.run), "CELLWARDEN_STATE": str(self.state)}
         self.site = compile_site(str(self.path))
         self.options = options

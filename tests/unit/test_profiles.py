@@ -32,11 +32,11 @@ CASES = {
         Case("eg4-ll"),
         Case("renogy-lfp", unit=0xF7, cells=4),
         Case("daly-hkms", unit=0x81, temperatures=8),
-        Case("pylontech-powercube-m2", cells=2, temperatures=2),
-        Case("soltaro-c", cells=2, temperatures=2),
+        Case("pylontech-powercube-m2", cells=2, temperatures=2, series_cells=16),
+        Case("soltaro-c", cells=2, temperatures=2, series_cells=16),
         Case("sma-sunny-island", place="P01", unit=3),
-        Case("sunspec-803", place="R01..R03/M01", racks=3, cells=2, temperatures=2),
-        Case("sunspec-804", place="R01/M01..M05", modules=5, cells=2, temperatures=2),
+        Case("sunspec-803", place="R01..R03/M01", racks=3, cells=2, temperatures=2, series_cells=16),
+        Case("sunspec-804", place="R01/M01..M05", modules=5, cells=2, temperatures=2, series_cells=8),
         Case("sunspec-805", temperatures=16),
         Case("sunspec-103", place="P01"),
         Case("sunspec-7xx", place="P01"),
@@ -75,6 +75,11 @@ def plausible(bench: Bench, random: Random) -> dict[str, Any]:
     # Devices show these as states of one register, of which only one can be true.
     faces["rack_precharge_closed"] *= 1 - faces["rack_main_closed"]
     faces["pcs_fault"] *= 1 - faces["pcs_running"]
+    faces["rack_main_confirmed"] = np.maximum(faces["rack_main_closed"], faces["rack_precharge_closed"])
+    profile, _ = library.profile_at(library.DATA / "profiles" / f"{bench.case.profile}.yaml")
+    for name in profile.points:
+        if any(r.once for r in profile.segments(name)):
+            faces[name][...] = faces[name].flat[0]
     return faces
 
 

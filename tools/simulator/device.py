@@ -206,14 +206,14 @@ class DeviceGroup:
             self._put_numbers(slot, self._codes(slot, values) if kind.equals else raw_of(values, kind))
 
     def _codes(self, slot: PointSlot, values: NDArray[Any]) -> NDArray[Any]:
-        """Codes of a state register; another point's state stays where this one is not true."""
+        """Codes of a state register; what it shows already stays where it says the same about this point."""
         codes = codes_of(values, slot.type)
         if WORDS.get(slot.type.type, 1) > 1 or slot.type.type in (*PACKED, *BYTE_TYPES):
             return codes
         step = slot.type.registers_each
         now = self.tables[slot.function].data[:, slot.column : slot.column + values.shape[1] * step : step]
-        foreign = ~np.isin(now, slot.type.equals) & ~np.isin(codes, slot.type.equals)
-        return np.where(foreign & (slot.type.mask == 0), now, codes)
+        same = np.isin(now, slot.type.equals) == np.isin(codes, slot.type.equals)
+        return np.where(same & (slot.type.mask == 0), now, codes)
 
     def _put_numbers(self, slot: PointSlot, raw: NDArray[Any]) -> None:
         data, kind, count = self.tables[slot.function].data, slot.type, raw.shape[1]

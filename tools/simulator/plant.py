@@ -17,6 +17,7 @@ from tools.simulator.cells import Cells
 from tools.simulator.events import EventLog
 from tools.simulator.link import Links
 from tools.simulator.options import CELLS_MS, STEP_MS, Constants, Options
+from tools.simulator.own_precharge import OwnPrecharge
 from tools.simulator.pcs import Converters
 from tools.simulator.play import Player
 from tools.simulator.racks import Racks
@@ -48,7 +49,11 @@ class Plant:
         self.cells = Cells(cell, (t.racks, t.modules, t.cells), parallel, options, c)
         nominal_cell_v = float(self.cells.ocv(np.array([0.5]))[0])
         self.cells.set_bleed_current(compiled.config.balancing.bleed_current, nominal_cell_v)
-        self.nominal_v = nominal_cell_v * t.modules * t.cells
+        # Two values may stand for many cells in series: each then weighs as many of them as it represents.
+        fitted = np.maximum(t.cell_fitted.sum(axis=2), 1)
+        self.cells_each: Floats = np.where(t.extremes_only, t.series_cells / fitted, 1.0)[:, :, None] * t.cell_fitted
+        self.weighted = bool(t.extremes_only.any())
+        self.nominal_v = nominal_cell_v * float(self.cells_each.sum(axis=(1, 2)).max())
         precharge_ohm = self.nominal_v / c.precharge_peak_a
         self.links = Links(
             t.rack_bank,
@@ -57,7 +62,8 @@ class Plant:
             c.link_bleed_per_precharge * precharge_ohm,
             precharge_ohm,
         )
-        self.racks = Racks(t.racks, c, events)
+        self.racks = Racks(t.racks, c, events, _with_heartbeat(compiled))
+        self.own_precharge = OwnPrecharge(t.self_precharging, self.racks.main, self.racks.precharge, events)
         dispatch = compiled.config.dispatch
         self.pcs = Converters(
             t.pcs_bank, dispatch.rated_power / t.pcs, dispatch.rated_reactive_power / t.pcs, self.nominal_v, c, events
@@ -80,6 +86,8 @@ class Plant:
         """Advance by `step_ms`; when `CELLS_MS` have gathered, the cells follow."""
         dt_s = step_ms / 1000
         chain = self.chain_closed()
+        if self.own_precharge.wanted.any():
+            self.own_precharge.step(step_ms, self.rack_emf_v, self.links.voltage_v[self.links.rack_bank])
         for rack in self.racks.step(step_ms, self.current_a, chain):
             self._note_closing(int(rack))
         main, precharge = self.racks.main.closed, self.racks.precharge.closed
@@ -106,7 +114,8 @@ class Plant:
 
     def quiet(self, ms: int) -> bool:
         """True when no contactor or converter moves, and no watchdog ends within `ms`."""
-        return self.player is None and self.racks.quiet(ms) and self.pcs.quiet(ms) and self.chain_closed()
+        quiet = self.racks.quiet(ms) and self.own_precharge.quiet() and self.pcs.quiet(ms)
+        return self.player is None and quiet and self.chain_closed()
 
     def advance(self, seconds: float) -> None:
         """Step through `seconds` of plant time."""
@@ -126,9 +135,14 @@ class Plant:
         self._watch_region()
 
     def _sum_racks(self) -> None:
-        self.rack_ohm: Floats = self.cells.rack_r0_ohm + self.constants.wiring_ohm
+        self.rack_r0_ohm: Floats = self._over_rack(self.cells.r0_ohm) if self.weighted else self.cells.rack_r0_ohm
+        self.rack_ohm: Floats = self.rack_r0_ohm + self.constants.wiring_ohm
         source = self.cells.emf_v if self.player is None else self.player.cell_voltage_v()
-        self.rack_emf_v: Floats = source.sum(axis=(1, 2))
+        self.rack_emf_v: Floats = self._over_rack(source)
+
+    def _over_rack(self, of_cells: Floats) -> Floats:
+        """Sum over the cells in series of every rack."""
+        return np.asarray((of_cells * self.cells_each if self.weighted else of_cells).sum(axis=(1, 2)))
 
     # -- what is true ----------------------------------------------------------------------------------------
 
@@ -162,13 +176,13 @@ class Plant:
 
     def rack_voltage_v(self) -> Floats:
         """Battery-side voltage of every rack."""
-        return np.asarray(self.cell_v.sum(axis=(1, 2)))
+        return self._over_rack(self.cell_v)
 
     def rack_voltage_v_fast(self) -> Floats:
         """The same from sums that are kept, without touching every cell."""
         if self.player is not None:
             return self.rack_emf_v
-        return np.asarray(self.rack_emf_v - self.cells.rack_r0_ohm * self.current_a)
+        return np.asarray(self.rack_emf_v - self.rack_r0_ohm * self.current_a)
 
     def power_w(self) -> float:
         """AC power leaving the site."""
@@ -180,11 +194,13 @@ class Plant:
         """An output of the controller reached a device of that level; True when it changed more than a heartbeat."""
         value = values[0]
         if output == "heartbeat":
-            if level == "rack":
+            if level in ("rack", "module"):
                 self.racks.beat(place[0], int(value))
             elif level == "pcs":
                 self.pcs.beat(place[0], int(value))
             return False
+        if output == "rack_main_close" and self.own_precharge.racks[place[0]]:
+            return self.own_precharge.write(place[0], bool(value))
         if output in ("rack_main_close", "rack_precharge_close"):
             contactors = self.racks.main if output == "rack_main_close" else self.racks.precharge
             changed = bool(contactors.command[place[0]]) != bool(value)
@@ -256,3 +272,13 @@ _PCS_COMMANDS: Final = {
     "pcs_active_power_setpoint_w": "setpoint_w",
     "pcs_reactive_power_setpoint_var": "setpoint_var",
 }
+
+
+def _with_heartbeat(compiled: Compiled) -> Bools:
+    """Racks whose controller is written a heartbeat; one that knows none has no watchdog either."""
+    plan, watched = compiled.plan, np.zeros(compiled.topology.racks, bool)
+    for write in plan.writes:
+        device = plan.devices[write.device]
+        if write.output == "heartbeat" and write.modulo != 1 and device.level in ("rack", "module"):
+            watched[device.place[0]] = True
+    return watched

@@ -54,8 +54,9 @@ class Contactors:
 class Racks:
     """The rack controllers: commands, watchdog, hardware trip chain and insulation."""
 
-    def __init__(self, racks: int, constants: Constants, events: EventLog) -> None:
+    def __init__(self, racks: int, constants: Constants, events: EventLog, watched: Bools | None = None) -> None:
         self.constants, self.events = constants, events
+        self.watched: Bools = np.ones(racks, bool) if watched is None else watched
         self.main = Contactors("main", racks, constants.main_close_ms, constants.main_open_ms)
         self.precharge = Contactors("precharge", racks, constants.main_close_ms, constants.main_open_ms)
         self.heartbeat: Ints = np.zeros(racks, np.int64)
@@ -74,14 +75,14 @@ class Racks:
         if not (self.main.at_rest() and self.precharge.at_rest()):
             return False
         active = self.main.command | self.precharge.command
-        return not (active & (self.heartbeat_age_ms + ms > self.constants.rack_watchdog_ms)).any()
+        return not (active & self.watched & (self.heartbeat_age_ms + ms > self.constants.rack_watchdog_ms)).any()
 
     def step(self, dt_ms: float, current_a: Floats, chain_closed: bool) -> Ints:
         """Advance watchdogs and contactors; racks whose main contactor has just closed."""
         self.heartbeat_age_ms += dt_ms
         active = self.main.command | self.precharge.command | self.main.closed | self.precharge.closed
         if active.any():
-            silent = active & (self.heartbeat_age_ms > self.constants.rack_watchdog_ms)
+            silent = active & self.watched & (self.heartbeat_age_ms > self.constants.rack_watchdog_ms)
             self._block(silent, "rack_watchdog_trip")
             self._block(active & (not chain_closed), "hardware_trip")
         else:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.core.signal import Floats
+from controller.core.signal import Bools, Floats
 from tools.simulator.places import TAGS, Index
 from tools.simulator.plant import Plant
 
@@ -53,6 +53,11 @@ class Sensors:
         self.at = 0
         self.faces: dict[str, NDArray[Any]] = {n: np.zeros(tag.shape(t.dims)) for n, tag in TAGS.items()}
         self.spots = np.linspace(0, t.cells - 1, t.temperatures).round().astype(np.int64)
+        self.extremes = t.extremes_only[:, :, None]
+        read = {ref.point for block in plant.compiled.plan.reads for ref in block.points}
+        self.reports_soc = "rack_soc_reported_ratio" in read
+        cell, parallel = plant.compiled.cell, plant.compiled.config.topology.parallel
+        self.limit_a = [np.full(t.racks, a * parallel) for a in (cell.charge_current, cell.discharge_current)]
         self.faults: list[SensorFault] = []
         self.counter = 0
 
@@ -71,6 +76,8 @@ class Sensors:
         if plant.options.noise:
             volts = volts + self._noise(volts.shape, c.noise_cell_v)
             temperature = temperature + self._noise(temperature.shape, c.noise_temperature_k)
+        if plant.weighted:
+            volts, temperature = _extremes_first(volts, self.extremes), _extremes_first(temperature, self.extremes)
         faces["cell_voltage_v"] = volts
         faces["cell_temperature_degc"] = temperature
         faces["module_sample_counter"] = np.full(volts.shape[:2], float(self.counter))
@@ -93,9 +100,14 @@ class Sensors:
         faces["rack_insulation_ohm"] = racks.insulation_ohm
         faces["rack_main_closed"] = racks.main.closed
         faces["rack_precharge_closed"] = racks.precharge.closed
-        faces["rack_main_confirmed"] = racks.main.command
+        own = plant.own_precharge
+        faces["rack_main_confirmed"] = np.where(own.racks, own.wanted, racks.main.command)
         faces["rack_precharge_confirmed"] = racks.precharge.command
         faces["rack_heartbeat_echo"] = racks.heartbeat
+        if self.reports_soc:
+            faces["rack_soc_reported_ratio"] = np.clip(plant.cells.soc.mean(axis=(1, 2)), 0.0, 1.0)
+        faces["rack_charge_limit_reported_a"] = self.limit_a[0]
+        faces["rack_discharge_limit_reported_a"] = self.limit_a[1]
 
     def _pcs(self) -> None:
         pcs, faces, links = self.plant.pcs, self.faces, self.plant.links
@@ -167,3 +179,8 @@ class Sensors:
             face[fault.index] += fault.amount * noise
         elif fault.held is not None:
             face[fault.index] = fault.held
+
+
+def _extremes_first(values: Floats, where: Bools) -> Floats:
+    """The same values; where a device reports only extremes, the highest first and the lowest after it."""
+    return np.asarray(np.where(where, -np.sort(-values, axis=2), values))

@@ -53,11 +53,17 @@ def summarize(inputs: EstimatorInputs, table: EnergyTable, soc: Floats, sigma: F
     t, cell = inputs.topology, inputs.cell
     fitted = t.cell_fitted
     count = fitted.sum(axis=(1, 2))
+    series = t.series_cells.sum(axis=1)
     low = np.where(fitted, soc, 1.0).min(axis=(1, 2))
     high = np.where(fitted, soc, 0.0).max(axis=(1, 2))
-    mean = np.where(fitted, soc, 0.0).sum(axis=(1, 2)) / np.maximum(count, 1)
+    if t.extremes_only.any():
+        # Two values may stand for a hundred cells: every module weighs as many cells as it has.
+        module_mean = np.where(fitted, soc, 0.0).sum(axis=2) / np.maximum(fitted.sum(axis=2), 1)
+        mean = (module_mean * t.series_cells).sum(axis=1) / np.maximum(series, 1)
+    else:
+        mean = np.where(fitted, soc, 0.0).sum(axis=(1, 2)) / np.maximum(count, 1)
     rack_soc = low / np.maximum(1.0 - (high - low), 1e-6)
-    weight = cell.capacity_ah * count
+    weight = cell.capacity_ah * series
     discharge = weight * table.between(np.maximum(mean - low, 0.0), mean)
     charge = weight * table.between(mean, np.minimum(mean + 1.0 - high, 1.0))
     discharge, charge = np.where(known, discharge, 0.0), np.where(known, charge, 0.0)

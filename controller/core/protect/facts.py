@@ -194,8 +194,9 @@ def insulation_lost(f: Facts) -> Bools:
 
 
 def main_does_not_close(f: Facts) -> Bools:
-    """Commanded closed, feedback open."""
-    return f.outputs.rack_main_close & _is(f.measured.points.rack_main_closed, 0)
+    """Commanded closed, feedback open. A rack that precharges by itself may take the time of its precharge."""
+    closing_itself = f.topology.self_precharging & (f.modes.rack_mode == RackMode.PRECHARGE)
+    return f.outputs.rack_main_close & ~closing_itself & _is(f.measured.points.rack_main_closed, 0)
 
 
 def main_does_not_open(f: Facts) -> Bools:
@@ -204,8 +205,9 @@ def main_does_not_open(f: Facts) -> Bools:
 
 
 def precharge_does_not_open(f: Facts) -> Bools:
-    """The precharge contactor stays closed against its command."""
-    return ~f.outputs.rack_precharge_close & _is(f.measured.points.rack_precharge_closed, 1)
+    """The precharge contactor stays closed against its command; a main command includes the device's own precharge."""
+    commanded = f.outputs.rack_precharge_close | (f.topology.self_precharging & f.outputs.rack_main_close)
+    return np.asarray(~commanded & _is(f.measured.points.rack_precharge_closed, 1))
 
 
 def command_not_confirmed(f: Facts) -> Bools:
@@ -229,12 +231,29 @@ def current_on_open_rack(f: Facts) -> Bools:
 
 
 def sum_of_cells_differs(f: Facts) -> Bools:
-    """Rack voltage and sum of cell voltages disagree by more than 3 %."""
-    p = f.measured.points
-    fitted = f.topology.cell_fitted
+    """Rack voltage and sum of cell voltages disagree by more than 3 %.
+
+    Modules that report only extremes bound the sum: all cells as low as the lowest, all as high as the highest.
+    """
+    p, t = f.measured.points, f.topology
+    fitted, rack_v = t.cell_fitted, p.rack_voltage_v.value
     complete = ((p.cell_voltage_v.quality <= USABLE) | ~fitted).all(axis=(1, 2)) & (p.rack_voltage_v.quality <= USABLE)
-    total = np.where(fitted, p.cell_voltage_v.value, 0.0).sum(axis=(1, 2), dtype=np.float64)
-    return np.asarray(complete & (np.abs(total - p.rack_voltage_v.value) > SUM_TOLERANCE * np.maximum(total, 1.0)))
+    if not t.extremes_only.any():
+        total = np.where(fitted, p.cell_voltage_v.value, 0.0).sum(axis=(1, 2), dtype=np.float64)
+        return np.asarray(complete & (np.abs(total - rack_v) > SUM_TOLERANCE * np.maximum(total, 1.0)))
+    least, most = _sum_bounds(t, np.asarray(p.cell_voltage_v.value, np.float64))
+    low = rack_v < least - SUM_TOLERANCE * np.maximum(least, 1.0)
+    return np.asarray(complete & (low | (rack_v > most + SUM_TOLERANCE * np.maximum(most, 1.0))))
+
+
+def _sum_bounds(t: Topology, cell_v: Floats) -> tuple[Floats, Floats]:
+    """Least and largest sum of cell voltages of each rack that the reported values allow."""
+    total = np.where(t.cell_fitted, cell_v, 0.0).sum(axis=2)
+    low = np.where(t.cell_fitted, cell_v, np.inf).min(axis=2)
+    high = np.where(t.cell_fitted, cell_v, -np.inf).max(axis=2)
+    bounds = (np.where(t.extremes_only, t.series_cells * v, total) for v in (low, high))
+    least, most = (np.where(t.module_fitted, b, 0.0).sum(axis=1) for b in bounds)
+    return np.asarray(least), np.asarray(most)
 
 
 def pcs_lost(f: Facts) -> Bools:

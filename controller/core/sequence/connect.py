@@ -9,6 +9,7 @@ import numpy as np
 from controller.core.effect import NO_CLOSING
 from controller.core.image import Measured, Modes, RackMode, System, Trips
 from controller.core.memory import SequencingMemory
+from controller.core.sequence.closing import joined_voltage, may_start
 from controller.core.settings import SequenceSettings
 from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples, among
 from controller.core.topology import Topology
@@ -48,22 +49,29 @@ def permit(
 ) -> Permit:
     """The permissives of every rack. Unusable data permit nothing."""
     p, bank_of = measured.points, topology.rack_bank
-    data = (p.rack_voltage_v.quality <= USABLE) & (p.rack_link_voltage_v.quality <= USABLE)
-    difference = np.abs(p.rack_voltage_v.value - p.rack_link_voltage_v.value)
     main = p.rack_main_closed
-    feeding = among(modes.rack_mode, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT) | seen_closed(main)
+    # A rack that precharges by itself shows its main closed before it is judged to have joined.
+    closing = topology.self_precharging & (modes.rack_mode == RackMode.PRECHARGE)
+    feeding = among(modes.rack_mode, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT)
+    feeding |= seen_closed(main) & ~closing
     feeders = np.bincount(bank_of, feeding, topology.banks)[bank_of]
     live = feeders > 0
-    inrush = np.where(live & data & ~feeding, _inrush(topology, s, feeding, feeders, measured), 0.0)
+    link_v, link_known = joined_voltage(topology, p, feeding)
+    rack_known = p.rack_voltage_v.quality <= USABLE
+    data = rack_known & (link_known | may_start(topology, p, live, link_known))
+    difference = np.abs(p.rack_voltage_v.value - link_v)
+    inrush = np.where(live & data & ~feeding, _inrush(topology, s, feeding, feeders, measured, link_v), 0.0)
     meets = (difference <= s.rack_voltage_v) & (inrush <= s.inrush_a)
-    close_enough = data & np.where(live, meets, difference <= s.precharge_voltage_v)
+    close_enough = rack_known & link_known & np.where(live, meets, difference <= s.precharge_voltage_v)
     free = (trips.rack_effect & NO_CLOSING) == 0
     feedback_open = (main.quality <= USABLE) & (main.value < 0.5)
     ready = data & free & feedback_open & (~live | meets) & ~memory.out_of_service
     return Permit(np.asarray(ready), np.asarray(close_enough), np.asarray(live), inrush, difference)
 
 
-def _inrush(topology: Topology, s: SequenceSettings, feeding: Bools, feeders: Ints, measured: Measured) -> Floats:
+def _inrush(
+    topology: Topology, s: SequenceSettings, feeding: Bools, feeders: Ints, measured: Measured, link_v: Floats
+) -> Floats:
     """Current that would flow between each rack and those on its link, beyond its share of the load.
 
     The load has pulled the link away from the open-circuit voltage of the racks that feed it, by their mean current
@@ -73,7 +81,7 @@ def _inrush(topology: Topology, s: SequenceSettings, feeding: Bools, feeders: In
     counted = feeding & (p.rack_current_a.quality <= USABLE)
     total = np.bincount(bank_of, np.where(counted, p.rack_current_a.value, 0.0), banks)
     mean_a = (total / np.maximum(np.bincount(bank_of, counted, banks), 1))[bank_of]
-    drive_v = p.rack_voltage_v.value - p.rack_link_voltage_v.value - mean_a * s.rack_nominal_ohm
+    drive_v = p.rack_voltage_v.value - link_v - mean_a * s.rack_nominal_ohm
     # Racks on the link are in parallel: together as stiff as one rack divided by their number.
     path_ohm = s.rack_resistance_ohm * (1.0 + 1.0 / np.maximum(feeders, 1))
     return np.asarray(np.abs(drive_v) / np.maximum(path_ohm, LEAST_OHM))
@@ -114,13 +122,15 @@ class Heat(NamedTuple):
     power_w: Floats
 
 
-def warm(s: SequenceSettings, modes: Modes, memory: SequencingMemory, measured: Measured, system: System) -> Heat:
+def warm(
+    topology: Topology, s: SequenceSettings, modes: Modes, memory: SequencingMemory, measured: Measured, system: System
+) -> Heat:
     """Heat that flows in while precharging and out all the time.
 
     Power is current times the voltage across the resistor; without data the greatest power of the attempt goes on.
     """
     p = measured.points
-    inside = modes.rack_mode == RackMode.PRECHARGE
+    inside = (modes.rack_mode == RackMode.PRECHARGE) & ~topology.self_precharging
     usable = np.logical_and.reduce(
         [x.quality <= USABLE for x in (p.rack_current_a, p.rack_voltage_v, p.rack_link_voltage_v)]
     )

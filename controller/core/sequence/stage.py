@@ -12,6 +12,7 @@ from controller.core.command import Answer, Command
 from controller.core.effect import LOCKOUT, OPEN_NOW, OPENING, STOP, TRIP
 from controller.core.image import Measured, Modes, RackMode, RetainedState, SiteMode, System, Trips
 from controller.core.memory import SequencingMemory
+from controller.core.sequence.closing import closed_by_itself
 from controller.core.sequence.connect import (
     Heat,
     Permit,
@@ -69,7 +70,7 @@ def sequence(
     q = sequences
     modes, memory, answers = judge(modes, memory, trips, system, commands)
     permitted = permit(q.topology, q.settings, modes, memory, measured, trips)
-    heat = warm(q.settings, modes, memory, measured, system)
+    heat = warm(q.topology, q.settings, modes, memory, measured, system)
     racks = _step_racks(q, modes, memory, measured, trips, system, permitted, heat)
     site_mode, site_ms, site_reason = _step_site(q, modes, memory, racks, measured, trips, system)
     contactors, memory = keep(q.topology, q.settings, modes, racks.mode, racks.mode_ms, memory, measured, system)
@@ -141,7 +142,9 @@ def _step_racks(
     candidates = ready & join & (old_mode == RackMode.OPEN) & ~busy & site_wants
     turn = its_turn(t, s, candidates, permitted, measured, pause_ms) if candidates.any() else candidates
     settled = (current_ok & (current <= s.precharge_current_a)) | permitted.live
-    done = permitted.close_enough & precharging(p.rack_precharge_closed) & settled & (mode_ms >= MIN_PRECHARGE_MS)
+    done = permitted.close_enough & precharging(p.rack_precharge_closed) & settled
+    done = np.where(t.self_precharging, closed_by_itself(t, p, permitted.close_enough), done)
+    done &= mode_ms >= MIN_PRECHARGE_MS
     beyond = _beyond_breaking(s, modes, mode_ms, current, current_ok)
     for r in range(t.racks):
         effect = int(trips.rack_effect[r])
