@@ -40,6 +40,7 @@ from plc_config.schema.cell import CellType
 from plc_config.schema.cell import Derating as DeratingConfig
 from plc_config.schema.site import SiteConfig
 from plc_config.strict_yaml import Document, load
+from plc_config.sunspec import Chains
 from plc_config.traits import with_traits
 from plc_config.wiring import Wiring
 
@@ -73,15 +74,19 @@ class Compiled:
         return self.program.dims
 
 
-def compile_site(site: str) -> Compiled:
-    """SITE (file or shipped name), checked whole; ConfigError lists every problem at once."""
+def compile_site(site: str, chains: Chains | None = None) -> Compiled:
+    """SITE (file or shipped name), checked whole; ConfigError lists every problem at once.
+
+    `chains`: what was read from SunSpec devices, by bus and unit. A device that was not read yet stands where its
+    profile's file puts it, for the checker and the simulator; it must not be asked before it was read.
+    """
     path = library.site_path(site)
     document = load(path)
     config = check(SiteConfig, document)
     problems: list[Problem] = []
     cell = _cell(config, document, path, problems)
     topology = topology_of(config, document, problems)
-    wiring = Wiring(config, document, topology)
+    wiring = Wiring(config, document, topology, chains)
     plan = wiring.build()
     topology = with_traits(topology, wiring.units, config, document, problems)
     problems += wiring.problems or coverage.complain(topology, plan, document)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from controller.core.image import Points
 from controller.core.layout import tags_of
 from controller.core.topology import Topology, place_name
-from plc_config import library
+from plc_config import library, sunspec
 from plc_config.plan import BusPlan
 from plc_config.problem import ConfigError, Problem
 from plc_config.ranges import expand, expand_places
@@ -37,6 +37,7 @@ class Unit:
     bus: BusPlan
     unit: int
     places: tuple[tuple[int, ...], ...]
+    misfit: str = ""
 
     @property
     def place(self) -> tuple[int, ...]:
@@ -52,8 +53,11 @@ def place_of(dims: tuple[str, ...], place: tuple[int, ...]) -> tuple[int, ...]:
 class Expansion:
     """Expands buses and devices; complaints are collected in `problems`, so that all are reported together."""
 
-    def __init__(self, config: SiteConfig, document: Document, topology: Topology) -> None:
+    def __init__(
+        self, config: SiteConfig, document: Document, topology: Topology, chains: sunspec.Chains | None = None
+    ) -> None:
         self.config, self.document, self.topology = config, document, topology
+        self.chains: sunspec.Chains = chains or {}
         self.problems: list[Problem] = []
         self.buses: dict[str, BusPlan] = {}
         self.units: list[Unit] = []
@@ -115,9 +119,10 @@ class Expansion:
         served: dict[tuple[str, tuple[int, ...]], str] = {}
         for key, device in self.config.devices.items():
             path: Path_ = ("devices", key)
-            found = library.find("profiles", device.profile, Path(self.document.file).parent)
+            names = self._names(device)
+            found = library.find("profiles", names[0], Path(self.document.file).parent)
             if found is None:
-                known = ", ".join(library.shipped("profiles"))
+                known = ", ".join([*library.shipped("profiles"), sunspec.NAME])
                 self.complain((*path, "profile"), f"no profile of the name {device.profile!r}", f"known: {known}")
                 continue
             try:
@@ -126,6 +131,7 @@ class Expansion:
                 self.problems.extend(error.problems)
                 continue
             for unit in self._expand_device(path, key, device, profile, document):
+                unit = self._as_found(unit, names)
                 address = (unit.bus.name, unit.unit)
                 if address in taken:
                     self.complain(
@@ -136,6 +142,29 @@ class Expansion:
                 taken[address] = key
                 self._serve(path, key, unit, served)
                 self.units.append(unit)
+
+    @staticmethod
+    def _names(device: Any) -> list[str]:
+        """Profiles that the device may have: one, unless it is chosen by its own SunSpec models."""
+        if device.profile != sunspec.NAME:
+            return [device.profile]
+        return sunspec.candidates(device.place, device.series_cells)
+
+    def _as_found(self, unit: Unit, names: list[str]) -> Unit:
+        """The unit with its profile where its own chain of models puts it, as far as that has been read."""
+        chain = self.chains.get((unit.bus.name, unit.unit))
+        if chain is None or not unit.profile.models:
+            return unit
+        try:
+            want = sunspec.Want(len(unit.places), self.topology.cells)
+            chosen = sunspec.choose(names, chain, want, Path(self.document.file).parent)
+        except sunspec.NoFit as error:
+            return dataclasses.replace(unit, misfit=str(error))
+        alike = (chosen.level, chosen.cells, chosen.precharge) == (
+            unit.profile.level, unit.profile.cells, unit.profile.precharge)  # fmt: skip
+        if not alike:
+            return dataclasses.replace(unit, misfit=f"{chosen.profile} is another kind of device than {names[0]}")
+        return dataclasses.replace(unit, profile=chosen)
 
     def _serve(self, path: Path_, key: str, unit: Unit, served: dict[tuple[str, tuple[int, ...]], str]) -> None:
         level = LEVEL_DIMS[unit.profile.level]

@@ -155,6 +155,11 @@ class DevicePlan:
     place: tuple[int, ...]
     gap_ms: int
     turnaround_ms: int
+    models: tuple[int, ...] = ()
+    """SunSpec models that its profile looks for; where they lie is read from the device at start."""
+
+    misfit: str = ""
+    """Why no profile fits the models that the device was found to have."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from plc_config.registers import (
 from plc_config.schema.profile import REGISTERS, Register
 from plc_config.schema.site import SiteConfig
 from plc_config.strict_yaml import Document, Path_
+from plc_config.sunspec import Chains
 
 POINTS: Final = {t.name: t for t in tags_of(Points)}
 OUTPUTS: Final = {t.name: t for t in tags_of(OutputImage)}
@@ -48,9 +49,11 @@ BUS_LOAD: Final = 0.9
 class Wiring:
     """Builds the plan; complaints are collected in `problems`, so that all are reported together."""
 
-    def __init__(self, config: SiteConfig, document: Document, topology: Topology) -> None:
+    def __init__(
+        self, config: SiteConfig, document: Document, topology: Topology, chains: Chains | None = None
+    ) -> None:
         self.config, self.document, self.topology = config, document, topology
-        expansion = Expansion(config, document, topology)
+        expansion = Expansion(config, document, topology, chains)
         self.problems: list[Problem] = expansion.problems
         self.buses, self.units = expansion.buses, expansion.units
         self.groups: dict[Any, int] = {}
@@ -86,6 +89,8 @@ class Wiring:
             unit.place,
             wire.gap,
             wire.turnaround,
+            tuple(profile.models.values()),
+            unit.misfit,
         )
 
     # -- reads -----------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from controller.app import lock
 from controller.app.process import die_with_parent, monotonic_ms, want_realtime
-from controller.fieldbus.driver import Driver
+from controller.app.self_config import SelfConfig
 from controller.image.files import SiteFiles
 from controller.image.folder import run_folder
 from controller.image.slots import ImageMismatch
@@ -61,8 +61,8 @@ def open_files(folder: Path, compiled: Compiled) -> SiteFiles:
 async def serve(compiled: Compiled, files: SiteFiles, wake_fd: int | None) -> int:
     """Run the driver until SIGTERM or SIGINT; the exit code."""
     loop = asyncio.get_running_loop()
-    driver = Driver(compiled.plan, files, run_folder(compiled.config.site.id), wake_fd)
-    task = asyncio.ensure_future(driver.run())
+    field = SelfConfig(compiled, files, run_folder(compiled.config.site.id), wake_fd)
+    task = asyncio.ensure_future(field.run())
     broken: list[dict[str, Any]] = []
 
     def give_up(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -8,7 +8,9 @@ are looked at as soon as the scan wakes us and every 10 ms besides; a scan that 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, time_ns
@@ -23,6 +25,7 @@ from controller.fieldbus.outputs import Output, Outputs
 from controller.fieldbus.request import MS_PER_S, read_request
 from controller.fieldbus.statistics import COUNTERS
 from controller.fieldbus.unit import Unit
+from controller.fieldbus.walk import Walk
 from controller.image.files import SiteFiles
 from plc_config.plan import CYCLE, PollingPlan
 
@@ -47,7 +50,17 @@ TIMER_EARLY_S: Final = 0.002
 class Driver:
     """The field side of a site. Construct inside the running loop, then `await run()`; cancel to stop."""
 
-    def __init__(self, plan: PollingPlan, files: SiteFiles, serial_folder: Path, wake_fd: int | None = None) -> None:
+    def __init__(
+        self,
+        plan: PollingPlan,
+        files: SiteFiles,
+        serial_folder: Path,
+        wake_fd: int | None = None,
+        walks: Mapping[int, Walk] | None = None,
+    ) -> None:
+        # A device whose SunSpec models are still being read is asked for nothing else, and written nothing.
+        self._walks = walks or {}
+        plan = dataclasses.replace(plan, writes=tuple(w for w in plan.writes if w.device not in self._walks))
         self.plan, self._folder, self._wake_fd = plan, serial_folder, wake_fd
         self.cycle_s = plan.cycle_ms / MS_PER_S
         self.silence_ms = max(SILENCE_CYCLES * plan.cycle_ms, SILENCE_MIN_MS)
@@ -82,8 +95,12 @@ class Driver:
         units = [Unit(d.name, d.unit, d.gap_ms / MS_PER_S) for d in plan.devices]
         for block, row in zip(plan.reads, self.field.rows, strict=True):
             unit = units[block.device]
+            if block.device in self._walks:
+                continue
             request = read_request(plan.buses[block.bus], block, unit, row)
             (unit.fast if block.every_ms == CYCLE else unit.slow).append(request)
+        for device, walk in self._walks.items():
+            walk.begin(plan.buses[plan.devices[device].bus], units[device])
         return units
 
     # -- running ---------------------------------------------------------------------------------------------

@@ -123,6 +123,7 @@ class Register(Strict):
     stride: int | None = Field(None, ge=1, le=1000, description="Registers from one element to the next")
     word_order: Literal["big", "little"] | None = None
     once: bool = Field(False, description="With `repeat`: one register for all places, it does not repeat")
+    optional: bool = Field(False, description="With `models`: a device without its model goes without this point")
     every: Milliseconds | Literal["cycle"] = "cycle"
     note: str = ""
     caution: str = Field("", description="What the value is not good for; shown by `check`")
@@ -199,6 +200,7 @@ class Output(Strict):
     modulo: int | None = Field(None, ge=2, le=2**32, description="The value counts modulo this (heartbeats)")
     refresh: Milliseconds | Literal["cycle"] | None = Field(None, description="Write at least this often")
     confirm: str | None = Field(None, description="The point that reads this output back")
+    optional: bool = Field(False, description="With `models`: a device without its model goes without this output")
     note: str = ""
     unverified: str = Field("", description="Why this entry is not to be trusted yet; shown by `check`")
 
@@ -240,6 +242,9 @@ class Profile(Strict):
     )
     wire: Wire = Wire()
     bases: dict[str, Annotated[int, Field(ge=0, le=MAX_ADDRESS)]] = {}
+    models: dict[str, Annotated[int, Field(ge=1, le=65534)]] = Field(
+        {}, description="SunSpec model that lies at each base; the device's own chain decides where that is"
+    )
     repeat: Repeat | None = None
     points: dict[str, Rows] = {}
     outputs: dict[str, Output] = {}
@@ -268,6 +273,9 @@ class Profile(Strict):
     def _contradictions(self) -> list[tuple[tuple[str | int, ...], str, str]]:
         """Keys of the profile that its points or outputs do not bear out."""
         found: list[tuple[tuple[str | int, ...], str, str]] = []
+        for base in self.models:
+            if base not in self.bases:
+                found.append((("models", base), f"no base of the name {base!r}", "name it under `bases` too"))
         if self.cells == "extremes":
             rows = self.segments("cell_voltage_v") if "cell_voltage_v" in self.points else []
             if self.level != "module" or sum(r.elements(1) for r in rows) != 2:

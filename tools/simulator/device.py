@@ -29,6 +29,7 @@ from tools.simulator.encode import (
     words_of,
 )
 from tools.simulator.places import TAGS
+from tools.simulator.sunspec import sunspec_heads
 
 COILS: Final = 1
 DISCRETE: Final = 2
@@ -106,14 +107,21 @@ class DeviceGroup:
         writes = [[w for w in plan.writes if w.device == i] for i in indices]
         self.reads, self.extras, self.writes = reads[0], extras[0], writes[0]
         self.reply_offset = self.reads[0].reply_unit - self.reads[0].unit if self.reads else 0
-        self.tables = self._tables()
+        places = max(len({ref.place for r in self.reads for ref in r.points if len(ref.place) >= 2}), 1)
+        chain = sunspec_heads(described, places, compiled.topology.cells) if described is not None else {}
+        self.tables = self._tables(chain)
         self.points = self._slots(compiled, reads, "") + self._slots(compiled, extras, EXTRA)
         pinned = self._show_expected(described) if described is not None else {}
         self.points = self._show_helpers(pinned)
+        for address, words in chain.items():
+            column = address - self.tables[HOLDING].first
+            self.tables[HOLDING].data[:, column : column + len(words)] = words
         self.outputs = [self._output_slot(w, tuple(ws[i].place for ws in writes)) for i, w in enumerate(self.writes)]
 
-    def _tables(self) -> dict[int, Table]:
+    def _tables(self, chain: dict[int, tuple[int, ...]]) -> dict[int, Table]:
         spans: dict[int, list[tuple[int, int]]] = {}
+        for address, words in chain.items():
+            spans.setdefault(HOLDING, []).append((address, address + len(words)))
         for r in (*self.reads, *self.extras):
             spans.setdefault(r.function, []).append((r.address // self.step, r.address // self.step + r.count))
         for w in self.writes:

@@ -196,7 +196,7 @@ def insulation_lost(f: Facts) -> Bools:
 def main_does_not_close(f: Facts) -> Bools:
     """Commanded closed, feedback open. A rack that precharges by itself may take the time of its precharge."""
     closing_itself = f.topology.self_precharging & (f.modes.rack_mode == RackMode.PRECHARGE)
-    return f.outputs.rack_main_close & ~closing_itself & _is(f.measured.points.rack_main_closed, 0)
+    return np.asarray(f.outputs.rack_main_close & ~closing_itself & _is(f.measured.points.rack_main_closed, 0))
 
 
 def main_does_not_open(f: Facts) -> Bools:

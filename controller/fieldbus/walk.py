@@ -1,0 +1,95 @@
+"""Reads a SunSpec device's chain of models, one small request per cycle, through the bus's own rounds.
+
+What is guaranteed: nothing else is asked of the device until its chain is complete; a silent device is probed as any
+other silent unit is, and costs no more; a chain that makes no sense is begun anew and never used.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from controller.fieldbus.request import read_request
+from controller.fieldbus.unit import Unit
+from plc_config.plan import CYCLE, BusPlan, ReadBlock
+from plc_config.sunspec import END, MARKER, MARKER_AT, MAX_MODELS, Chain, Model
+
+HOLDING: Final = 3
+LAST_HEAD: Final = 65_534
+"""The last address at which the id and length of a model can lie."""
+
+
+class Walk:
+    """The walk of one unit; `chain` is set when it is complete, `trouble` says why the last one was given up."""
+
+    def __init__(self) -> None:
+        self.chain: Chain | None = None
+        self.trouble = ""
+        self._bus: BusPlan | None = None
+        self._unit: Unit | None = None
+        self._base = 0
+        self._address = MARKER_AT[0]
+        self._models: list[Model] | None = None
+
+    def begin(self, bus: BusPlan, unit: Unit) -> None:
+        """Put the first request into the unit's rounds, or nothing when the chain is known."""
+        self._bus, self._unit = bus, unit
+        if self.chain is None:
+            self._look(0)
+
+    def _look(self, number: int) -> None:
+        self._base, self._models = number % len(MARKER_AT), None
+        self._ask(MARKER_AT[self._base])
+
+    def _ask(self, address: int) -> None:
+        if self._bus is None or self._unit is None:
+            return
+        self._address = address
+        unit = self._unit.unit
+        block = ReadBlock(self._bus.index, 0, unit, unit, HOLDING, address, 2, CYCLE, 0, (), 0.0)
+        request = read_request(self._bus, block, self._unit, cast(Any, self))
+        self._unit.fast[:] = [request]
+
+    # -- what the master tells a row -------------------------------------------------------------------------
+
+    def store(self, payload: bytes, now_ms: int) -> None:
+        """A good reply: the marker, or the id and length of a model."""
+        if self.chain is not None:
+            return
+        if self._models is None:
+            if payload == MARKER:
+                self._models = []
+                self._ask(self._address + 2)
+            else:
+                self._look(self._base + 1)
+            return
+        number, length = int.from_bytes(payload[:2], "big"), int.from_bytes(payload[2:4], "big")
+        after = self._address + 2 + length
+        if number == END:
+            self._finish()
+        elif number == 0 or length == 0 or after > LAST_HEAD or len(self._models) >= MAX_MODELS:
+            self._again(f"model {number} of length {length} at {self._address} makes no sense")
+        else:
+            self._models.append(Model(number, self._address, length))
+            self._ask(after)
+
+    def lose(self) -> None:
+        """The unit is silent, or refuses this address for good."""
+        if self.chain is not None or self._unit is None or self._unit.failing:
+            return
+        if self._models is None:
+            self._look(self._base + 1)
+        else:
+            self._again(f"the device refuses address {self._address}, where its next model should be")
+
+    def _again(self, why: str) -> None:
+        self.trouble = why
+        self._look(0)
+
+    def _finish(self) -> None:
+        if not self._models:
+            self._again("the chain ends before its first model")
+            return
+        self.chain = Chain(MARKER_AT[self._base], tuple(self._models))
+        self.trouble = ""
+        if self._unit is not None:
+            self._unit.fast.clear()
