@@ -175,8 +175,7 @@ def _beyond(profile: Profile, chain: Chain, piece: Any, want: Want) -> str:
         last += piece.span(piece.elements(want.elements)) - 1 if hasattr(piece, "span") else 0
     if last < model.length + 2:
         return ""
-    many = f", needed for {want.places} places" if want.places > 1 else ""
-    return f"model {model.id} ends at its register {model.length + 1}, before {last}{many}"
+    return f"model {model.id} ends at its register {model.length + 1}, before {last}"
 
 
 def candidates(place: str, series_cells: int | None) -> list[str]:

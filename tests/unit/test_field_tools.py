@@ -15,11 +15,13 @@ import pytest
 from controller.app import lock
 from plc_config.compile import compile_site
 from plc_config.plan import BusPlan
+from plc_config.schema.profile import Extra
 from tests.profile_rig import RTU, TCP, Case, write_site
 from tests.sites import free_ports, free_site
 from tests.unit.test_profiles import CASES
 from tools.cli import main
 from tools.commands import discover, probe
+from tools.field_view import Reading, explain
 from tools.simulator.bus import Bus, WireFault
 from tools.simulator.events import EventLog
 from tools.simulator.modbus import Device
@@ -85,9 +87,15 @@ async def test_another_device_at_the_address_is_noticed(tmp_path: Path, capsys: 
         slot = group.find("extras.string_model")
         assert slot is not None
         group.put_raw(slot, 0, 0, 805)
-        code, out, _ = await cellwarden(capsys, "read", site, "dut", "--once")
-    row = next(line for line in out.splitlines() if "string_model" in line)
-    assert code == 0 and "UNEXPECTED" in row and "expected 804: another device" in row
+        code, out, error = await cellwarden(capsys, "read", site, "dut", "--once")
+    assert code == 69 and not out, "registers of an unknown layout are not shown as if they were known"
+    assert "its SunSpec models are not known: sunspec-804: points." in error and "model 804 is not there" in error
+
+
+def test_a_register_that_is_not_what_the_profile_expects_is_marked() -> None:
+    reading = Reading("R01", "model_id", 0, 3, 6, "1268", 4712.0, "1", "GOOD", "", True)
+    explain(reading, Extra(address=6, doc="Type of device", expect=4711))
+    assert reading.quality == "UNEXPECTED" and "expected 4711: another device" in reading.text
 
 
 async def test_alarm_bits_and_states_are_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

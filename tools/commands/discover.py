@@ -16,6 +16,21 @@ from controller.fieldbus.request import Failure
 from plc_config.plan import BusPlan
 from plc_config.quantity import duration_ms
 from plc_config.ranges import expand
+from plc_config.schema.profile import Profile
+from plc_config.sunspec import (
+    COMMON,
+    END,
+    MARKER,
+    MARKER_AT,
+    MAX_MODELS,
+    Chain,
+    Model,
+    NoFit,
+    Want,
+    candidates,
+    choose,
+    definitions,
+)
 from tools import progress
 from tools.field_line import Answer, Line
 
@@ -30,35 +45,8 @@ GAP_MS: Final = 20
 """Least pause between two requests: a scan must not crowd out the one who polls."""
 
 GATEWAY_CODES: Final = (0x0A, 0x0B)
-MARKER: Final = b"SunS"
-MARKER_AT: Final = (40000, 50000, 0)
-END: Final = 0xFFFF
-MAX_MODELS: Final = 100
-COMMON: Final = 1
 COMMON_TEXTS: Final = {"maker": (2, 16), "model": (18, 16), "version": (42, 8), "serial": (50, 16)}
 """Register offset from the model's id, and registers."""
-
-NAMES: Final = {
-    1: "common", 101: "single-phase converter", 102: "split-phase converter", 103: "three-phase converter",
-    120: "nameplate", 121: "basic settings", 122: "status", 123: "immediate controls", 124: "storage",
-    160: "strings (MPPT)", 701: "AC measurement", 702: "capacity", 703: "enter service", 704: "AC control",
-    713: "storage capacity", 714: "DC measurement", 715: "DER control", 802: "battery bank", 803: "lithium-ion bank",
-    804: "lithium-ion string", 805: "lithium-ion module", 64201: "KACO control", 64202: "KACO battery limits",
-}  # fmt: skip
-
-
-@dataclasses.dataclass(slots=True)
-class Model:
-    """One model of a SunSpec map: its number, where its id lies, and its length after id and length."""
-
-    id: int
-    address: int
-    length: int
-
-    @property
-    def name(self) -> str:
-        """What the model is about."""
-        return NAMES.get(self.id, "vendor's own" if self.id >= 64000 else "")
 
 
 @dataclasses.dataclass(slots=True)
@@ -163,31 +151,39 @@ def _there(answer: Answer) -> bool:
 
 async def _sunspec(line: Line, device: Found) -> None:
     """Look for the marker, then walk (id, length) until the end."""
-    for base in MARKER_AT:
-        answer = await _ask(line, device.unit, 3, base, 2)
-        if answer.ok and answer.data == MARKER:
-            device.base = base
-            break
-    if device.base is None:
+    chain, device.broken = await walk(line, device.unit)
+    if chain is None:
         return
-    address = device.base + 2
-    while len(device.models) < MAX_MODELS and address < 65534:
-        progress.step(f"unit {device.unit}: model at {address}")
-        answer = await _ask(line, device.unit, 3, address, 2)
+    device.base, device.models = chain.base, list(chain.models)
+    common = chain.first(COMMON)
+    if common is not None:
+        await _texts(line, device, common.address, common.length)
+
+
+async def walk(line: Line, unit: int) -> tuple[Chain | None, str]:
+    """The models of a unit as far as they could be read, None without a SunSpec map; and why the walk broke off."""
+    for base in MARKER_AT:
+        answer = await _ask(line, unit, 3, base, 2)
+        if answer.ok and answer.data == MARKER:
+            break
+        if not answer.ok and not _there(answer):
+            return None, answer.why
+    else:
+        return None, ""
+    address, models = base + 2, list[Model]()
+    while len(models) < MAX_MODELS and address < 65534:
+        progress.step(f"unit {unit}: model at {address}")
+        answer = await _ask(line, unit, 3, address, 2)
         if not answer.ok:
-            device.broken = f"the walk ended at {address}: {answer.why}"
-            return
+            return Chain(base, tuple(models)), f"the walk ended at {address}: {answer.why}"
         number, length = int.from_bytes(answer.data[:2], "big"), int.from_bytes(answer.data[2:], "big")
         if number == END:
-            return
+            return Chain(base, tuple(models)), ""
         if length == 0 or number == 0:
-            device.broken = f"the walk ended at {address}: model {number} of length {length}"
-            return
-        device.models.append(Model(number, address, length))
-        if number == COMMON:
-            await _texts(line, device, address, length)
+            return Chain(base, tuple(models)), f"the walk ended at {address}: model {number} of length {length}"
+        models.append(Model(number, address, length))
         address += 2 + length
-    device.broken = f"no end after {len(device.models)} models"
+    return Chain(base, tuple(models)), f"no end after {len(models)} models"
 
 
 async def _texts(line: Line, device: Found, address: int, length: int) -> None:
@@ -207,12 +203,37 @@ def _facts(found: Found) -> dict[str, Any]:
 
 def bases(found: Found) -> dict[str, int]:
     """Names for the `bases` of a profile: where each model begins."""
-    named: dict[str, int] = {}
-    for model in found.models:
-        name = "common" if model.id == COMMON else f"m{model.id}"
-        count = sum(n == name or n.startswith(f"{name}_") for n in named)
-        named[f"{name}_{count + 1}" if count else name] = model.address
-    return named
+    return Chain(found.base or 0, tuple(found.models)).bases()
+
+
+def pasteable(found: Found, bus: str) -> list[str]:
+    """Lines for the site file's `devices`: one that configures itself, where a shipped profile fits."""
+    chain = Chain(found.base or 0, tuple(found.models))
+    for place, series in (("P01", None), ("R01/M01", 2), ("R01/M01", None)):
+        try:
+            chosen = choose(candidates(place, series), chain, Want(), None)
+        except NoFit:
+            continue
+        groups = _groups(chain, chosen)
+        where, more = place, ""
+        if groups > 1 and chosen.repeat is not None:
+            last = f"{min(groups, chosen.repeat.most):02d}"
+            where = f"R01..R{last}/M01" if 803 in chosen.models.values() else f"R01/M01..M{last}"
+        if chosen.cells == "extremes":
+            more = ", series_cells: 240"
+        note = "  # series_cells: the cells in series behind each place" if more else ""
+        line = f"unit-{found.unit}: {{profile: sunspec, bus: {bus}, unit: {found.unit}, place: {where}{more}}}{note}"
+        return [f"# {chosen.describes}", line]
+    return ["# no shipped profile fits these models; write one with `models:` (docs/profiles.md)"]
+
+
+def _groups(chain: Chain, profile: Profile) -> int:
+    """How many places the model that repeats has in this device."""
+    for number in profile.models.values():
+        known, model = definitions().models.get(str(number)), chain.first(number)
+        if known and model and known.group and known.length and number in (803, 804):
+            return (model.length - known.length) // known.group
+    return 1
 
 
 def _show(found: list[Found], asked: int) -> None:
@@ -223,6 +244,9 @@ def _show(found: list[Found], asked: int) -> None:
             for model in device.models:
                 print(f"    {model.address:>6}  model {model.id:<6} length {model.length:<5} {model.name}")
             print(f"  bases: {{{', '.join(f'{k}: {v}' for k, v in bases(device).items())}}}")
+            print("  to paste under `devices` of the site file:")
+            for line in pasteable(device, "BUS"):
+                print(f"    {line}")
         if device.broken:
             print(f"  {device.broken}")
     print(f"{len(found)} of {asked} unit ids answer")

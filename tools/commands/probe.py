@@ -23,6 +23,7 @@ from tools.commands.check import tell
 from tools.commands.read import may_ask_all, where
 from tools.field_line import Answer, Line
 from tools.field_view import UNEXPECTED, Reading, View
+from tools.self_config import as_found
 
 HELP = "Reads every point of every device of SITE once, judges it, and prints a point-to-point sheet. Writes nothing."
 EXAMPLE = "cellwarden probe bench --csv sheet.csv --html sheet.html"
@@ -92,8 +93,9 @@ def run(args: argparse.Namespace) -> int:
         return tell(error, args.json)
     if not may_ask_all(site, site.plan.buses):
         return EXIT_RUNNING
+    site, unknown = as_found(site, site.plan.devices)
     try:
-        rows = asyncio.run(walk(site))
+        rows = asyncio.run(walk(site, unknown))
     finally:
         progress.done()
     if args.csv is not None:
@@ -106,15 +108,22 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(r.verdict == OK for r in rows if not r.extra or r.verdict == OTHER) else EXIT_FAILED
 
 
-async def walk(site: Compiled) -> list[Row]:
-    """Every device of every bus, the buses side by side; rows in the order of the site file."""
+async def walk(site: Compiled, unknown: dict[int, str] | None = None) -> list[Row]:
+    """Every device of every bus, the buses side by side; rows in the order of the site file.
+
+    `unknown`: devices whose models could not be read, with the reason; they are not asked.
+    """
     done: dict[int, list[Row]] = {}
+    for index, why in (unknown or {}).items():
+        device = site.plan.devices[index]
+        bus = site.plan.buses[device.bus]
+        done[index] = [_row(bus, device, r, f"its models are not known: {why}") for r in _silent(View(site, device))]
     await asyncio.gather(*(_bus(site, bus, done) for bus in site.plan.buses))
     return [row for device in site.plan.devices for row in done[device.index]]
 
 
 async def _bus(site: Compiled, bus: BusPlan, done: dict[int, list[Row]]) -> None:
-    devices = [d for d in site.plan.devices if d.bus == bus.index]
+    devices = [d for d in site.plan.devices if d.bus == bus.index and d.index not in done]
     try:
         async with Line(bus, run_folder(site.config.site.id)) as line:
             for device in devices:

@@ -20,6 +20,7 @@ from plc_config.quantity import duration_ms
 from tools.commands.check import tell
 from tools.field_line import Answer, Line, owner_of
 from tools.field_view import Reading, Unknown, View, find
+from tools.self_config import as_found
 
 HELP = "Reads one device of SITE and shows every point and vendor register: raw, value, quality, age. Writes nothing."
 EXAMPLE = "cellwarden read bench R01/M01 --once"
@@ -51,6 +52,10 @@ def run(args: argparse.Namespace) -> int:
     bus = site.plan.buses[device.bus]
     if not may_ask(site, bus):
         return EXIT_RUNNING
+    site, unknown = as_found(site, [device])
+    if device.index in unknown:
+        return EXIT_UNREACHABLE
+    device = site.plan.devices[device.index]
     try:
         return asyncio.run(_read(site, device, bus, args, every_s))
     except LinkLost as error:

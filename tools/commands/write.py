@@ -25,6 +25,7 @@ from tools.commands.check import tell
 from tools.commands.read import where
 from tools.field_line import Answer, Line
 from tools.field_view import find
+from tools.self_config import as_found
 
 HELP = "Writes one output of one device of SITE, once, and reads it back. Refused while the controller runs."
 EXAMPLE = "cellwarden write bench P01 pcs_active_power_setpoint_w '5 kW' --yes"
@@ -53,13 +54,19 @@ def run(args: argparse.Namespace) -> int:
         device = find(site, args.device)
         block = _block(site, device, args.output)
         value = _value(args.output, args.value)
-        data = _encode(block, value)
+        _encode(block, value)
     except ConfigError as error:
         return tell(error, args.json)
     except ValueError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
     bus = site.plan.buses[device.bus]
+    site, unknown = as_found(site, [device])
+    if device.index in unknown:
+        return EXIT_UNREACHABLE
+    device = site.plan.devices[device.index]
+    block = _block(site, device, args.output)
+    data = _encode(block, value)
     what = (
         f"{device.name}, unit {block.unit} on {bus.name} ({where(bus)}): function {block.function}, "
         f"address {block.address}, data {data.hex()}"

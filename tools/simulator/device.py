@@ -107,7 +107,7 @@ class DeviceGroup:
         writes = [[w for w in plan.writes if w.device == i] for i in indices]
         self.reads, self.extras, self.writes = reads[0], extras[0], writes[0]
         self.reply_offset = self.reads[0].reply_unit - self.reads[0].unit if self.reads else 0
-        places = max(len({ref.place for r in self.reads for ref in r.points if len(ref.place) >= 2}), 1)
+        places = max(len({ref.place[:2] for r in self.reads for ref in r.points if len(ref.place) >= 2}), 1)
         chain = sunspec_heads(described, places, compiled.topology.cells) if described is not None else {}
         self.tables = self._tables(chain)
         self.points = self._slots(compiled, reads, "") + self._slots(compiled, extras, EXTRA)

@@ -21,6 +21,8 @@ def sunspec_heads(profile: Profile, places: int, cells: int) -> dict[int, tuple[
         heads[address] = (number, length)
         if after < 0:
             heads[address + 2 + length] = (END, 0)
+    if profile.repeat is not None and profile.repeat.count_register is not None:
+        heads[profile.at(profile.repeat.count_register)] = (places,)
     return heads
 
 
