@@ -35,7 +35,7 @@ from plc_config.layout import topology_of
 from plc_config.limits import bands
 from plc_config.plan import PollingPlan
 from plc_config.problem import ConfigError, Problem
-from plc_config.schema.base import check
+from plc_config.schema.base import check, salvage
 from plc_config.schema.cell import CellType
 from plc_config.schema.cell import Derating as DeratingConfig
 from plc_config.schema.site import SiteConfig
@@ -82,7 +82,10 @@ def compile_site(site: str, chains: Chains | None = None) -> Compiled:
     """
     path = library.site_path(site)
     document = load(path)
-    config = check(SiteConfig, document)
+    try:
+        config = check(SiteConfig, document)
+    except ConfigError as error:
+        raise ConfigError([*error.problems, *_the_rest(document, path)]) from error
     problems: list[Problem] = []
     cell = _cell(config, document, path, problems)
     topology = topology_of(config, document, problems)
@@ -95,6 +98,19 @@ def compile_site(site: str, chains: Chains | None = None) -> Compiled:
     if problems or cell is None:
         raise ConfigError(problems)
     return Compiled(path, config, document, cell, topology, plan, limit_bands)
+
+
+def _the_rest(document: Document, path: Path) -> list[Problem]:
+    """What else is wrong in a file that already breaks its schema: told together where it does not follow."""
+    config = salvage(SiteConfig, document)
+    if config is None or any(len(getattr(config, part)) < len(document.data[part]) for part in ("buses", "devices")):
+        return []
+    problems: list[Problem] = []
+    _cell(config, document, path, problems)
+    topology = topology_of(config, document, problems)
+    wiring = Wiring(config, document, topology)
+    wiring.build()
+    return problems + wiring.problems
 
 
 def _cell(config: SiteConfig, document: Document, path: Path, problems: list[Problem]) -> CellType | None:

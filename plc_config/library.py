@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from plc_config.problem import ConfigError, Problem
-from plc_config.schema.base import check
+from plc_config.schema.base import check, salvage
 from plc_config.schema.cell import CellType
 from plc_config.schema.profile import Profile
+from plc_config.sense import complaints
 from plc_config.strict_yaml import Document, load
 
 DATA: Final = Path(__file__).parent / "data"
@@ -45,7 +46,12 @@ def site_path(site: str) -> Path:
 def profile_at(path: Path) -> tuple[Profile, Document]:
     """A checked device profile and its document."""
     document = load(path)
-    return check(Profile, document), document
+    try:
+        return check(Profile, document), document
+    except ConfigError as error:
+        rest = salvage(Profile, document)
+        more = [document.problem(*complaint) for complaint in complaints(rest)] if rest is not None else []
+        raise ConfigError([*error.problems, *more]) from error
 
 
 @cache

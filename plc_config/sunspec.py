@@ -139,7 +139,7 @@ def relocated(profile: Profile, chain: Chain, want: Want) -> Profile:
             missing += [w for w in (_beyond(profile, chain, piece, want) for piece in _pieces(entry)) if w]
             if not missing:
                 kept[group][name] = entry
-            elif group in ("points", "outputs") and not _may_lack(entry):
+            elif group != "extras" and not _may_lack(entry):
                 raise NoFit(f"{profile.profile}: {group}.{name}: {missing[0]}")
     return profile.model_copy(update={**kept, "bases": bases})
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
+import numpy as np
+
 from controller.core.image import OutputImage, Points
 from controller.core.layout import tags_of
 from controller.core.signal import Tag
@@ -12,6 +14,7 @@ from controller.core.topology import Topology, place_name
 from plc_config.expansion import LEVEL_DIMS, Expansion, Unit, place_of
 from plc_config.plan import (
     CYCLE,
+    BusPlan,
     DevicePlan,
     PointRef,
     PointType,
@@ -23,6 +26,7 @@ from plc_config.plan import (
 )
 from plc_config.problem import Problem
 from plc_config.ranges import expand
+from plc_config.refresh import BUS_LOAD, bus_time
 from plc_config.registers import (
     LARGEST_COUNT,
     Item,
@@ -36,14 +40,14 @@ from plc_config.registers import (
 )
 from plc_config.schema.profile import REGISTERS, Register
 from plc_config.schema.site import SiteConfig
+from plc_config.sense import complaints
 from plc_config.strict_yaml import Document, Path_
 from plc_config.sunspec import Chains
 
 POINTS: Final = {t.name: t for t in tags_of(Points)}
 OUTPUTS: Final = {t.name: t for t in tags_of(OutputImage)}
 REGISTER_READS: Final = (3, 4)
-BUS_LOAD: Final = 0.9
-"""Largest part of a cycle that the every-cycle traffic of one bus may take."""
+LARGEST_UNIT: Final = 255
 
 
 class Wiring:
@@ -63,7 +67,7 @@ class Wiring:
         devices, reads, writes, extras = [], [], [], []
         for index, unit in enumerate(self.units):
             devices.append(self._device(index, unit))
-            mistakes = unit.profile.mistakes()
+            mistakes = complaints(unit.profile)
             for path, what, right in mistakes:
                 self._once(unit, path, what, right)
             if mistakes:
@@ -71,6 +75,10 @@ class Wiring:
             reads.extend(self._reads(index, unit))
             writes.extend(self._writes(index, unit))
             extras.extend(self._extras(index, unit))
+            reply = unit.unit + unit.profile.wire.reply_unit_offset
+            if not 0 <= reply <= LARGEST_UNIT:
+                what = f"unit {unit.unit} would answer as {reply}, which is no unit id"
+                self._once(unit, ("wire", "reply_unit_offset"), what, "0..255 for every unit of the site")
         buses = tuple(self.buses.values())
         plan = PollingPlan(self.config.cycle, buses, tuple(devices), tuple(reads), tuple(writes), tuple(extras))
         self._check_load(plan)
@@ -256,6 +264,11 @@ class Wiring:
                 self._once(unit, ("outputs", name), f"{name} belongs to {where}, not to a {profile.level}")
                 continue
             kind = output_type(profile, output, self._scale(unit, ("outputs", name), output.scale, tag.unit))
+            room = int(np.prod([self.topology.dims[d] for d in tag.dims[len(LEVEL_DIMS[profile.level]) :]]))
+            if output.count > room:
+                path: Path_ = ("outputs", name, "count")
+                self._once(unit, path, f"{name}: {output.count} elements to write, the topology has {room}", f"{room}")
+                continue
             refresh = -1 if output.refresh is None else 0 if output.refresh == "cycle" else int(output.refresh)
             for copy, place in enumerate(dict.fromkeys(place_of(tag.dims, place) for place in unit.places)):
                 block = self._write(index, unit, name, output.function, output.address, output.count, kind, copy)
@@ -321,12 +334,42 @@ class Wiring:
             if not names:
                 continue
             load = max(plan.load_ms(self.buses[n].index) for n in names)
+            if load <= BUS_LOAD * plan.cycle_ms:
+                for name in names:
+                    self._check_slow(plan, self.buses[name])
             if load > BUS_LOAD * plan.cycle_ms:
                 need = int(load / BUS_LOAD / 10 + 1) * 10
                 self._complain_cycle(
                     f"bus {names[0]} needs {load:.1f} ms of wire time in every cycle of {plan.cycle_ms} ms",
                     f"a cycle of at least {need} ms, a faster line, or `every:` on slower points",
                 )
+
+    def _check_slow(self, plan: PollingPlan, bus: BusPlan) -> None:
+        """Slow blocks must come as often as they ask to, and none may be longer than the time between two rounds."""
+        time = bus_time(plan, bus.index)
+        slow = [r for r in plan.of_bus(bus.index)[0] if r.every_ms != CYCLE]
+        if not slow:
+            return
+        if not time.fits:
+            worst = max(slow, key=lambda r: r.cost_ms)
+            left = plan.cycle_ms - time.fast_ms
+            what = f"bus {bus.name}: this read takes {worst.cost_ms:.1f} ms, between two rounds there are {left:.1f} ms"
+            self._complain_of_block(worst, what, "wire.max_registers that cut it, a longer cycle, or a faster line")
+        elif time.stretch > 1.0:
+            worst = max(slow, key=lambda r: r.cost_ms / r.every_ms)
+            late = time.refresh_ms(worst)
+            period = f"it would come every {late} ms" if late >= 0 else "it would never come"
+            what = f"bus {bus.name} cannot read this every {worst.every_ms} ms: {period}"
+            needed = f"slow blocks need {time.slow_ms:.1f} ms of every cycle and {time.room_ms:.1f} ms are left"
+            self._complain_of_block(worst, what, f"{needed}; a longer `every`, a longer cycle, or a faster line")
+
+    def _complain_of_block(self, block: ReadBlock, what: str, right: str) -> None:
+        unit = self.units[block.device]
+        name = block.points[0].point
+        pieces = unit.profile.segments(name)
+        number = next((i for i, p in enumerate(pieces) if p.every == block.every_ms), 0)
+        path: Path_ = ("points", name) if len(pieces) == 1 else ("points", name, number)
+        self._once(unit, (*path, "every"), what, right)
 
     def _complain_cycle(self, what: str, right: str) -> None:
         self.problems.append(self.document.problem(("cycle",), what, right))

@@ -24,7 +24,7 @@ SITE = """
 site: {{id: one, name: One device, simulated: true}}
 cell_type: lfp-280
 topology: {{racks: {racks}, modules: {modules}, cells: {cells}, temperatures: {temperatures}, pcs: 1}}
-cycle: 2000 ms
+cycle: {cycle}
 buses:
   DUT: {bus}
   REST: {{kind: tcp, host: 127.0.0.1, port: {other}}}
@@ -50,6 +50,7 @@ class Case:
     cells: int = 16
     temperatures: int = 4
     series_cells: int = 0
+    cycle: str = "2000 ms"
 
 
 TCP = "{{kind: tcp, host: 127.0.0.1, port: {port}, timeout: 500 ms}}"

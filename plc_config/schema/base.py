@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -11,6 +12,8 @@ from plc_config.problem import ConfigError, Problem
 from plc_config.strict_yaml import Document, Path_
 
 Model = TypeVar("Model", bound=BaseModel)
+MOST_LEFT_OUT = 20
+"""Rounds in which wrong entries are left out; what is still wrong then is not worth more."""
 
 
 class Strict(BaseModel):
@@ -31,6 +34,35 @@ def check(model: type[Model], document: Document) -> Model:
     if problems:
         raise ConfigError(problems)
     return valid
+
+
+def salvage(model: type[Model], document: Document, least_depth: int = 2) -> Model | None:
+    """A document without the entries that are wrong, so that the rest can be judged too; None where nothing is left.
+
+    Only entries at least `least_depth` keys deep are left out: without a whole section nothing true could be said.
+    """
+    data = copy.deepcopy(document.data)
+    for _ in range(MOST_LEFT_OUT):
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            for found in error.errors():
+                path = tuple(p for p in found["loc"] if _in_document(document, p))[:least_depth]
+                if len(path) < least_depth or not _leave_out(data, path):
+                    return None
+    return None
+
+
+def _leave_out(data: Any, path: Path_) -> bool:
+    """Remove the entry at `path`; True also when it is gone already."""
+    for part in path[:-1]:
+        if not isinstance(data, dict) or part not in data:
+            return True
+        data = data[part]
+    if not isinstance(data, dict):
+        return False
+    data.pop(path[-1], None)
+    return True
 
 
 def _problem(model: type[BaseModel], document: Document, error: Any) -> Problem:
@@ -54,21 +86,24 @@ def _in_document(document: Document, part: Any) -> bool:
 
 
 def _keys_at(model: type[BaseModel], path: Path_) -> list[str]:
+    """Keys that may stand at a path; in a mapping of named entries every entry has the same."""
     at: Any = model
     for part in path:
-        if not (isinstance(at, type) and issubclass(at, BaseModel)):
-            break
-        field = at.model_fields.get(str(part))
-        if field is None:
+        models = _models_in(at)
+        field = next((m.model_fields[str(part)] for m in models if str(part) in m.model_fields), None)
+        if field is not None:
+            at = field.annotation
+        elif get_origin(at) not in (dict, list):
             return []
-        at = _inner(field.annotation)
-    if isinstance(at, type) and issubclass(at, BaseModel):
-        return sorted(f.alias or n for n, f in at.model_fields.items())
-    return []
+        else:
+            at = get_args(at)[-1]
+    return sorted({f.alias or n for m in _models_in(at) for n, f in m.model_fields.items()})
 
 
-def _inner(annotation: Any) -> Any:
-    for candidate in getattr(annotation, "__args__", ()):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return annotation
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a value of this annotation may be; a union may have several."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (dict, list):
+        return []
+    return [m for part in get_args(annotation) for m in _models_in(part)]

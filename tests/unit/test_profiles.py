@@ -40,6 +40,7 @@ CASES = {
         Case("sunspec-805", temperatures=16),
         Case("sunspec-103", place="P01"),
         Case("sunspec-7xx", place="P01"),
+        Case("kaco-gridsave", place="P01"),
     )
 }
 TAGS = {t.name: t for t in tags_of(Points)}
@@ -270,6 +271,13 @@ BY_HAND: list[tuple[str, dict[tuple[int, int], int], dict[str, list[float | None
         {"pcs_active_power_w": [500_000], "pcs_reactive_power_var": [-20_000], "pcs_running": [0], "pcs_fault": [1],
          "pcs_dc_current_a": [-300], "pcs_active_power_confirmed_w": [-250_000]},
     ),
+    (
+        "kaco-gridsave",
+        memory(3, (40070 + 14, (-5120, 1)), (40070 + 20, (12, 1)), (40070 + 29, (7705, -1)), (40122 + 5, (11,))),
+        {"pcs_active_power_w": [-51_200], "pcs_reactive_power_var": [120], "pcs_dc_voltage_v": [770.5],
+         "pcs_running": [1], "pcs_fault": [0]},
+    ),
+    ("kaco-gridsave", memory(3, (40122 + 5, (7,))), {"pcs_running": [0], "pcs_fault": [1]}),
 ]  # fmt: skip
 
 
@@ -332,6 +340,13 @@ def test_a_setpoint_with_its_enable_and_its_revert_timer(tmp_path: Path) -> None
     assert written(bench, "heartbeat", 2**32 + 5) == (16, 40422, "00000005")
     assert constants(bench)[40296 + 31] == ("0000000a", 2000)
     assert constants(bench)[40296 + 22] == ("0001", 10_000)
+
+
+def test_a_converter_that_takes_percents_and_a_watchdog(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, CASES["kaco-gridsave"])
+    assert written(bench, "pcs_active_power_setpoint_w", -25_000) == (16, 40131, "ffe7")
+    assert written(bench, "pcs_run", 1)[2] == "000b" and written(bench, "pcs_run", 0)[2] == "0001"
+    assert constants(bench)[40130] == ("003c", 10_000), "the watchdog is rewritten in less than half its time"
 
 
 def test_external_control_is_written_only_as_a_constant(tmp_path: Path) -> None:

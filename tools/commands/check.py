@@ -10,8 +10,10 @@ from typing import Any
 
 from plc_config import coverage, library
 from plc_config.compile import Compiled, compile_site
-from plc_config.plan import CYCLE
+from plc_config.plan import NORMAL_MS
 from plc_config.problem import ConfigError
+from plc_config.refresh import bus_time, speed_class
+from plc_config.sunspec import NAME, candidates
 
 HELP = "Checks SITE (a file or the name of a shipped site) without touching any device or running controller."
 EXAMPLE = "cellwarden check container"
@@ -36,12 +38,25 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(f"{site.path}: ok")
     print(f"  {facts['site']}: {facts['racks']} racks x {facts['modules']} modules x {facts['cells']} cells", end="")
+    if facts["cells_by_extremes"]:
+        print(f" ({facts['cells_by_extremes']} cells in series are seen only by their extremes)", end="")
     print(f", {facts['pcs']} PCS, {facts['slots']} alarms, cycle {facts['cycle_ms']} ms")
     print(f"  {'bus':<8} {'kind':<13} {'where':<24} {'units':>5} {'wire ms/cycle':>13} {'refresh ms':>10}")
     for bus in facts["buses"]:
         print(
             f"  {bus['name']:<8} {bus['kind']:<13} {bus['where']:<24} {bus['units']:>5} "
             f"{bus['wire_ms_per_cycle']:>13.1f} {bus['refresh_ms']:>10}"
+        )
+    print(
+        f"  {'profile':<24} {'fc':>2} {'registers':<15} {'class':<6} {'every':>8} {'wire ms':>7} {'refresh':>8} devices"
+    )
+    for b in facts["blocks"]:
+        last = b["address"] + (b["count"] - 1) * b["step"]
+        span = f"{b['address']}..{last}" if b["count"] > 1 else str(last)
+        every = f"{b['every_ms']} ms" if b["every_ms"] else "cycle"
+        print(
+            f"  {b['profile']:<24} {b['function']:>2} {span:<15} {b['class']:<6} {every:>8} {b['wire_ms']:>7.1f} "
+            f"{b['refresh_ms']:>5} ms {b['devices']:>7}"
         )
     for note in facts["notes"]:
         print(f"  note: {note}")
@@ -71,16 +86,16 @@ def describe(site: Compiled) -> dict[str, Any]:
     buses = []
     for bus in plan.buses:
         reads, _ = plan.of_bus(bus.index)
-        slowest = max((r.every_ms for r in reads), default=CYCLE)
-        load = plan.load_ms(bus.index)
+        time = bus_time(plan, bus.index)
+        slowest = max((time.refresh_ms(r) for r in reads), default=plan.cycle_ms)
         buses.append(
             {
                 "name": bus.name,
                 "kind": bus.kind,
                 "where": bus.device or f"{bus.host}:{bus.port}",
                 "units": len({r.unit for r in reads}),
-                "wire_ms_per_cycle": round(load, 2),
-                "refresh_ms": max(slowest, plan.cycle_ms),
+                "wire_ms_per_cycle": round(time.fast_ms + time.slow_ms, 2),
+                "refresh_ms": slowest,
             }
         )
     return {
@@ -90,10 +105,37 @@ def describe(site: Compiled) -> dict[str, Any]:
         "cells": t.cells,
         "pcs": t.pcs,
         "slots": site.program.matrix.size,
+        "cells_by_extremes": int(t.series_cells[t.extremes_only].sum()),
         "cycle_ms": plan.cycle_ms,
         "buses": buses,
+        "blocks": blocks(site),
         "notes": notes(site),
     }
+
+
+def blocks(site: Compiled) -> list[dict[str, Any]]:
+    """Every kind of read with its cost and expected refresh: equal ones are counted, the worst is told."""
+    plan = site.plan
+    times = [bus_time(plan, bus.index) for bus in plan.buses]
+    steps: dict[str, int] = {}
+    found: dict[Any, dict[str, Any]] = {}
+    for block in plan.reads:
+        device = plan.devices[block.device]
+        if device.profile not in steps:
+            path = library.find("profiles", device.profile, site.path.parent)
+            steps[device.profile] = library.profile_at(path)[0].wire.address_step if path else 1
+        key = (device.profile, block.function, block.address, block.count, block.every_ms)
+        refresh = times[block.bus].refresh_ms(block)
+        row = found.setdefault(key, {
+            "profile": device.profile, "function": block.function, "address": block.address, "count": block.count,
+            "step": steps[device.profile] if block.function in (3, 4) else 1,
+            "class": speed_class(block, NORMAL_MS), "every_ms": block.every_ms,
+            "wire_ms": 0.0, "refresh_ms": 0, "devices": 0,
+        })  # fmt: skip
+        row["wire_ms"] = round(max(row["wire_ms"], block.cost_ms), 2)
+        row["refresh_ms"] = max(row["refresh_ms"], refresh)
+        row["devices"] += 1
+    return list(found.values())
 
 
 def notes(site: Compiled) -> list[str]:
@@ -104,13 +146,30 @@ def notes(site: Compiled) -> list[str]:
     result += coverage.notes(site.plan)
     result += too_slow(site)
     folder = site.path.parent
-    for device in dict.fromkeys(d.profile for d in site.config.devices.values()):
+    result += self_configuring(site)
+    for device in dict.fromkeys(d.profile for d in site.plan.devices):
         path = library.find("profiles", device, Path(folder))
         if path is None:
             continue
         profile, _ = library.profile_at(path)
         result += [f"profile {device}: {doubt}" for doubt in profile.doubts()]
     return result
+
+
+def self_configuring(site: Compiled) -> list[str]:
+    """What will be read from SunSpec devices at start, and what they must then be found to have."""
+    found = []
+    for key, device in site.config.devices.items():
+        own = [d for d in site.plan.devices if d.name.endswith(f" {key}") and d.models]
+        if not own:
+            continue
+        names = candidates(device.place, device.series_cells) if device.profile == NAME else [device.profile]
+        units = ", ".join(f"{site.plan.buses[d.bus].name}/{d.unit}" for d in own[:4]) + (" ..." if len(own) > 4 else "")
+        found.append(
+            f"{key}: configures itself: at start the models of {units} are searched at 40000, 50000 and 0; the first "
+            f"of {', '.join(names)} that fits is read where the device has it; the addresses shown here are assumed"
+        )
+    return found
 
 
 def too_slow(site: Compiled) -> list[str]:

@@ -1,0 +1,136 @@
+"""What a profile asks for that no device or register can do: found when it is checked, not when the driver starts."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from controller.core.image import OutputImage, Points
+from controller.core.layout import tags_of
+from plc_config.registers import own_unit, scale_of
+from plc_config.schema.profile import REGISTERS, Constant, Extra, Output, Profile, Register
+
+Complaint = tuple[tuple[str | int, ...], str, str]
+
+POINTS: Final = {t.name: t for t in tags_of(Points)}
+OUTPUTS: Final = {t.name: t for t in tags_of(OutputImage)}
+BITS: Final = {"u8": 8, "s8": 8, "u8_high": 8, "u8_low": 8, "s8_high": 8, "s8_low": 8}
+BIT_FUNCTIONS: Final = (1, 2)
+COIL_FUNCTIONS: Final = (5, 15)
+ONE_REGISTER: Final = 6
+MOST_WRITTEN: Final = 123
+"""Registers that one write of function 16 can carry."""
+
+
+def nonsense(profile: Profile) -> list[Complaint]:
+    """Where in the file, what is wrong, what would be right."""
+    found: list[Complaint] = []
+    for name in profile.points:
+        several = isinstance(profile.points[name], list)
+        for number, register in enumerate(profile.segments(name)):
+            path: tuple[str | int, ...] = ("points", name, number) if several else ("points", name)
+            found += _register(profile, path, register)
+            if name in POINTS:
+                found += _scale(path, register, POINTS[name].unit)
+    for name, extra in profile.extras.items():
+        found += _register(profile, ("extras", name), extra)
+    for name, entry in profile.outputs.items():
+        pieces = entry if isinstance(entry, list) else [entry]
+        for number, output in enumerate(pieces):
+            path = ("outputs", name, number) if isinstance(entry, list) else ("outputs", name)
+            found += _output(profile, path, output)
+            if name in OUTPUTS and output.raw_on is None:
+                found += _scale(path, output, OUTPUTS[name].unit)
+    for name, constant in profile.constants.items():
+        found += _constant(profile, ("constants", name), constant)
+    return found
+
+
+def _scale(path: tuple[str | int, ...], entry: Register | Output, unit: str) -> list[Complaint]:
+    try:
+        if scale_of(entry.scale, unit) == 0.0:
+            return [((*path, "scale"), "a scale of 0 makes every value 0", "the factor from the vendor's document")]
+    except ValueError as error:
+        return [((*path, "scale"), str(error), "")]
+    return []
+
+
+def _width(kind: str) -> int:
+    return BITS.get(kind, 16 * REGISTERS.get(kind, 1))
+
+
+def _register(profile: Profile, path: tuple[str | int, ...], register: Register) -> list[Complaint]:
+    found: list[Complaint] = []
+    function = register.function or profile.wire.read_function
+    width = _width(register.type)
+    if function in BIT_FUNCTIONS and register.type not in ("bit", "u16"):
+        found.append(((*path, "type"), f"function {function} reads single bits, not {register.type}", "type: bit"))
+    if function in BIT_FUNCTIONS and (register.scale_register is not None or register.equals or register.mask):
+        what = f"function {function} reads single bits: no scale_register, mask or equals"
+        found.append((path, what, "read the register with function 3 or 4, or leave them out"))
+    if register.bit is not None and register.bit >= width:
+        found.append(((*path, "bit"), f"{register.type} has no bit {register.bit}", f"0..{width - 1}"))
+    if register.mask >= 1 << width:
+        found.append(
+            ((*path, "mask"), f"{register.type} has not all bits of {register.mask:#x}", f"at most {width} bits")
+        )
+    low = -(1 << (width - 1)) if register.type.startswith("s") else 0
+    for value in register.equals if register.type not in ("f32", "string") else []:
+        if not low <= value < 1 << width:
+            found.append(((*path, "equals"), f"{register.type} never holds {value}", f"{low}..{(1 << width) - 1}"))
+    if register.type == "f32" and (register.equals or register.mask or register.bit is not None):
+        found.append((path, "f32 has neither bits nor codes", "the type of a register that holds codes"))
+    if isinstance(register, Extra) and register.type == "string":
+        found += _string(path, register)
+    elif isinstance(register, Extra):
+        try:
+            own_unit(register.scale)
+        except ValueError as error:
+            found.append(((*path, "scale"), str(error), ""))
+    return found
+
+
+def _string(path: tuple[str | int, ...], extra: Extra) -> list[Complaint]:
+    wrong = [k for k in ("sentinel", "equals", "values", "bits", "mask", "scale_register", "expect", "bit")
+             if getattr(extra, k) not in (None, [], {}, 0)]  # fmt: skip
+    return [((*path, key), f"a string has no {key}", "leave it out, or give the type of a number") for key in wrong]
+
+
+def _output(profile: Profile, path: tuple[str | int, ...], output: Output) -> list[Complaint]:
+    function = output.function or profile.wire.write_function
+    found = _written(path, function, output.type, output.count)
+    if output.modulo is not None and output.type != "f32":
+        high = (1 << (_width(output.type) - output.type.startswith("s"))) - 1
+        if output.modulo - 1 > high and function not in COIL_FUNCTIONS:
+            right = f"at most {high + 1}"
+            found.append(((*path, "modulo"), f"{output.type} cannot count to {output.modulo - 1}", right))
+    return found
+
+
+def _written(path: tuple[str | int, ...], function: int, kind: str, count: int) -> list[Complaint]:
+    registers = REGISTERS[kind] * count
+    if function == ONE_REGISTER and registers > 1:
+        what = f"function 6 writes one register, {count} x {kind} needs {registers}"
+        return [((*path, "function"), what, "function: 16, if the device knows it")]
+    if function == COIL_FUNCTIONS[0] and count > 1:
+        return [((*path, "function"), f"function 5 writes one coil, not {count}", "function: 15")]
+    if function not in COIL_FUNCTIONS and registers > MOST_WRITTEN:
+        return [((*path, "count"), f"one write carries {MOST_WRITTEN} registers, not {registers}", "fewer elements")]
+    return []
+
+
+def _constant(profile: Profile, path: tuple[str | int, ...], constant: Constant) -> list[Complaint]:
+    function = constant.function or profile.wire.write_function
+    if function in COIL_FUNCTIONS:
+        what = f"wire.write_function {function} writes coils, a constant is a register"
+        return [(path, what, "give the constant its own function: 6 or 16")]
+    found = _written(path, function, constant.type, 1)
+    bits = _width(constant.type)
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if constant.type.startswith("s") else (0, (1 << bits) - 1)
+    if not low <= constant.value <= high:
+        found.append(((*path, "value"), f"{constant.value} does not fit {constant.type}", f"{low}..{high}"))
+    return found
+
+
+def complaints(profile: Profile) -> list[Any]:
+    """Everything that can be said of a profile without the site that uses it."""
+    return profile.mistakes() + nonsense(profile)
