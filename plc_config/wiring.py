@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-import numpy as np
-
 from controller.core.image import OutputImage, Points
 from controller.core.layout import tags_of
 from controller.core.signal import Tag
@@ -17,10 +15,8 @@ from plc_config.plan import (
     BusPlan,
     DevicePlan,
     PointRef,
-    PointType,
     PollingPlan,
     ReadBlock,
-    WriteBlock,
     merge_limit,
     transaction_ms,
 )
@@ -30,19 +26,18 @@ from plc_config.refresh import BUS_LOAD, bus_time
 from plc_config.registers import (
     LARGEST_COUNT,
     Item,
-    constant_type,
     item,
-    output_type,
     own_unit,
     point_type,
     scale_of,
     single,
 )
-from plc_config.schema.profile import REGISTERS, Register
+from plc_config.schema.profile import Register
 from plc_config.schema.site import SiteConfig
 from plc_config.sense import complaints
 from plc_config.strict_yaml import Document, Path_
 from plc_config.sunspec import Chains
+from plc_config.writes import write_blocks
 
 POINTS: Final = {t.name: t for t in tags_of(Points)}
 OUTPUTS: Final = {t.name: t for t in tags_of(OutputImage)}
@@ -73,7 +68,7 @@ class Wiring:
             if mistakes:
                 continue
             reads.extend(self._reads(index, unit))
-            writes.extend(self._writes(index, unit))
+            writes.extend(write_blocks(self.topology, index, unit, self._once))
             extras.extend(self._extras(index, unit))
             reply = unit.unit + unit.profile.wire.reply_unit_offset
             if not 0 <= reply <= LARGEST_UNIT:
@@ -246,82 +241,6 @@ class Wiring:
         except ValueError as error:
             self._once(unit, (*path, "scale"), str(error))
             return 1.0
-
-    # -- writes ----------------------------------------------------------------------------------------------
-
-    def _writes(self, index: int, unit: Unit) -> list[WriteBlock]:
-        profile, writes = unit.profile, []
-        for name, output in profile.outputs.items():
-            tag = OUTPUTS.get(name)
-            if tag is None:
-                known = ", ".join(OUTPUTS)
-                self._once(unit, ("outputs", name), f"no output of the name {name!r}", f"known: {known}")
-                continue
-            level = LEVEL_DIMS[profile.level]
-            for_rack = profile.level == "module" and tag.dims == LEVEL_DIMS["rack"]
-            if not for_rack and tag.dims and tag.dims[: len(level)] != level:
-                where = "/".join(tag.dims)
-                self._once(unit, ("outputs", name), f"{name} belongs to {where}, not to a {profile.level}")
-                continue
-            kind = output_type(profile, output, self._scale(unit, ("outputs", name), output.scale, tag.unit))
-            room = int(np.prod([self.topology.dims[d] for d in tag.dims[len(LEVEL_DIMS[profile.level]) :]]))
-            if output.count > room:
-                path: Path_ = ("outputs", name, "count")
-                self._once(unit, path, f"{name}: {output.count} elements to write, the topology has {room}", f"{room}")
-                continue
-            refresh = -1 if output.refresh is None else 0 if output.refresh == "cycle" else int(output.refresh)
-            for copy, place in enumerate(dict.fromkeys(place_of(tag.dims, place) for place in unit.places)):
-                block = self._write(index, unit, name, output.function, output.address, output.count, kind, copy)
-                writes.append(
-                    dataclasses.replace(
-                        block,
-                        place=place,
-                        modulo=output.modulo or 0,
-                        refresh_ms=refresh,
-                        zero_on_silence=tag.zero_on_silence,
-                        confirm=output.confirm or "",
-                    )
-                )
-        for constant in profile.constants.values():
-            kind = constant_type(profile, constant)
-            block = self._write(index, unit, "heartbeat", constant.function, constant.address, 1, kind, 0)
-            refresh = -1 if constant.refresh is None else int(constant.refresh)
-            writes.append(dataclasses.replace(block, modulo=1, refresh_ms=refresh))
-        return writes
-
-    @staticmethod
-    def _write(
-        index: int,
-        unit: Unit,
-        output: str,
-        function: int | None,
-        address: int | str,
-        count: int,
-        kind: PointType,
-        copy: int,
-    ) -> WriteBlock:
-        wire, repeat = unit.profile.wire, unit.profile.repeat
-        code: int = function or wire.write_function
-        shift = copy * repeat.stride * wire.address_step if repeat else 0
-        width = (count + 7) // 8 if code == 15 else 2 * count * REGISTERS[kind.type]
-        request = 8 if code in (5, 6) else 9 + width
-        return WriteBlock(
-            bus=unit.bus.index,
-            device=index,
-            unit=unit.unit,
-            reply_unit=unit.unit + wire.reply_unit_offset,
-            function=code,
-            address=unit.profile.at(address) + shift,
-            count=count,
-            output=output,
-            place=(),
-            type=kind,
-            modulo=0,
-            refresh_ms=-1,
-            zero_on_silence=False,
-            confirm="",
-            cost_ms=transaction_ms(unit.bus, request, 8, wire.turnaround) + wire.gap,
-        )
 
     # -- wire time -------------------------------------------------------------------------------------------
 

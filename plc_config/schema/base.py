@@ -12,6 +12,9 @@ from plc_config.problem import ConfigError, Problem
 from plc_config.strict_yaml import Document, Path_
 
 Model = TypeVar("Model", bound=BaseModel)
+UNION_TAGS = ("piece", "pieces")
+"""Parts of an error's place that name no key but a form that an entry may have."""
+
 MOST_LEFT_OUT = 20
 """Rounds in which wrong entries are left out; what is still wrong then is not worth more."""
 
@@ -68,7 +71,7 @@ def _leave_out(data: Any, path: Path_) -> bool:
 def _problem(model: type[BaseModel], document: Document, error: Any) -> Problem:
     path: Path_ = tuple(p for p in error["loc"] if _in_document(document, p))
     kind, what = error["type"], error["msg"].removeprefix("Value error, ")
-    name = ".".join(str(p) for p in error["loc"])
+    name = ".".join(str(p) for p in error["loc"] if p not in UNION_TAGS)
     if kind == "extra_forbidden":
         line, column = document.where_key(path)
         known = _keys_at(model, path[:-1])

@@ -213,6 +213,13 @@ class Output(Strict):
         return self
 
 
+Writes = Annotated[
+    Annotated[Output, Tag("piece")] | Annotated[list[Output], Tag("pieces")],
+    Discriminator(_shape),
+]
+"""An output that is written to one register, or to several that follow the same value."""
+
+
 class Constant(Strict):
     """A fixed value that is written while the scan lives: a watchdog time, a mode, an enable."""
 
@@ -247,13 +254,13 @@ class Profile(Strict):
     )
     repeat: Repeat | None = None
     points: dict[str, Rows] = {}
-    outputs: dict[str, Output] = {}
+    outputs: dict[str, Writes] = {}
     constants: dict[str, Constant] = {}
     extras: dict[str, Extra] = {}
 
     @model_validator(mode="after")
     def _confirmations_exist(self) -> Profile:
-        for name, output in self.outputs.items():
+        for name, output in ((n, o) for n in self.outputs for o in self.writes(n)):
             if output.confirm is not None and output.confirm not in self.points:
                 raise ValueError(f"outputs.{name}.confirm: {output.confirm!r} is not among the points of this profile")
         return self
@@ -297,7 +304,11 @@ class Profile(Strict):
                 entries += [(("points", name, i), row) for i, row in enumerate(rows)]
             else:
                 entries.append((("points", name), rows))
-        for group in ("extras", "outputs", "constants"):
+        for name, entry in self.outputs.items():
+            several = isinstance(entry, list)
+            entries += [(("outputs", name, i) if several else ("outputs", name), o)
+                        for i, o in enumerate(self.writes(name))]  # fmt: skip
+        for group in ("extras", "constants"):
             entries += [((group, name), entry) for name, entry in getattr(self, group).items()]
         entries.append((("repeat",), self.repeat))
         keys = ("address", "scale_register", "count_register")
@@ -316,11 +327,17 @@ class Profile(Strict):
         entry = self.points[point]
         return entry if isinstance(entry, list) else [entry]
 
+    def writes(self, output: str) -> list[Output]:
+        """The registers of an output: one, or several that follow the same value."""
+        entry = self.outputs[output]
+        return entry if isinstance(entry, list) else [entry]
+
     def doubts(self) -> list[str]:
         """One line for every entry that is marked as unverified or to be used with caution."""
         entries: list[tuple[str, Any]] = [("the map", self)]
         entries += [(f"points.{n}", r) for n in self.points for r in self.segments(n)]
-        for group in ("outputs", "constants", "extras"):
+        entries += [(f"outputs.{n}", o) for n in self.outputs for o in self.writes(n)]
+        for group in ("constants", "extras"):
             entries += [(f"{group}.{n}", entry) for n, entry in getattr(self, group).items()]
         found = [f"{where} is unverified: {e.unverified}" for where, e in entries if e.unverified]
         found += [f"{where}: {e.caution}" for where, e in entries if getattr(e, "caution", "")]

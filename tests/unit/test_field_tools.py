@@ -16,9 +16,9 @@ from controller.app import lock
 from plc_config.compile import compile_site
 from plc_config.plan import BusPlan
 from plc_config.schema.profile import Extra
+from tests.profile_cases import CASES
 from tests.profile_rig import RTU, TCP, Case, write_site
 from tests.sites import free_ports, free_site
-from tests.unit.test_profiles import CASES
 from tools.cli import main
 from tools.commands import discover, probe
 from tools.field_view import Reading, explain

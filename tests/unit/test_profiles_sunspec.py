@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.profile_cases import CASES, plausible
 from tests.profile_rig import Bench
-from tests.unit.test_profiles import CASES, plausible
 
 device = pytest.importorskip("sunspec2.device")
 

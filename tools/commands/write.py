@@ -14,10 +14,12 @@ import numpy as np
 from controller.app import lock
 from controller.core.image import OutputImage
 from controller.core.layout import tags_of
+from controller.core.topology import place_name
 from controller.fieldbus.codec import Decoder, Encoder
 from controller.fieldbus.link import LinkLost
 from controller.image.folder import run_folder
 from plc_config.compile import Compiled, compile_site
+from plc_config.expansion import LEVEL_DIMS
 from plc_config.plan import CYCLE, DevicePlan, PointRef, ReadBlock, WriteBlock
 from plc_config.problem import ConfigError
 from plc_config.quantity import parse
@@ -52,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         site = compile_site(args.site)
         device = find(site, args.device)
-        block = _block(site, device, args.output)
+        blocks = _blocks(site, device, args.output, args.device)
         value = _value(args.output, args.value)
-        _encode(block, value)
+        _encode(blocks[0], value)
     except ConfigError as error:
         return tell(error, args.json)
     except ValueError as error:
@@ -65,14 +67,12 @@ def run(args: argparse.Namespace) -> int:
     if device.index in unknown:
         return EXIT_UNREACHABLE
     device = site.plan.devices[device.index]
-    block = _block(site, device, args.output)
-    data = _encode(block, value)
-    what = (
-        f"{device.name}, unit {block.unit} on {bus.name} ({where(bus)}): function {block.function}, "
-        f"address {block.address}, data {data.hex()}"
-    )
+    blocks = _blocks(site, device, args.output, args.device)
+    writes = [(b, _encode(b, value), _what(site, device, b, value)) for b in blocks]
     if not args.yes:
-        print(f"would write {args.output} = {args.value} to {what}\nnothing was written; add --yes", file=sys.stderr)
+        for _, _, what in writes:
+            print(f"would write {args.output} = {args.value} to {what}", file=sys.stderr)
+        print("nothing was written; add --yes", file=sys.stderr)
         return EXIT_USAGE
     try:
         held = lock.take(run_folder(site.config.site.id) / "io.lock")
@@ -80,26 +80,38 @@ def run(args: argparse.Namespace) -> int:
         print(f"the controller runs ({error}) and would fight this write; stop it first", file=sys.stderr)
         return EXIT_RUNNING
     try:
-        facts = asyncio.run(_write(site, device, block, data))
+        return max(_tell(args, what, value, asyncio.run(_write(site, device, b, data))) for b, data, what in writes)
     except LinkLost as error:
         print(f"{bus.name} ({where(bus)}): {error}", file=sys.stderr)
         return EXIT_UNREACHABLE
     finally:
         os.close(held)
-    return _tell(args, what, value, facts)
 
 
-def _block(site: Compiled, device: DevicePlan, output: str) -> WriteBlock:
+def _what(site: Compiled, device: DevicePlan, block: WriteBlock, value: float) -> str:
+    bus = site.plan.buses[device.bus]
+    return (
+        f"{device.name}, unit {block.unit} on {bus.name} ({where(bus)}): function {block.function}, "
+        f"address {block.address}, data {_encode(block, value).hex()}"
+    )
+
+
+def _blocks(site: Compiled, device: DevicePlan, output: str, wanted: str) -> list[WriteBlock]:
+    """The writes of one output at one place: one, or several registers that follow the same value."""
     own = [w for w in site.plan.writes if w.device == device.index and w.modulo != 1]
     found = [w for w in own if w.output == output]
     if not found:
         known = ", ".join(dict.fromkeys(w.output for w in own)) or "none"
         raise ValueError(f"{device.name} has no output {output!r}; it has: {known}")
-    if len(found) > 1 or found[0].count > 1:
-        raise ValueError(
-            f"{output} of {device.name} is a row of {max(len(found), found[0].count)}; only single outputs"
-        )
-    return found[0]
+    if found[0].count > 1:
+        raise ValueError(f"{output} of {device.name} is a row of {found[0].count}; only single outputs")
+    level = LEVEL_DIMS[device.level]
+    named = {w.place: place_name(level[: len(w.place)], w.place) for w in found}
+    place = wanted.partition(" ")[0]
+    here = [p for p, name in named.items() if place == name or place.startswith(f"{name}/")]
+    if len(named) > 1 and not here:
+        raise ValueError(f"{output} of {device.name} is of several places: {', '.join(named.values())}; name one")
+    return [w for w in found if len(named) == 1 or w.place == here[0]]
 
 
 def _value(output: str, text: str) -> float:

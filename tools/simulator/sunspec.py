@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from plc_config.schema.profile import Profile
-from plc_config.sunspec import END, MARKER, Definition, definitions
+from plc_config.sunspec import COMMON, END, MARKER, Definition, definitions
 
 CELLS_MODEL = 805
+MAKER_AT, MODEL_AT, TEXT_REGISTERS = 2, 18, 16
+"""Of the common model: registers from its id, and length of either text."""
 
 
 def sunspec_heads(profile: Profile, places: int, cells: int) -> dict[int, tuple[int, ...]]:
@@ -21,9 +23,18 @@ def sunspec_heads(profile: Profile, places: int, cells: int) -> dict[int, tuple[
         heads[address] = (number, length)
         if after < 0:
             heads[address + 2 + length] = (END, 0)
+    common = next((a for a, number in models if number == COMMON), None)
+    if common is not None:
+        for offset, text in ((MAKER_AT, "Cellwarden simulator"), (MODEL_AT, profile.profile)):
+            heads[common + offset] = _text(text)
     if profile.repeat is not None and profile.repeat.count_register is not None:
         heads[profile.at(profile.repeat.count_register)] = (places,)
     return heads
+
+
+def _text(text: str) -> tuple[int, ...]:
+    data = text.encode("ascii").ljust(2 * TEXT_REGISTERS, b"\0")
+    return tuple(int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2))
 
 
 def _length(model: Definition, number: int, places: int, cells: int) -> int:

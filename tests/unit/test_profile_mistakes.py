@@ -1,0 +1,104 @@
+"""A mistake in a profile is named with its place; what is doubtful is said; the guide is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plc_config.problem import ConfigError
+from plc_config.schema import profile as schema
+from tests.profile_cases import CASES, memory, own
+from tests.profile_rig import Bench, Case, write_site
+from tools.commands.check import describe
+
+OWN = """
+profile: own
+describes: States as numbers, and a bank of racks behind one unit
+level: rack
+repeat: {stride: 20, most: 8}
+points:
+  rack_voltage_v:   {address: 100, scale: 1 V}
+  rack_main_closed: {address: 101, equals: [3, 4]}
+  rack_precharge_closed: {address: 101, mask: 0x0F00, equals: [0x0200]}
+  rack_main_confirmed: {address: 101, equals: [0], active: low}
+outputs:
+  rack_main_close:  {address: 110, function: 6, raw_on: 11, raw_off: 8, confirm: rack_main_confirmed}
+"""
+
+
+WRONG = [
+    ("{address: 100, scale: 1 V}", "{address: bank+4, scale: 1 V}", "no base of the name 'bank'"),
+    (
+        "level: rack\n",
+        "level: rack\nbases: {bank: 65000}\nextras:\n  a: {address: bank+900, doc: b}\n",
+        "beyond the last",
+    ),
+    ("{address: 100, scale: 1 V}", "{address: 1OO, scale: 1 V}", "'1OO' is not an address"),
+    ("{address: 100, scale: 1 V}", "{address: 70000, scale: 1 V}", "70000 is not a register address"),
+    ("{address: 100, scale: 1 V}", "{address: 100}", "a scale with a unit is needed; write it like 0.1 V"),
+    ("{address: 100, scale: 1 V}", "{address: 100, scale: 0.1}", "a scale with a unit is needed; write it like 0.1 V"),
+    ("{address: 100, scale: 1 V}", "{address: 100, scale: 1 A}", "'1 A' is in A, a value in V is wanted"),
+    ("{address: 100, scale: 1 V}", "{address: 100, scale: 1 V, scale_register: 300}", "cannot come with one request"),
+    ("{address: 100, scale: 1 V}", "{address: 100, scale: 1 V, type: string}", "put it under extras"),
+    ("{address: 100, scale: 1 V}", "{address: 100, scale: 1 V, bits: 3}", "unknown key"),
+    ("{address: 100, scale: 1 V}", "[{address: 100, scale: 1 V}, {address: 1, scale: 1 V}]", "the topology has 1"),
+    ("raw_on: 11, raw_off: 8", "raw_on: 11", "raw_on and raw_off belong together"),
+    ("equals: [3, 4]", "equals: [3, 4], bit: 1", "bit excludes equals and mask"),
+    (
+        "level: rack\n",
+        "level: rack\nextras:\n  a: {address: 1, scale: 5 bananas, doc: b}\n",
+        "'5 bananas' is not a quantity",
+    ),
+    ("level: rack\n", "level: rack\nextras:\n  a: {address: 1}\n", "'extras.a.doc' is missing"),
+    ("level: rack\n", "level: rack\nwire: {windows: [0..99]}\n", "lie in no readable window"),
+    ("address: 110, function: 6,", "address: 110, type: u8_low,", "type u8_low cannot be written"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "what"), WRONG, ids=[w[2][:40] for w in WRONG])
+def test_a_mistake_in_a_profile_is_named(old: str, new: str, what: str, tmp_path: Path) -> None:
+    assert old in OWN
+    with pytest.raises(ConfigError) as caught:
+        own(tmp_path, OWN.replace(old, new), place="R01..R03", racks=3)
+    assert what in str(caught.value)
+    assert all("own.yaml:" in str(p) for p in caught.value.problems)
+
+
+def test_a_wrong_base_is_told_where_it_stands(tmp_path: Path) -> None:
+    text = OWN.replace("address: 110,", "address: comand+10,")
+    with pytest.raises(ConfigError) as caught:
+        own(tmp_path, text, place="R01..R03", racks=3)
+    (problem,) = caught.value.problems
+    row = text.splitlines()[problem.line - 1]
+    assert row[problem.column - 1 :].startswith("comand+10")
+    assert problem.right == "bases of this profile: none"
+
+
+def test_what_is_doubtful_is_said(tmp_path: Path) -> None:
+    notes = describe(Bench(tmp_path, CASES["jk-pb"]).compiled)["notes"]
+    assert any("profile jk-pb: the map is unverified" in n for n in notes)
+    assert any("profile jk-pb: extras.alarms is unverified: the driver in field use" in n for n in notes)
+    site = write_site(tmp_path, CASES["renogy-lfp"])
+    assert site.exists()
+    notes = describe(Bench(tmp_path, CASES["renogy-lfp"]).compiled)["notes"]
+    assert any("too coarse for imbalance" in n for n in notes)
+
+
+def test_a_value_that_is_old_before_the_next_one_comes_is_told(tmp_path: Path) -> None:
+    notes = describe(Bench(tmp_path, CASES["jk-pb"]).compiled)["notes"]
+    assert "rack_current_a is read every 2000 ms but is stale after 300 ms (limits.stale_after)" in notes
+
+
+def test_the_example_of_the_guide_is_right(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text("utf-8")
+    text = guide.partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "acme-rack-3.yaml").write_text("\n".join(row[3:] for row in text.splitlines()))
+    bench = Bench(tmp_path, Case("acme-rack-3", place="R01"))
+    found = bench.decode(memory(3, (0x1000, (8123, -55, 12, 3, 0xFFFF))))
+    assert found["rack_voltage_v"] == [pytest.approx(812.3)] and found["rack_current_a"] == [pytest.approx(5.5)]
+    assert found["rack_main_closed"] == [1] and found["rack_insulation_ohm"] == [None]
+    for model in (schema.Profile, schema.Wire, schema.Extra, schema.Output, schema.Constant, schema.Repeat):
+        for name in model.model_fields:
+            assert f"`{name}`" in guide or f"`{name}:" in guide, name
