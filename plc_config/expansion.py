@@ -38,6 +38,7 @@ class Unit:
     unit: int
     places: tuple[tuple[int, ...], ...]
     misfit: str = ""
+    chain: sunspec.Chain | None = None
 
     @property
     def place(self) -> tuple[int, ...]:
@@ -164,7 +165,7 @@ class Expansion:
             unit.profile.level, unit.profile.cells, unit.profile.precharge)  # fmt: skip
         if not alike:
             return dataclasses.replace(unit, misfit=f"{chosen.profile} is another kind of device than {names[0]}")
-        return dataclasses.replace(unit, profile=chosen)
+        return dataclasses.replace(unit, profile=chosen, chain=chain)
 
     def _serve(self, path: Path_, key: str, unit: Unit, served: dict[tuple[str, tuple[int, ...]], str]) -> None:
         level = LEVEL_DIMS[unit.profile.level]

@@ -158,6 +158,9 @@ class DevicePlan:
     models: tuple[int, ...] = ()
     """SunSpec models that its profile looks for; where they lie is read from the device at start."""
 
+    guard: tuple[int, int] = (0, 0)
+    """Id and length of the last of those models as they were read at start: the block without points must show them."""
+
     misfit: str = ""
     """Why no profile fits the models that the device was found to have."""
 

@@ -36,13 +36,14 @@ from plc_config.schema.profile import Register
 from plc_config.schema.site import SiteConfig
 from plc_config.sense import complaints
 from plc_config.strict_yaml import Document, Path_
-from plc_config.sunspec import Chains
+from plc_config.sunspec import Chains, Model
 from plc_config.writes import write_blocks
 
 POINTS: Final = {t.name: t for t in tags_of(Points)}
 OUTPUTS: Final = {t.name: t for t in tags_of(OutputImage)}
 REGISTER_READS: Final = (3, 4)
 LARGEST_UNIT: Final = 255
+HOLDING: Final = 3
 
 
 class Wiring:
@@ -93,6 +94,7 @@ class Wiring:
             wire.gap,
             wire.turnaround,
             tuple(profile.models.values()),
+            (last.id, last.length) if (last := _last_model(unit)) is not None else (0, 0),
             unit.misfit,
         )
 
@@ -109,7 +111,10 @@ class Wiring:
                 places = dict.fromkeys(place_of(tag.dims, place) for place in unit.places)
                 for copy, place in enumerate(places):
                     self._point(unit, name, tag, place, copy, wanted)
-        return self._blocks(index, unit, wanted)
+        last = _last_model(unit)
+        # Asked before everything else: a device whose map has moved since it was read must not be believed.
+        guard = [self._read(index, unit, HOLDING, last.address, 2, CYCLE, [])] if last is not None else []
+        return guard + self._blocks(index, unit, wanted)
 
     def _point(
         self,
@@ -307,3 +312,9 @@ def _merge(items: list[Item], gap: int, limit: int) -> list[tuple[int, int, list
                 continue
         blocks.append((part.start, part.length, [part.ref]))
     return blocks
+
+
+def _last_model(unit: Unit) -> Model | None:
+    """The model furthest back in a device's chain of those that its profile uses; None before it was read."""
+    used = set(unit.profile.models.values())
+    return max((m for m in unit.chain.models if m.id in used), key=lambda m: m.address) if unit.chain else None

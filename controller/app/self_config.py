@@ -64,14 +64,14 @@ class SelfConfig:
             driver = Driver(self.compiled.plan, self.files, self.folder, self.wake_fd, walks)
             self._tell_misfits(driver.tell)
             waiting = {i: w for i, w in walks.items() if w.chain is None}
-            if not waiting:
+            if not waiting and not driver.guards:
                 await driver.run()
                 return
             await self._until_found(driver, waiting)
 
     async def _until_found(self, driver: Driver, waiting: dict[int, Walk]) -> None:
         running = asyncio.ensure_future(driver.run())
-        watching = asyncio.ensure_future(self._watch(driver.tell, waiting))
+        watching = asyncio.ensure_future(self._watch(driver, waiting))
         try:
             await asyncio.wait((running, watching), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -82,12 +82,18 @@ class SelfConfig:
             if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise result
 
-    async def _watch(self, tell: Callable[[Event], None], waiting: dict[int, Walk]) -> None:
-        """Returns when something new was read, compiled, and may be taken in."""
-        found_s = 0.0
+    async def _watch(self, driver: Driver, waiting: dict[int, Walk]) -> None:
+        """Returns when something new was read and may be taken in, or when a map has moved and is to be read anew."""
+        found_s, tell = 0.0, driver.tell
         while True:
             await asyncio.sleep(LOOK_S)
             now_s = monotonic()
+            moved = [self.compiled.plan.devices[i] for i, g in driver.guards.items() if g.moved]
+            for device in moved:
+                self._once(tell, f"{device.name}: its SunSpec map is not where it was: no value of it is good")
+            if moved and not self._energised():
+                self._forget(moved)
+                return
             new = [i for i, w in waiting.items() if w.chain is not None]
             if not new:
                 self._tell_late(tell, waiting, now_s)
@@ -118,6 +124,13 @@ class SelfConfig:
             return False
         self.chains = chains
         return True
+
+    def _forget(self, devices: list[DevicePlan]) -> None:
+        """Let these devices be read anew."""
+        for device in devices:
+            self.chains.pop(self._key(device), None)
+            self.told = {text for text in self.told if not text.startswith(f"{device.name}:")}
+        self.compiled = compile_site(str(self.compiled.path), self.chains)
 
     def _energised(self) -> bool:
         output = self.files.reader("output").read_again()

@@ -25,7 +25,7 @@ from controller.fieldbus.outputs import Output, Outputs
 from controller.fieldbus.request import MS_PER_S, read_request
 from controller.fieldbus.statistics import COUNTERS
 from controller.fieldbus.unit import Unit
-from controller.fieldbus.walk import Walk
+from controller.fieldbus.walk import Guard, GuardedRow, Walk
 from controller.image.files import SiteFiles
 from plc_config.plan import CYCLE, PollingPlan
 
@@ -92,12 +92,15 @@ class Driver:
 
     def _build_units(self) -> list[Unit]:
         plan = self.plan
+        self.guards = {d.index: Guard(d.guard) for d in plan.devices if d.guard[0] and d.index not in self._walks}
         units = [Unit(d.name, d.unit, d.gap_ms / MS_PER_S) for d in plan.devices]
         for block, row in zip(plan.reads, self.field.rows, strict=True):
             unit = units[block.device]
             if block.device in self._walks:
                 continue
-            request = read_request(plan.buses[block.bus], block, unit, row)
+            guard = self.guards.get(block.device)
+            target: Any = row if guard is None else GuardedRow(row, guard) if block.points else guard
+            request = read_request(plan.buses[block.bus], block, unit, target)
             (unit.fast if block.every_ms == CYCLE else unit.slow).append(request)
         for device, walk in self._walks.items():
             walk.begin(plan.buses[plan.devices[device].bus], units[device])
@@ -215,6 +218,10 @@ class Driver:
             self.tell(Event(What.SYSTEM, old=0.0, new=1.0, text="the scan is silent: power setpoints are set to zero"))
 
     def _send(self, output: Output) -> None:
+        guard = self.guards.get(output.block.device)
+        if guard is not None and not guard.stands:
+            # It stays wanted, and is sent when the device's map has been seen.
+            return
         self.buses[output.block.bus].master.enqueue(output)
 
     def tell(self, event: Event) -> None:

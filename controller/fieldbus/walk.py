@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, cast
 
+from controller.fieldbus.field import Row
 from controller.fieldbus.request import read_request
 from controller.fieldbus.unit import Unit
 from plc_config.plan import CYCLE, BusPlan, ReadBlock
@@ -93,3 +94,44 @@ class Walk:
         self.trouble = ""
         if self._unit is not None:
             self._unit.fast.clear()
+
+
+class Guard:
+    """The head of a device's last model, read first in every round: once it differs, nothing is good or written."""
+
+    def __init__(self, expected: tuple[int, int]) -> None:
+        self.expected = b"".join(n.to_bytes(2, "big") for n in expected)
+        self.moved = False
+        self.seen = False
+
+    @property
+    def stands(self) -> bool:
+        """The map was seen where it was read, and nowhere else."""
+        return self.seen and not self.moved
+
+    def store(self, payload: bytes, now_ms: int) -> None:
+        """A good reply: once moved, the map is not believed until it has been read anew."""
+        self.seen = True
+        self.moved = self.moved or payload != self.expected
+
+    def lose(self) -> None:
+        """Silent or refused: where the head was, there is none."""
+        self.seen = False
+
+
+class GuardedRow:
+    """A row that takes replies only while its device's map stands where it was read."""
+
+    def __init__(self, row: Row, guard: Guard) -> None:
+        self.row, self.guard = row, guard
+
+    def store(self, payload: bytes, now_ms: int) -> None:
+        """A good reply."""
+        if self.guard.stands:
+            self.row.store(payload, now_ms)
+        else:
+            self.row.lose()
+
+    def lose(self) -> None:
+        """The device is silent or refuses."""
+        self.row.lose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from time import monotonic
@@ -203,6 +204,49 @@ async def test_nothing_is_written_before_the_models_are_known(tmp_path: Path) ->
             )
             await asyncio.sleep(0.05)
         assert rig.server.memory.writes == []
+
+
+def chain_of(models: dict[int, Any], *between: tuple[int, bytes]) -> list[tuple[int, bytes]]:
+    return [(1, b"\0" * 132), *between, *((n, body(m)) for n, m in models.items())]
+
+
+async def test_a_map_that_moves_while_it_is_polled_gives_no_wrong_value_and_is_read_anew(tmp_path: Path) -> None:
+    async with io(tmp_path) as rig:
+        load(rig.server, 40000, chain_of(bank(2)))
+        await rig.until(rig.good, "good values")
+        right = rig.points().cell_voltage_v.value.copy()
+        wrong: list[Any] = []
+
+        def look() -> bool:
+            p = rig.points()
+            good = p.cell_voltage_v.quality == Quality.GOOD
+            wrong.extend(p.cell_voltage_v.value[good & (abs(p.cell_voltage_v.value - right) > 1e-6)].tolist())
+            return "not where it was" in rig.told()
+
+        load(rig.server, 40000, chain_of(bank(2), (64_777, b"\x0c\xe4" * 40)))
+        await rig.until(look, "the guard's word")
+        await rig.until(lambda: look() and rig.good(), "good values from the new place")
+        assert not wrong
+        assert "models 1, 64777, 802, 803" in rig.told()
+
+
+async def test_a_device_found_late_is_taken_in_only_while_no_rack_is_told_to_be_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.app.self_config.START_S", 0.0)
+    async with io(tmp_path, serve=False) as rig:
+        writer = rig.files.writer("output")
+        image = rig.files.layouts["output"].blank()
+        image.rack_main_close[...] = True
+        writer.write(dataclasses.replace(image, heartbeat=1))
+        load(rig.server, 40000, chain_of(bank(2)))
+        await rig.server.start()
+        await rig.until(lambda: "taken in when the racks are open" in rig.told(), "a word about the wait")
+        await asyncio.sleep(0.3)
+        assert not rig.claims()
+        image.rack_main_close[...] = False
+        writer.write(dataclasses.replace(image, heartbeat=2))
+        await rig.until(rig.good, "good values")
 
 
 @pytest.mark.parametrize(
