@@ -21,8 +21,10 @@ SERIES = 240
 class OwnRacks(Story):
     """Racks that wait `takes` scans between the one command and their closed main contactor."""
 
-    def __init__(self, folder: Path, profile: str = "soltaro-c", racks: int = 2) -> None:
-        super().__init__(compile_site(str(own_contactor_site(folder, profile, racks, SERIES))))
+    def __init__(self, folder: Path, profile: str = "soltaro-c", racks: int = 2, estimator: str = "coulomb") -> None:
+        path = own_contactor_site(folder, profile, racks, SERIES)
+        path.write_text(path.read_text() + f"estimator: {{soc: {estimator}}}\n")
+        super().__init__(compile_site(str(path)))
         self.takes = 8
         self.asked = np.zeros(racks, int)
         self.answers = np.ones(racks, bool)
@@ -148,8 +150,9 @@ def test_the_sum_of_cells_lies_between_what_the_extremes_allow(rack_v: float, di
     assert story.active("sum_of_cells_differs", "R01") is differs
 
 
-def test_energy_counts_every_cell_in_series(tmp_path: Path) -> None:
-    story = OwnRacks(tmp_path, racks=2)
+@pytest.mark.parametrize("estimator", ["coulomb", "ekf"])
+def test_energy_counts_every_cell_in_series(estimator: str, tmp_path: Path) -> None:
+    story = OwnRacks(tmp_path, racks=2, estimator=estimator)
     image = story.seconds(2)
     sheet = story.program.estimator.inputs.cell  # type: ignore[attr-defined]
     whole_wh = 2 * SERIES * sheet.capacity_ah * float(np.trapezoid(sheet.ocv_v, sheet.soc_grid))
