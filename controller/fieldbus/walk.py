@@ -1,4 +1,4 @@
-"""Reads a SunSpec device's chain of models, one small request per cycle, through the bus's own rounds.
+"""Reads a SunSpec device's chain of models, one small request after the other, in the slack of the bus's rounds.
 
 What is guaranteed: nothing else is asked of the device until its chain is complete; a silent device is probed as any
 other silent unit is, and costs no more; a chain that makes no sense is begun anew and never used.
@@ -9,12 +9,17 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 from controller.fieldbus.field import Row
-from controller.fieldbus.request import read_request
+from controller.fieldbus.frames import read_frame
+from controller.fieldbus.request import Request, read_request
 from controller.fieldbus.unit import Unit
-from plc_config.plan import CYCLE, BusPlan, ReadBlock
+from plc_config.plan import BusPlan, ReadBlock
 from plc_config.sunspec import END, MARKER, MARKER_AT, MAX_MODELS, Chain, Model
 
 HOLDING: Final = 3
+EVERY_MS: Final = 20
+"""Least time from one request of a walk to the next."""
+
+NEVER_CYCLE: Final = 2**62
 LAST_HEAD: Final = 65_534
 """The last address at which the id and length of a model can lie."""
 
@@ -27,34 +32,47 @@ class Walk:
         self.trouble = ""
         self._bus: BusPlan | None = None
         self._unit: Unit | None = None
+        self._request: Request | None = None
         self._base = 0
         self._address = MARKER_AT[0]
         self._models: list[Model] | None = None
 
     def begin(self, bus: BusPlan, unit: Unit) -> None:
-        """Put the first request into the unit's rounds, or nothing when the chain is known."""
+        """Give the unit the one request with which the walk is done, or nothing when the chain is known."""
         self._bus, self._unit = bus, unit
         if self.chain is None:
+            self._request = read_request(bus, self._block(MARKER_AT[0]), unit, cast(Any, self))
+            unit.slow.append(self._request)
             self._look(0)
 
     def _look(self, number: int) -> None:
         self._base, self._models = number % len(MARKER_AT), None
         self._ask(MARKER_AT[self._base])
 
+    def _block(self, address: int) -> ReadBlock:
+        bus, unit = (0, 0) if self._bus is None or self._unit is None else (self._bus.index, self._unit.unit)
+        return ReadBlock(bus, 0, unit, unit, HOLDING, address, 2, EVERY_MS, 0, (), 0.0)
+
     def _ask(self, address: int) -> None:
-        if self._bus is None or self._unit is None:
+        request, bus = self._request, self._bus
+        if request is None or bus is None:
             return
         self._address = address
-        unit = self._unit.unit
-        block = ReadBlock(self._bus.index, 0, unit, unit, HOLDING, address, 2, CYCLE, 0, (), 0.0)
-        request = read_request(self._bus, block, self._unit, cast(Any, self))
-        self._unit.fast[:] = [request]
+        request.block = self._block(address)
+        request.frame = read_frame(bus.serial, request.block.unit, HOLDING, address, 2)
+        request.refused = request.due_cycle = 0
+
+    def _rest(self) -> None:
+        """Ask no more."""
+        if self._request is not None:
+            self._request.due_cycle = NEVER_CYCLE
 
     # -- what the master tells a row -------------------------------------------------------------------------
 
     def store(self, payload: bytes, now_ms: int) -> None:
         """A good reply: the marker, or the id and length of a model."""
         if self.chain is not None:
+            self._rest()
             return
         if self._models is None:
             if payload == MARKER:
@@ -92,8 +110,7 @@ class Walk:
             return
         self.chain = Chain(MARKER_AT[self._base], tuple(self._models))
         self.trouble = ""
-        if self._unit is not None:
-            self._unit.fast.clear()
+        self._rest()
 
 
 class Guard:
