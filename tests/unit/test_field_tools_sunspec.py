@@ -60,3 +60,22 @@ async def test_a_site_with_an_unread_device_is_probed_without_guessing(
     rows = [r for r in json.loads(out)["rows"] if "dut" in r["device"]]
     assert rows and {r["verdict"] for r in rows} == {"silent"} and not any(r["raw"] for r in rows)
     assert all("model 804 is not there" in r["note"] for r in rows)
+
+
+async def test_a_list_of_addresses_is_asked_one_after_the_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = one_device(tmp_path, CASES["sunspec-803"])
+    async with simulated(site):
+        here, there = (b.port for b in compile_site(str(site)).plan.buses)
+        tcp = f"127.0.0.1:{here}, 127.0.0.1..2:{there}"
+        code, out, error = await cellwarden(capsys, "discover", "--tcp", tcp, "--units", "1,41", "--json")
+    found = json.loads(out)
+    assert code == 0 and [f["address"] for f in found] == [f"127.0.0.1:{here}", f"127.0.0.1:{there}"]
+    assert f"127.0.0.2:{there}: connection refused" in error, "one that does not answer does not end the list"
+
+
+@pytest.mark.parametrize("tcp", ["10.0.0.9..3", "10.0.0.1..255,10.0.1.1", "a,,b", "10.0.0.1..300"])
+async def test_addresses_that_cannot_be_meant_are_refused(tcp: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = await cellwarden(capsys, "discover", "--tcp", tcp)
+    assert code == 2 and error

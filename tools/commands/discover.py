@@ -1,4 +1,4 @@
-"""`cellwarden discover`: which units answer at one address, and what SunSpec devices say of themselves."""
+"""`cellwarden discover`: which units answer at an address, and what SunSpec devices say of themselves."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -35,12 +36,14 @@ from tools import progress
 from tools.field_line import Answer, Line
 
 HELP = (
-    "Asks every unit id of ONE address for one register, gently, and walks the models of SunSpec devices.\n"
-    "Writes nothing. Only the address that is given is asked; leave alone a bus that the controller polls."
+    "Asks every unit id of the given addresses for one register, gently, and walks the models of SunSpec devices.\n"
+    "Writes nothing. Only addresses that are given are asked; leave alone a bus that the controller polls."
 )
 EXAMPLE = "cellwarden discover --tcp 127.0.0.1:15051 --units 1..8"
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_RUNNING = 1, 2, 69, 75
 MODBUS_PORT: Final = 502
+MAX_ADDRESSES: Final = 64
+LAST_OCTETS: Final = re.compile(r"^(\d+\.\d+\.\d+\.)(\d+)\.\.(\d+)$")
 GAP_MS: Final = 20
 """Least pause between two requests: a scan must not crowd out the one who polls."""
 
@@ -64,7 +67,11 @@ class Found:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Command line of `discover`."""
     address = parser.add_mutually_exclusive_group(required=True)
-    address.add_argument("--tcp", metavar="HOST[:PORT]", help="a Modbus TCP device or gateway")
+    address.add_argument(
+        "--tcp",
+        metavar="HOST[:PORT]",
+        help="Modbus TCP devices: one, a list a,b,c or a range 10.0.0.11..14",
+    )
     address.add_argument("--serial", metavar="PORT", help="a serial port, like /dev/ttyUSB0")
     parser.add_argument("--baud", type=int, default=19200, help="of the serial port; 19200")
     parser.add_argument("--parity", choices=("none", "even", "odd"), default="none", help="of the serial port; none")
@@ -79,36 +86,55 @@ def run(args: argparse.Namespace) -> int:
         units = [int(u) for part in args.units.split(",") for u in expand(part.strip())]
         if any(not 0 <= u <= 255 for u in units):
             raise ValueError("unit ids run from 0 to 255")
-        bus = bus_of(args)
+        buses = buses_of(args)
     except ValueError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
-    try:
-        found = asyncio.run(scan(bus, units))
-    except LinkLost as error:
-        print(f"{bus.device or f'{bus.host}:{bus.port}'}: {error}", file=sys.stderr)
-        return EXIT_RUNNING if "another program" in str(error) else EXIT_UNREACHABLE
-    finally:
-        progress.done()
+    facts: list[Any] = []
+    codes: list[int] = []
+    for bus in buses:
+        where = bus.device or f"{bus.host}:{bus.port}"
+        try:
+            found = asyncio.run(scan(bus, units))
+        except LinkLost as error:
+            print(f"{where}: {error}", file=sys.stderr)
+            codes.append(EXIT_RUNNING if "another program" in str(error) else EXIT_UNREACHABLE)
+            continue
+        finally:
+            progress.done()
+        codes.append(0 if found else EXIT_FAILED)
+        facts += [{"address": where, **_facts(f)} if len(buses) > 1 else _facts(f) for f in found]
+        if not args.json:
+            if len(buses) > 1:
+                print(f"{where}:")
+            _show(found, len(units))
     if args.json:
-        print(json.dumps([_facts(f) for f in found], indent=1))
-    else:
-        _show(found, len(units))
-    return 0 if found else EXIT_FAILED
+        print(json.dumps(facts, indent=1))
+    return min(codes)
 
 
-def bus_of(args: argparse.Namespace) -> BusPlan:
-    """The one bus that the command line names; ValueError when it cannot be."""
+def buses_of(args: argparse.Namespace) -> list[BusPlan]:
+    """The addresses that the command line names, and no others; ValueError when one cannot be."""
     timeout_ms = duration_ms(args.timeout)
     if args.serial is not None:
         if args.baud < 1200:
             raise ValueError(f"{args.baud} baud is no speed of a Modbus line; 1200 or more")
         path = args.serial if "/" in args.serial else f"./{args.serial}"
-        return BusPlan(0, "LINE", "rtu", device=path, baud=args.baud, parity=args.parity, timeout_ms=timeout_ms)
-    host, _, port = args.tcp.rpartition(":") if ":" in args.tcp else (args.tcp, "", str(MODBUS_PORT))
-    if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
-        raise ValueError(f"{args.tcp!r} is not HOST[:PORT]")
-    return BusPlan(0, "TCP", "tcp", host=host, port=int(port), timeout_ms=timeout_ms)
+        return [BusPlan(0, "LINE", "rtu", device=path, baud=args.baud, parity=args.parity, timeout_ms=timeout_ms)]
+    buses = []
+    for address in (part.strip() for part in args.tcp.split(",")):
+        host, _, port = address.rpartition(":") if ":" in address else (address, "", str(MODBUS_PORT))
+        if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
+            raise ValueError(f"{address!r} is not HOST[:PORT]")
+        last = LAST_OCTETS.match(host)
+        low, high = (int(last[2]), int(last[3])) if last else (0, 0)
+        if last and not low <= high <= 255:
+            raise ValueError(f"{host!r} is not a range of addresses; write it like 10.0.0.11..14")
+        hosts = [f"{last[1]}{n}" for n in range(low, high + 1)] if last else [host]
+        buses += [BusPlan(0, "TCP", "tcp", host=h, port=int(port), timeout_ms=timeout_ms) for h in hosts]
+    if len(buses) > MAX_ADDRESSES:
+        raise ValueError(f"{len(buses)} addresses are more than {MAX_ADDRESSES}; ask for those that you know")
+    return buses
 
 
 async def scan(bus: BusPlan, units: list[int]) -> list[Found]:
