@@ -123,7 +123,9 @@ class Model:
             self.sequences, state.memory, state.modes, self.measured, trips, self.system, commands
         )
         bleeds = np.zeros((1, 1, 1), bool)
-        out = compose(trips, modes, self.power, bleeds, self.alarms, np.zeros(1, np.int64), self.system)
+        out = compose(
+            trips, modes, self.power, bleeds, self.alarms, np.zeros(1, np.int64), self.system, np.zeros(1, bool)
+        )
         return State(self.short(modes), self.small(memory), bool(out.rack_main_close[0]))
 
     def short(self, modes: Modes) -> Modes:
