@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from controller.core.layout import Layout, tags_of
 from controller.core.signal import Tag
 from controller.core.topology import Topology
 from controller.image.files import IMAGES, PROCESSES
-from controller.image.histogram import percentile
+from controller.image.histogram import coarse_percentile, percentile
 from opcua_model.naming import browse_name, device_folder, is_boolean
-from opcua_model.points import Index, Point, Reading, Spec, image_time, plain_reader
+from opcua_model.points import Index, Point, Reading, Spec, fixed, image_time, plain_array_reader, plain_reader
 from opcua_model.tags import eu_range
 from opcua_model.view import Grade, Look
 
 QUANTILE = 0.99
+UnitName = tuple[str, str, str]
+"""Bus, unit (`U001`) and device of one unit."""
 
 
-def diagnostic_points(bus_names: Sequence[str]) -> Iterator[Point]:
-    """Everything under Diagnostics that comes from the status images."""
+def diagnostic_points(bus_names: Sequence[str], units: Sequence[UnitName]) -> Iterator[Point]:
+    """Everything under Diagnostics that comes from the status images. `units` in the order of the polling plan."""
+    for i, (bus, unit, device) in enumerate(units):
+        folder = f"Diagnostics/Buses/{bus}/Units/{unit}"
+        doc = "The device, as the site file has it"
+        yield Point(f"{folder}/Device", Spec("Device", "String", doc, fixed(device), source="", graded=False))
+        yield Point(f"{folder}/ReplyAge", REPLY_AGE, (i,))
     for process in PROCESSES:
         for tag in tags_of(IMAGES[f"status.{process}"][0]):
             spec = _spec(tag, process)
-            if tag.dims[:1] == ("bus",):
+            if tag.dims[:1] == ("unit",):
+                name = spec.name.removeprefix("Unit")
+                if tag.name != "unit_last_good_ms":
+                    yield from (
+                        Point(f"Diagnostics/Buses/{bus}/Units/{unit}/{name}", spec, (i,))
+                        for i, (bus, unit, _) in enumerate(units)
+                    )
+            elif tag.dims[:1] == ("bus",):
                 yield from (
                     Point(f"Diagnostics/Buses/{name}/{spec.name}", spec, (i,)) for i, name in enumerate(bus_names)
                 )
@@ -40,22 +55,34 @@ def diagnostic_points(bus_names: Sequence[str]) -> Iterator[Point]:
 
 def _spec(tag: Tag, process: str) -> Spec:
     name = browse_name(tag)
-    if tag.dims[-1:] == ("bucket",):
+    if tag.dims[-1:] in (("bucket",), ("coarse",)):
         name = name.removesuffix("Histogram") + "P99"
-        return Spec(
-            name, "Double", f"{tag.doc}: 99 % are shorter", _quantile(tag.path), process, "ms", low=0.0, high=1e5
-        )
+        percentile_of = percentile if tag.dims[-1] == "bucket" else coarse_percentile
+        read = _quantile(tag.path, percentile_of)
+        return Spec(name, "Double", f"{tag.doc}: 99 % are shorter", read, process, "ms", low=0.0, high=1e5)
+    if tag.dims[-1:] == ("code",):
+        return Spec(name, "Int64", tag.doc, plain_array_reader(tag.path), process, array=True)
     kind = "Boolean" if is_boolean(tag) else "Int64" if np.dtype(tag.dtype).kind in "iu" else "Double"
     low, high = eu_range(tag)
     return Spec(name, kind, tag.doc, plain_reader(tag.path, kind), process, tag.unit, low=low, high=high)
 
 
-def _quantile(path: str) -> Any:
+def _quantile(path: str, percentile_of: Callable[[NDArray[Any], float], float]) -> Any:
     def read(look: Look, index: Index) -> Reading:
         counts = Layout.get(look.image, path)
-        return Reading(percentile(counts[index] if index else counts, QUANTILE), utc_ms=image_time(look))
+        return Reading(percentile_of(counts[index] if index else counts, QUANTILE), utc_ms=image_time(look))
 
     return read
+
+
+def _reply_age(look: Look, index: Index) -> Reading:
+    last_ms = int(look.image.unit_last_good_ms[index])
+    return Reading(look.now_ms - last_ms if last_ms else -1)
+
+
+REPLY_AGE: Final = Spec(
+    "ReplyAge", "Int64", "Age of this unit's last correct reply; -1 never", _reply_age, "io", "ms", low=0, high=1e6
+)
 
 
 def freshness_points(topology: Topology) -> Iterator[Point]:

@@ -11,12 +11,13 @@ from controller.core.topology import Topology
 from opcua_model.alarms import AlarmPoints
 from opcua_model.catalog import Catalog, SlotInfo
 from opcua_model.commands import METHODS, SETPOINTS
-from opcua_model.diagnostics import diagnostic_points, freshness_points
+from opcua_model.diagnostics import UnitName, diagnostic_points, freshness_points
 from opcua_model.points import Point, Spec, fixed, plain_reader
 from opcua_model.tags import TagPoints
 
 PATTERN_BUS: Final = "BUS"
 PATTERN_ROW: Final = "ROW"
+PATTERN_UNIT: Final = "UNIT"
 HEADER: Final = "path,type,unit,access,doc"
 
 
@@ -52,7 +53,9 @@ class Model:
         }
 
 
-def build_model(identity: Identity, topology: Topology, catalog: Catalog, bus_names: Sequence[str]) -> Model:
+def build_model(
+    identity: Identity, topology: Topology, catalog: Catalog, bus_names: Sequence[str], units: Sequence[UnitName]
+) -> Model:
     """The model of a site; two variables with one path are a programming error and raise."""
     points = [
         *identification_points(identity, topology),
@@ -60,7 +63,7 @@ def build_model(identity: Identity, topology: Topology, catalog: Catalog, bus_na
         *freshness_points(topology),
         *control_points(),
         *AlarmPoints(catalog).points(),
-        *diagnostic_points(bus_names),
+        *diagnostic_points(bus_names, units),
     ]
     seen: set[str] = set()
     for point in points:
@@ -121,8 +124,8 @@ def _cell(text: str) -> str:
 
 
 def pattern_rows() -> list[str]:
-    """The contract in short: R01, M01, P01, B01, BUS and ROW stand for all of their kind."""
+    """The contract in short: R01, M01, P01, B01, BUS, UNIT and ROW stand for all of their kind."""
     topology = Topology.regular(1, 1, 1, 1)
     identity = Identity("", "", "", "", 0, 0.0, 0.0)
     catalog = Catalog([SlotInfo(0, PATTERN_ROW, "site", 1, "", "", "")])
-    return node_rows(build_model(identity, topology, catalog, [PATTERN_BUS]).points)
+    return node_rows(build_model(identity, topology, catalog, [PATTERN_BUS], [(PATTERN_BUS, PATTERN_UNIT, "")]).points)

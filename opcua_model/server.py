@@ -105,7 +105,9 @@ def model_of(compiled: Compiled, catalog: Catalog) -> Model:
         config.dispatch.rated_power,
         config.dispatch.rated_reactive_power,
     )
-    return build_model(identity, compiled.topology, catalog, [b.name for b in compiled.plan.buses])
+    plan = compiled.plan
+    units = [(plan.buses[d.bus].name, f"U{d.unit:03d}", d.name) for d in plan.devices]
+    return build_model(identity, compiled.topology, catalog, [b.name for b in plan.buses], units)
 
 
 class _Outer(Server):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
 from functools import cached_property
 from pathlib import Path
@@ -30,11 +31,12 @@ from controller.core.settings import (
 from controller.core.signal import Dims
 from controller.core.topology import Topology
 from controller.core.validate import Sensors
-from plc_config import coverage, library
+from plc_config import certificates, coverage, library
 from plc_config.layout import topology_of
 from plc_config.limits import bands
 from plc_config.plan import PollingPlan
 from plc_config.problem import ConfigError, Problem
+from plc_config.ranges import expand
 from plc_config.schema.base import check, salvage
 from plc_config.schema.cell import CellType
 from plc_config.schema.cell import Derating as DeratingConfig
@@ -71,7 +73,7 @@ class Compiled:
     @property
     def dims(self) -> Dims:
         """Lengths of every dimension that tags name."""
-        return self.program.dims
+        return {**self.program.dims, "unit": max(len(self.plan.devices), 1)}
 
 
 def compile_site(site: str, chains: Chains | None = None) -> Compiled:
@@ -111,6 +113,19 @@ def _the_rest(document: Document, path: Path) -> list[Problem]:
     wiring = Wiring(config, document, topology)
     wiring.build()
     return problems + wiring.problems
+
+
+def refuse_untimely(site: Compiled, now: datetime.datetime) -> None:
+    """ConfigError when a certificate is not valid at `now`.
+
+    Not part of `compile_site`: a process that restarts in the night in which one expired must still drive the others.
+    """
+    problems = []
+    for bus, what, right in certificates.untimely(site.plan, now):
+        key = next(k for k in site.config.buses if bus in expand(k))
+        problems.append(site.document.problem(("buses", key), what, right))
+    if problems:
+        raise ConfigError(problems)
 
 
 def _cell(config: SiteConfig, document: Document, path: Path, problems: list[Problem]) -> CellType | None:

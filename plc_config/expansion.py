@@ -9,7 +9,7 @@ from typing import Any, Final
 from controller.core.image import Points
 from controller.core.layout import tags_of
 from controller.core.topology import Topology, place_name
-from plc_config import library, sunspec
+from plc_config import certificates, library, sunspec
 from plc_config.plan import BusPlan
 from plc_config.problem import ConfigError, Problem
 from plc_config.ranges import expand, expand_places
@@ -111,7 +111,19 @@ class Expansion:
             timeout_ms=bus.timeout,
             window=getattr(bus, "window", 1),
             latency_ms=getattr(bus, "latency", 0),
+            echo=getattr(bus, "echo", False),
+            **self._tls(path, bus, host),
         )
+
+    def _tls(self, path: Path_, bus: Any, host: str) -> dict[str, str]:
+        """Files of a TLS bus, looked at now: a bus that can never connect is a mistake of the author."""
+        if bus.kind != "tls":
+            return {}
+        folder = Path(self.document.file).parent
+        files = {name: str(folder / getattr(bus, name)) for name in ("ca", "certificate", "key")}
+        for name, what, right in certificates.mistakes(**files):
+            self.complain((*path, name), what, right)
+        return {**files, "server_name": bus.server_name or host}
 
     # -- devices ---------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ TCP_TRANSACTION_MS: Final = 1.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BusPlan:
-    """One link: `kind` is tcp, rtu_over_tcp or rtu. Serial fields are meaningful for the RTU kinds."""
+    """One link: `kind` is tcp, tls, udp, rtu_over_tcp or rtu. Serial fields are meaningful for the RTU kinds."""
 
     index: int
     name: str
@@ -37,11 +37,16 @@ class BusPlan:
     timeout_ms: int = 50
     window: int = 1
     latency_ms: int = 0
+    echo: bool = False
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    server_name: str = ""
 
     @property
     def serial(self) -> bool:
         """True where frames are RTU frames paced by a baud rate."""
-        return self.kind != "tcp"
+        return self.kind in ("rtu", "rtu_over_tcp")
 
     @property
     def character_ms(self) -> float:

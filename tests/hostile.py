@@ -241,6 +241,9 @@ class _Connection(asyncio.Protocol):
         self.buffer += data
         while len(self.buffer) >= 8:
             end = 6 + int.from_bytes(self.buffer[4:6], "big")
+            if end < 8:  # not Modbus at all
+                self.buffer = b""
+                self.transport.close()
             if len(self.buffer) < end:
                 return
             frame, self.buffer = self.buffer[:end], self.buffer[end:]
@@ -293,6 +296,9 @@ class RtuServer(Hostile):
                 os.write(self._master, data)
         self._sent_s = monotonic()
 
+    def heard(self, data: bytes) -> None:
+        """Everything that the master says passes here first."""
+
     def cut(self, reset: bool) -> None:
         """A line cannot be closed."""
 
@@ -301,6 +307,7 @@ class RtuServer(Hostile):
             data = os.read(self._master, 4096)
         except OSError:  # EIO: nobody has the port open
             return
+        self.heard(data)
         if self._sent_s and not self._buffer:
             self.gaps_s.append(monotonic() - self._sent_s)
         self._buffer += data

@@ -23,7 +23,7 @@ class Rig(Story):
         self.state.mkdir(exist_ok=True)
         run = folder / "run"
         run.mkdir(exist_ok=True)
-        self.files = SiteFiles(run, self.program.dims)
+        self.files = SiteFiles(run, {**self.program.dims, "unit": 1})
         self.files.create()
         names = ("process", "record", "memory", "retained")
         self.writers = {n: self.files.writer(n) for n in names}

@@ -15,12 +15,11 @@ from time import monotonic
 from typing import Any, Final, cast
 
 from controller.app import lock
-from controller.fieldbus.bus import EXCEPTION_TEXT
+from controller.fieldbus.blame import exception_text
 from controller.fieldbus.link import Link, LinkLost, open_link
 from controller.fieldbus.request import Failure, Request, fill, head_of, read_request, write_request
-from controller.fieldbus.serial_wire import SerialWire
 from controller.fieldbus.unit import Unit
-from controller.fieldbus.wire import TcpWire
+from controller.fieldbus.wires import wire_for
 from controller.image.folder import run_folder
 from plc_config.compile import Compiled
 from plc_config.plan import CYCLE, BusPlan, ReadBlock, WriteBlock
@@ -47,7 +46,7 @@ class Answer:
     def why(self) -> str:
         """The failure in words."""
         if self.failure is Failure.EXCEPTION:
-            return f"refused, exception {self.code}: {EXCEPTION_TEXT.get(self.code, 'unknown')}"
+            return f"refused, {exception_text(self.code)}"
         return self.failure.value if self.failure else ""
 
 
@@ -56,8 +55,7 @@ class Line:
 
     def __init__(self, bus: BusPlan, folder: Path) -> None:
         self.bus, self.folder = bus, folder
-        self.wire: TcpWire | SerialWire
-        self.wire = SerialWire(bus.silence_ms / 1000, self) if bus.serial else TcpWire(1, self)
+        self.wire = wire_for(bus, self)
         self.link: Link | None = None
         self.waiting: asyncio.Future[Answer] | None = None
         self.free_s = 0.0
@@ -106,6 +104,7 @@ class Line:
                 return Answer(failure=Failure.LOST)
         now_s = monotonic()
         await asyncio.sleep(max(self.wire.wait_s(now_s), self.free_s - now_s, 0.0))
+        await asyncio.sleep(self.wire.doubt_s(request, monotonic()))
         self.waiting = future = asyncio.get_running_loop().create_future()
         self.wire.send(request, monotonic())
         while not future.done():
@@ -129,7 +128,10 @@ class Line:
         """See `Owner`."""
         self._settle(Answer(failure=failure, code=code, took_ms=1000 * (now_s - request.sent_s)))
 
-    def stray(self, late: bool) -> None:
+    def held(self, request: Request, now_s: float) -> None:
+        """See `Owner`: it is waited for."""
+
+    def stray(self, late: bool, unit: int) -> None:
         """See `Owner`: a reply nobody waits for is thrown away."""
 
     def broken(self, reason: str) -> None:

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Final
 
 from controller.core.event import Event, What
+from controller.fieldbus.blame import exception_text
 from controller.fieldbus.link import LinkLost, open_link
 from controller.fieldbus.master import Master
 from controller.fieldbus.outputs import Output, Outputs
@@ -29,16 +30,17 @@ STAGGER_S: Final = 0.005
 STAGGER_MAX_S: Final = 0.25
 EVENTS_MAX: Final = 10
 EVENTS_WINDOW_S: Final = 60.0
-EXCEPTION_TEXT: Final = {
-    1: "illegal function",
-    2: "illegal address",
-    3: "illegal value",
-    4: "device failure",
-    5: "acknowledge",
-    6: "busy",
-    0x0A: "gateway path unavailable",
-    0x0B: "gateway target does not respond",
-}
+PATIENT_AFTER_S: Final = 60.0
+PATIENT_MIN_S: Final = 2.0
+PATIENT_MAX_S: Final = 5.0
+"""After a minute without a correct reply the link is tried this seldom: a device that is switched off stays so."""
+
+
+def pause_s(backoff_s: float, down_s: float) -> float:
+    """How long to wait before the next attempt to open a link that has brought nothing for `down_s`."""
+    if down_s > PATIENT_AFTER_S:
+        return random.uniform(PATIENT_MIN_S, PATIENT_MAX_S)
+    return backoff_s * random.uniform(1 - JITTER, 1 + JITTER)
 
 
 class Bus:
@@ -58,30 +60,34 @@ class Bus:
         self.master = Master(plan, units, planned_ms, cycle_ms, self)
         self.up: bool | None = None
         self._reason = "not connected yet"
+        self._told_reason = ""
         self._told: deque[float] = deque(maxlen=EVENTS_MAX)
         self._untold = 0
 
     async def run(self, serial_folder: Path) -> None:
         """Keep the link open until cancelled."""
         await asyncio.sleep(min(self.plan.index * STAGGER_S, STAGGER_MAX_S))
-        master, backoff_s, opened = self.master, BACKOFF_MIN_S, 0
+        master, backoff_s, opened, well_s = self.master, BACKOFF_MIN_S, 0, monotonic()
         try:
             while True:
                 ok = master.statistics.ok
                 try:
                     link = await open_link(self.plan, serial_folder, master.wire.feed)
                 except LinkLost as error:
-                    self._reason = f"cannot connect: {error}"
+                    self._trouble(f"cannot connect: {error}")
                 else:
                     master.statistics.reconnects = opened
                     opened += 1
                     master.opened(link)
                     self._all_fresh()
-                    self._reason = f"connection lost: {await link.lost}"
+                    why = await link.lost
                     master.lost()
+                    if self.plan.kind == "tls" and master.statistics.ok == ok:
+                        why += " before any reply; perhaps the device does not accept our certificate"
+                    self._trouble(f"connection lost: {why}")
                 if master.statistics.ok > ok:
-                    backoff_s = BACKOFF_MIN_S
-                await asyncio.sleep(backoff_s * random.uniform(1 - JITTER, 1 + JITTER))
+                    backoff_s, well_s = BACKOFF_MIN_S, monotonic()
+                await asyncio.sleep(pause_s(backoff_s, monotonic() - well_s))
                 backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
         finally:
             self.close()
@@ -106,6 +112,7 @@ class Bus:
 
     def first_reply(self) -> None:
         """See `Listener`."""
+        self._told_reason = ""
         self._set_up(True, "replies")
 
     def written(self, output: Output, now_ms: int) -> None:
@@ -133,8 +140,8 @@ class Bus:
         for output in unit.outputs:
             output.known = None
         if failure is not Failure.LOST:
-            what = failure.value if failure is not None else "no reply"
-            self._event(up, f"{what} for {FAILURES} requests, {who}")
+            what = self._with_blame(f"{failure.value if failure is not None else 'no reply'} for {FAILURES} requests")
+            self._event(up, f"{who}: {what}")
         if all(other.failing for other in self.master.units):
             lost = failure is Failure.LOST
             self._set_up(False, self._reason if lost else "no unit replies")
@@ -143,11 +150,22 @@ class Bus:
         """See `Listener`."""
         block = request.block
         if block is not None:
-            why = f"refused with exception {code}, {EXCEPTION_TEXT.get(code, 'unknown')}" if code else "not answered"
+            why = f"refused with {exception_text(code)}" if code else self._with_blame("not answered")
             what = f"unit {block.unit}, function {block.function}, address {block.address}, count {block.count}"
             self._event(False, f"{what}: {why}")
 
+    def _with_blame(self, what: str) -> str:
+        blame = self.master.wire.blame.take()
+        return f"{what}: {blame}" if blame else what
+
     # -- events ----------------------------------------------------------------------------------------------
+
+    def _trouble(self, reason: str) -> None:
+        """The link is not there; said again only when the reason is another, or after it had worked."""
+        self._reason = reason
+        if reason != self._told_reason:
+            self._told_reason = reason
+            self._event(False, reason)
 
     def _set_up(self, up: bool, why: str) -> None:
         if self.up is not up:

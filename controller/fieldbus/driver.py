@@ -23,7 +23,7 @@ from controller.fieldbus.bus import Bus
 from controller.fieldbus.field import Field
 from controller.fieldbus.outputs import Output, Outputs
 from controller.fieldbus.request import MS_PER_S, read_request
-from controller.fieldbus.statistics import COUNTERS
+from controller.fieldbus.statistics import COUNTERS, UNIT_COUNTERS, UnitStatistics
 from controller.fieldbus.unit import Unit
 from controller.fieldbus.walk import Guard, GuardedRow, Walk
 from controller.image.files import SiteFiles
@@ -69,6 +69,7 @@ class Driver:
         self._output_reader = files.reader("output")
         self._events = files.event_writer("io")
         units = self._build_units()
+        self.unit_statistics = UnitStatistics(units)
         self.buses = [
             Bus(b, [u for u, d in zip(units, plan.devices, strict=True) if d.bus == b.index],
                 plan.load_ms(b.index), plan.cycle_ms, self.tell, self._round_done)
@@ -186,6 +187,11 @@ class Driver:
             for name in COUNTERS:
                 status[name][i] = getattr(statistics, name)
             status["latency_histogram"][i] = statistics.histogram
+            status["exception_codes"][i] = statistics.exception_codes
+        units = self.unit_statistics
+        for i, name in enumerate(UNIT_COUNTERS):
+            status[f"unit_{name}"][: len(units.counts)] = units.counts[:, i]
+        status["unit_latency_histogram"][: len(units.counts)] = units.histogram
         self._status_writer.write_raw(self._status_buffer)
 
     # -- outputs ---------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Links: a TCP connection or a serial port that delivers bytes to a wire and tells once when it is gone.
+"""Links: a connection or a serial port that delivers bytes to a wire and tells once when it is gone.
 
 `open_link` never leaves anything open when it fails, and a link that was closed delivers nothing more.
 """
@@ -9,6 +9,7 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -56,7 +57,7 @@ class _Stream(asyncio.Protocol):
         self._transport = transport
         self.write = self._transport.write  # type: ignore[method-assign]
         peer = transport.get_extra_info("socket")
-        if peer is not None:
+        if peer is not None:  # half-open links are found by TCP itself, besides by the silence of all units
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
@@ -76,6 +77,35 @@ class _Stream(asyncio.Protocol):
     def _tell(self, reason: str) -> None:
         if not self.lost.done():
             self.lost.set_result(reason)
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    """One connected UDP socket: only the peer's datagrams come in."""
+
+    def __init__(self, feed: Feed, loop: asyncio.AbstractEventLoop) -> None:
+        self.lost: asyncio.Future[str] = loop.create_future()
+        self._feed = feed
+        self._transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        if not self.lost.done():
+            self._feed(data)
+
+    def error_received(self, exc: Exception) -> None:
+        self.close(_why(exc))
+
+    def write(self, data: bytes) -> None:
+        """Send one frame."""
+        self._transport.sendto(data)
+
+    def close(self, reason: str) -> None:
+        """Close at once."""
+        if not self.lost.done():
+            self.lost.set_result(reason)
+        self._transport.abort()
 
 
 class SerialPort:
@@ -136,18 +166,43 @@ async def open_link(plan: BusPlan, serial_folder: Path, feed: Feed) -> Link:
         if plan.kind == "rtu":
             path = Path(plan.device) if "/" in plan.device else serial_folder / plan.device
             return SerialPort(plan, path, feed, loop)
+        if plan.kind == "udp":
+            peer = (plan.host, plan.port)
+            _, datagrams = await loop.create_datagram_endpoint(lambda: _Datagrams(feed, loop), remote_addr=peer)
+            return datagrams
+        secure: dict[str, Any] = {}
+        if plan.kind == "tls":
+            secure = {"ssl": _tls(plan), "server_hostname": plan.server_name}
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, stream = await loop.create_connection(lambda: _Stream(feed, loop), plan.host, plan.port)
+            _, stream = await loop.create_connection(lambda: _Stream(feed, loop), plan.host, plan.port, **secure)
     except TimeoutError as error:
         raise LinkLost("no answer to the connection request") from error
     except (OSError, ValueError) as error:
-        raise LinkLost(_why(error)) from error
+        unspoken = plan.kind == "tls" and isinstance(error, ConnectionError) and error.errno is None
+        more = " in the TLS handshake: does the device speak TLS on this port?" if unspoken else ""
+        raise LinkLost(_why(error) + more) from error
     return stream
 
 
+def _tls(plan: BusPlan) -> ssl.SSLContext:
+    """Both sides show a certificate, TLS 1.2 at least; the files are read anew, so that they may be renewed."""
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=plan.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(plan.certificate, plan.key)
+    return context
+
+
 def _why(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the device's certificate is not accepted: {error.verify_message or error.reason}"
+    if isinstance(error, ssl.SSLError):
+        reason = str(error.reason or error).lower().replace("_", " ")
+        # An alert is what the other side says of us.
+        return f"TLS: the device refuses us: {reason}" if "alert" in reason else f"TLS: {reason}"
     number = getattr(error, "errno", None)
     if number == errno.EAGAIN:
         return "another program holds the port"
+    if isinstance(error, ConnectionError) and number is None:
+        return "closed by the other side"
     text = os.strerror(number) if isinstance(number, int) and number > 0 else str(error)
     return text[:1].lower() + text[1:] if text else type(error).__name__

@@ -13,11 +13,11 @@ from math import inf
 from time import monotonic
 from typing import Final
 
+from controller.fieldbus.blame import exception_text
 from controller.fieldbus.link import Link
 from controller.fieldbus.listener import Listener
 from controller.fieldbus.outputs import Output
 from controller.fieldbus.request import MS_PER_S, Failure, Request, fill
-from controller.fieldbus.serial_wire import SerialWire
 from controller.fieldbus.slack import OUTPUT_WINDOW_S, Slack
 from controller.fieldbus.statistics import BusStatistics
 from controller.fieldbus.unit import (
@@ -28,13 +28,18 @@ from controller.fieldbus.unit import (
     Unit,
     refusal_pause,
 )
-from controller.fieldbus.wire import TcpWire
+from controller.fieldbus.wires import wire_for
 from plc_config.plan import CYCLE, BusPlan
 
 EXPECTED_DECAY: Final = 0.02
 """How fast the expected duration of a round follows a shorter one; a longer one counts at once."""
 
 BUSY_CYCLES: Final = 2
+PROBE_PATIENCE: Final = 2.0
+PROBE_PATIENCE_S: Final = 0.005
+"""A probe is given up for a round after this many times its planned duration, and so long for the operating system."""
+
+PATIENT_PROBES: Final = 4
 
 
 class Master:
@@ -44,16 +49,12 @@ class Master:
         self.plan, self.units, self.listener = plan, units, listener
         self.cycle_s = cycle_ms / MS_PER_S
         self.expected_s = self.planned_s = planned_ms / MS_PER_S
-        self.statistics = BusStatistics()
+        self.statistics = BusStatistics(units)
         self.link: Link | None = None
-        self.wire: TcpWire | SerialWire
-        if plan.serial:
-            self.wire = SerialWire(plan.silence_ms / MS_PER_S, self)
-        else:
-            self.wire = TcpWire(plan.window, self)
+        self.wire = wire_for(plan, self)
         self.cycle = 0
         self.up = False
-        self._slack = Slack(units)
+        self._slack = Slack(units, self.wire.doubtful)
         self._urgent: deque[Output] = deque()
         self._routine: deque[Output] = deque()
         self._round: list[Request] = []
@@ -89,6 +90,7 @@ class Master:
                 raise RuntimeError(f"{self.plan.name}: {self._unfinished} reads are neither in flight nor finished")
             self._behind = True
         else:
+            self._stop_probing(now_s, begins_round=True)
             self._start_round(now_s)
 
     def _start_round(self, now_s: float) -> None:
@@ -107,6 +109,21 @@ class Master:
             self.pump(now_s)
         else:
             self.listener.round_done()
+
+    def _stop_probing(self, now_s: float, begins_round: bool) -> None:
+        """The probe of a silent unit gives way: to a write at once, to a round when the unit had time to answer.
+
+        Every PATIENT_PROBES-th probe is not cut short by a round, or a unit that is slow would never be found again.
+        """
+        request = self.wire.in_flight()
+        if request is None or request.row is None or request.in_round or not request.unit.failing:
+            return
+        patience_s = 0.0
+        if begins_round and request.block is not None:
+            if request.unit.probes % PATIENT_PROBES == 0:
+                return
+            patience_s = PROBE_PATIENCE * request.block.cost_ms / MS_PER_S + PROBE_PATIENCE_S
+        self.wire.abandon(now_s, patience_s)
 
     def _finish_one(self, request: Request, now_s: float) -> None:
         request.in_round = False
@@ -172,8 +189,11 @@ class Master:
         if output.queued or output.sending or self.link is None:
             return
         output.queued = True
+        now_s = monotonic()
         (self._urgent if output.urgent else self._routine).append(output)
-        self.pump(monotonic())
+        if self._slack.wanted:
+            self._stop_probing(now_s, begins_round=not output.urgent)
+        self.pump(now_s)
 
     def pump(self, now_s: float) -> None:
         """Send as much as the window and the silences allow."""
@@ -192,29 +212,32 @@ class Master:
             request = self._choose(now_s)
             if request is None:
                 break
-            self.statistics.requests += 1
+            self.statistics.sent(request.unit)
             wire.send(request, now_s)
         self._pumping = False
         self._arm(wire.deadline_s())
 
     def _choose(self, now_s: float) -> Request | None:
+        wire = self.wire
         while self._urgent or self._routine:
             output = (self._urgent or self._routine).popleft()
             output.queued = False
-            if self._ready(output):
+            if self._ready(output, now_s):
                 return output.request
         while self._at < len(self._round):
             request = self._round[self._at]
             self._at += 1
-            if request.unit.silent_round == self._round_number:
-                # Its unit has already cost a time-out in this round.
+            if request.unit.silent_round == self._round_number or (wire.doubts and wire.doubtful(request, now_s)):
+                # Its unit has already cost a time-out in this round, or a late reply of it may still come.
                 self._finish_one(request, now_s)
             else:
                 return request
         return self._slack.choose(now_s, self.cycle) if self._slack.wanted else None
 
-    def _ready(self, output: Output) -> bool:
+    def _ready(self, output: Output, now_s: float) -> bool:
         if output.desired is None or output.uncertain_ms >= 0 or not self.listener.may_write(output):
+            return False
+        if self.wire.doubts and self.wire.doubtful(output.request, now_s):
             return False
         if output.known == output.desired and output.block.refresh_ms != CYCLE:
             return False
@@ -247,8 +270,8 @@ class Master:
     def good(self, request: Request, payload: bytes, now_s: float) -> None:
         """The reply that was asked for."""
         now_ms = int(now_s * MS_PER_S)
-        self.statistics.answered((now_s - request.sent_s) * MS_PER_S, now_ms)
         unit = request.unit
+        self.statistics.answered(unit, (now_s - request.sent_s) * MS_PER_S, now_ms)
         if unit.gap_s:
             self._gap_until_s = now_s + unit.gap_s
         self._pulse.heard()
@@ -272,15 +295,16 @@ class Master:
 
     def failed(self, request: Request, failure: Failure, code: int, now_s: float) -> None:
         """No correct reply; the request is over."""
-        statistics, unit = self.statistics, request.unit
+        unit = request.unit
+        self.statistics.failed(unit, failure, code)
         now_ms = int(now_s * MS_PER_S)
         self._clean = False
         if unit.gap_s:
             self._gap_until_s = now_s + unit.gap_s
         if failure is Failure.EXCEPTION:
-            statistics.exceptions += 1
             self._pulse.heard()
             if code in GATEWAY_CODES:
+                self.wire.blame.put(exception_text(code))
                 self._unit_failed(unit, failure)
             else:
                 if unit.failures:
@@ -288,10 +312,8 @@ class Master:
                 self._refused(request, code)
         elif failure is not Failure.LOST:
             if failure is Failure.TIMEOUT:
-                statistics.timeouts += 1
                 unit.silent_round = self._round_number
             else:
-                statistics.bad += 1
                 self._pulse.heard()
             self._unit_failed(unit, failure)
             if not unit.failing:
@@ -305,13 +327,17 @@ class Master:
             self._drop("no unit replies")
         self.pump(now_s)
 
-    def stray(self, late: bool) -> None:
+    def held(self, request: Request, now_s: float) -> None:
+        """A reply that must prove itself: the round goes on without it."""
+        self._clean = False
+        if request.in_round:
+            self._finish_one(request, now_s)
+        self.pump(now_s)
+
+    def stray(self, late: bool, unit: int) -> None:
         """A reply nobody waits for: it is thrown away."""
         self._pulse.heard()
-        if late:
-            self.statistics.late += 1
-        else:
-            self.statistics.bad += 1
+        self.statistics.stray(late, unit)
 
     def _refused(self, request: Request, code: int) -> None:
         if code in BUSY_CODES:

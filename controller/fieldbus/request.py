@@ -83,8 +83,11 @@ class Owner(Protocol):
     def failed(self, request: Request, failure: Failure, code: int, now_s: float) -> None:
         """No correct reply, and none will be accepted any more; `code` is the exception code."""
 
-    def stray(self, late: bool) -> None:
-        """A reply nobody waits for; `late` when it was asked for once."""
+    def held(self, request: Request, now_s: float) -> None:
+        """A reply came but is not believed yet: `good` or `failed` follows, and nothing waits for it."""
+
+    def stray(self, late: bool, unit: int) -> None:
+        """A reply with this unit id that nobody waits for; `late` when it was asked for once."""
 
     def broken(self, reason: str) -> None:
         """The byte stream makes no sense any more: the link must be closed."""

@@ -6,6 +6,7 @@ before the scan only what ends before it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from controller.fieldbus.request import MS_PER_S, Request
@@ -24,8 +25,8 @@ PROBE_LATE_CYCLES: Final = 5
 class Slack:
     """Chooses the next request between rounds. `scan_s`: the nearest scan; `begin_s`: when the next round begins."""
 
-    def __init__(self, units: list[Unit]) -> None:
-        self.units = units
+    def __init__(self, units: list[Unit], doubtful: Callable[[Request, float], bool]) -> None:
+        self.units, self._doubtful = units, doubtful
         self.slow = [request for unit in units for request in unit.slow]
         self.scan_s = self.begin_s = 0.0
 
@@ -39,23 +40,27 @@ class Slack:
         before_scan = now_s < self.scan_s
         if not before_scan and now_s < self.scan_s + OUTPUT_WINDOW_S:
             return None
-        probe = self._probe(cycle - PROBE_LATE_CYCLES if before_scan else cycle, cycle)
+        probe = self._probe(cycle - PROBE_LATE_CYCLES if before_scan else cycle, cycle, now_s)
         if probe is not None:
             return probe
-        return self._slow((self.scan_s if before_scan else self.begin_s) - now_s, now_s * MS_PER_S, cycle)
+        return self._slow((self.scan_s if before_scan else self.begin_s) - now_s, now_s, cycle)
 
-    def _probe(self, due_cycle: int, cycle: int) -> Request | None:
+    def _probe(self, due_cycle: int, cycle: int, now_s: float) -> Request | None:
         for unit in self.units:
             if unit.failing and unit.probe_cycle <= due_cycle and (unit.fast or unit.slow):
+                request = (unit.fast or unit.slow)[0]
+                if self._doubtful(request, now_s):
+                    continue
                 unit.probe_cycle = cycle + PROBE_CYCLES_MIN
-                return (unit.fast or unit.slow)[0]
+                unit.probes += 1
+                return request
         return None
 
-    def _slow(self, room_s: float, now_ms: float, cycle: int) -> Request | None:
-        best, most = None, 0.0
+    def _slow(self, room_s: float, now_s: float, cycle: int) -> Request | None:
+        best, most, now_ms = None, 0.0, now_s * MS_PER_S
         for request in self.slow:
             block = request.block
-            if block is None or request.unit.failing or request.due_cycle > cycle:
+            if block is None or request.unit.failing or request.due_cycle > cycle or self._doubtful(request, now_s):
                 continue
             overdue = (now_ms - request.due_ms) / block.every_ms
             if overdue >= most and (block.cost_ms <= room_s * MS_PER_S or overdue >= OVERDUE_PERIODS):

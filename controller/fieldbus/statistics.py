@@ -1,13 +1,17 @@
-"""What a bus counts; copied into the I/O status once per cycle."""
+"""What a bus and each of its units count; copied into the I/O status once per cycle."""
 
 from __future__ import annotations
 
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from controller.core.topology import HISTOGRAM_BUCKETS
-from controller.image.histogram import bucket
+from controller.fieldbus.request import Failure
+from controller.fieldbus.unit import Unit
+from controller.image.histogram import bucket, coarse_bucket
+from controller.image.status import COARSE_BUCKETS, EXCEPTION_CODES
 
 COUNTERS: Final = (
     "requests",
@@ -24,22 +28,74 @@ COUNTERS: Final = (
 )
 """Fields that are copied by name into `IoStatus`."""
 
+UNIT_COUNTERS: Final = ("requests", "ok", "timeouts", "bad", "late", "exceptions", "last_exception", "last_good_ms")
+"""Columns of the units' counters; `unit_<name>` in `IoStatus`."""
+
+REQUESTS, OK, TIMEOUTS, BAD, LATE, EXCEPTIONS, LAST_EXCEPTION, LAST_GOOD_MS = range(len(UNIT_COUNTERS))
+
+
+class UnitStatistics:
+    """Counters of all units of a site, a row each: units write into them, one copy per column publishes them."""
+
+    def __init__(self, units: list[Unit]) -> None:
+        self.counts = np.zeros((len(units), len(UNIT_COUNTERS)), np.int64)
+        self.histogram = np.zeros((len(units), COARSE_BUCKETS), np.int64)
+        for i, unit in enumerate(units):
+            unit.counts, unit.histogram = self.counts[i].data, self.histogram[i].data
+
 
 class BusStatistics:
     """Counters since the process started; names as in `IoStatus`."""
 
-    def __init__(self) -> None:
+    def __init__(self, units: list[Unit]) -> None:
+        if any(not unit.counts for unit in units):
+            self.own = UnitStatistics(units)
+        self._units = {unit.unit: unit for unit in units}
         self.requests = self.ok = self.timeouts = self.bad = self.late = 0
         self.exceptions = self.reconnects = self.writes = self.connected = 0
         self.last_good_ms = 0
         self.latency_max_ms = 0.0
-        self.histogram = np.zeros(HISTOGRAM_BUCKETS, np.int64)
+        self.histogram: NDArray[np.int64] = np.zeros(HISTOGRAM_BUCKETS, np.int64)
+        self.exception_codes = np.zeros(EXCEPTION_CODES, np.int64)
         self._counts = self.histogram.data
 
-    def answered(self, latency_ms: float, now_ms: int) -> None:
+    def sent(self, unit: Unit) -> None:
+        """Count a request."""
+        self.requests += 1
+        unit.counts[REQUESTS] += 1
+
+    def answered(self, unit: Unit, latency_ms: float, now_ms: int) -> None:
         """Count a correct reply."""
         self.ok += 1
         self.last_good_ms = now_ms
         if latency_ms > self.latency_max_ms:
             self.latency_max_ms = latency_ms
         self._counts[bucket(latency_ms)] += 1
+        counts = unit.counts
+        counts[OK] += 1
+        counts[LAST_GOOD_MS] = now_ms
+        unit.histogram[coarse_bucket(latency_ms, COARSE_BUCKETS)] += 1
+
+    def failed(self, unit: Unit, failure: Failure, code: int) -> None:
+        """Count what brought no correct reply; a lost link is counted as such, not for its units."""
+        if failure is Failure.EXCEPTION:
+            self.exceptions += 1
+            self.exception_codes[code if code < EXCEPTION_CODES else 0] += 1
+            unit.counts[EXCEPTIONS] += 1
+            unit.counts[LAST_EXCEPTION] = code
+        elif failure is Failure.TIMEOUT:
+            self.timeouts += 1
+            unit.counts[TIMEOUTS] += 1
+        elif failure is Failure.BAD:
+            self.bad += 1
+            unit.counts[BAD] += 1
+
+    def stray(self, late: bool, number: int) -> None:
+        """Count a reply nobody waits for, for the unit id that it carries."""
+        unit = self._units.get(number)
+        if late:
+            self.late += 1
+        else:
+            self.bad += 1
+        if unit is not None:
+            unit.counts[LATE if late else BAD] += 1

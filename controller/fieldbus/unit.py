@@ -35,12 +35,15 @@ class Unit:
 
     __slots__ = (
         "backoff",
+        "counts",
         "failures",
         "fast",
         "gap_s",
+        "histogram",
         "name",
         "outputs",
         "probe_cycle",
+        "probes",
         "silent_round",
         "slow",
         "unit",
@@ -48,12 +51,14 @@ class Unit:
 
     def __init__(self, name: str, unit: int, gap_s: float) -> None:
         self.name, self.unit, self.gap_s = name, unit, gap_s
+        self.counts = self.histogram = memoryview(b"")
         self.fast: list[Request] = []
         self.slow: list[Request] = []
         self.outputs: list[Output] = []
         self.failures = 0
         self.backoff = PROBE_CYCLES_MIN
         self.probe_cycle = 0
+        self.probes = 0
         self.silent_round = -1
 
     @property
@@ -78,7 +83,7 @@ class Unit:
     def answered(self) -> bool:
         """Count a reply; True when the unit was failing until now."""
         recovered = self.failures >= FAILURES
-        self.failures = 0
+        self.failures = self.probes = 0
         self.backoff = PROBE_CYCLES_MIN
         if recovered:
             for request in (*self.fast, *self.slow):

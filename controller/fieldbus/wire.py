@@ -14,6 +14,7 @@ from math import inf
 from time import monotonic
 from typing import Final
 
+from controller.fieldbus.blame import Blame
 from controller.fieldbus.request import EXCEPTION_FLAG, TCP_HEAD_BYTES, Failure, Owner, Request
 
 HEAD: Final = struct.Struct(">HHHBB")
@@ -31,7 +32,8 @@ class TcpWire:
     """Requests in flight on one TCP link, found again by transaction id; up to `window` at a time."""
 
     def __init__(self, window: int, owner: Owner) -> None:
-        self.window, self.owner = window, owner
+        self.window, self.owner, self.blame = window, owner, Blame()
+        self.doubts: dict[tuple[int, int, bytes], object] = {}
         self.write: Callable[[bytes], None] = no_link
         self.pending: dict[int, Request] = {}
         self._last = random.randrange(0xFFFF)
@@ -40,6 +42,22 @@ class TcpWire:
     def wait_s(self, now_s: float) -> float:
         """Seconds until the next request may leave; infinite while the window is full."""
         return 0.0 if len(self.pending) < self.window else inf
+
+    def doubtful(self, request: Request, now_s: float) -> bool:
+        """Never: a transaction id tells which request a reply belongs to."""
+        return False
+
+    def doubt_s(self, request: Request, now_s: float) -> float:
+        """Zero: nothing is doubted."""
+        return 0.0
+
+    def abandon(self, now_s: float, patience_s: float) -> bool:
+        """Never: a gateway would go on with the old request and be late with the new one."""
+        return False
+
+    def in_flight(self) -> Request | None:
+        """The oldest request that is waited for."""
+        return next(iter(self.pending.values()), None)
 
     def send(self, request: Request, now_s: float) -> None:
         """Put a request on the wire."""
@@ -95,18 +113,22 @@ class TcpWire:
                 owner.failed(request, Failure.BAD, 0, monotonic())
                 return
             if request is None:
-                owner.stray((self._last - number) & 0xFFFF < LATE_WINDOW)
-            elif unit != request.reply_unit:
-                owner.failed(request, Failure.BAD, 0, monotonic())
-            elif function == request.function:
-                # `size` counts the PDU, `length` one more for the unit id.
-                if length == request.size + 1 and data.startswith(request.head, start):
-                    owner.good(request, data[start + 1 : end], monotonic())
-                else:
-                    owner.failed(request, Failure.BAD, 0, monotonic())
-            elif function == request.function | EXCEPTION_FLAG and length == LENGTH_MIN:
+                late = number != 0 and (self._last - number) & 0xFFFF < LATE_WINDOW
+                if not late:
+                    self.blame.put(f"a reply with transaction id {number}, which was never asked for")
+                owner.stray(late, unit)
+            # `size` counts the PDU, `length` one more for the unit id.
+            elif (
+                unit == request.reply_unit
+                and function == request.function
+                and length == request.size + 1
+                and data.startswith(request.head, start)
+            ):
+                owner.good(request, data[start + 1 : end], monotonic())
+            elif unit == request.reply_unit and function == request.function | EXCEPTION_FLAG and length == LENGTH_MIN:
                 owner.failed(request, Failure.EXCEPTION, data[start], monotonic())
             else:
+                self.blame.put(_difference(request, unit, function, length))
                 owner.failed(request, Failure.BAD, 0, monotonic())
         self._rest = data[at:] if at < size else b""
 
@@ -123,3 +145,27 @@ class TcpWire:
                 return False
             at += 6 + length
         return not any(data[at + 2 : at + 5])
+
+
+class UdpWire(TcpWire):
+    """The same frames, one in every datagram: what is no whole frame is lost alone, and nothing can be out of step."""
+
+    def feed(self, data: bytes) -> None:
+        """One datagram."""
+        if len(data) < TCP_HEAD_BYTES or data[2:4] != b"\0\0" or int.from_bytes(data[4:6], "big") != len(data) - 6:
+            self.blame.put(f"a datagram of {len(data)} bytes that is no Modbus frame")
+            self.owner.stray(False, -1)
+        else:
+            super().feed(data)
+
+
+def _difference(request: Request, unit: int, function: int, length: int) -> str:
+    """Why a reply is not the one asked for, in words."""
+    if unit != request.reply_unit:
+        return f"unit {unit} replied for unit {request.reply_unit}"
+    if function & ~EXCEPTION_FLAG != request.function:
+        return f"function {function} came for function {request.function}"
+    wanted = LENGTH_MIN if function & EXCEPTION_FLAG else request.size + 1
+    if length != wanted:
+        return f"{length - LENGTH_MIN} data bytes came for {wanted - LENGTH_MIN}"
+    return "the byte count or the echo of a write is not what was asked for"

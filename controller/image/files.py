@@ -14,7 +14,15 @@ from controller.core.memory import Memory, Retained
 from controller.core.signal import Dims, tag
 from controller.image import slots
 from controller.image.ring import COMMAND_CAPACITY, EVENT_CAPACITY, RingReader, RingWriter, create_ring
-from controller.image.status import IoStatus, OpcuaStatus, ScanStatus, StoreStatus, SupervisorStatus
+from controller.image.status import (
+    COARSE_BUCKETS,
+    EXCEPTION_CODES,
+    IoStatus,
+    OpcuaStatus,
+    ScanStatus,
+    StoreStatus,
+    SupervisorStatus,
+)
 
 PROCESSES: Final = ("supervisor", "scan", "io", "opcua", "store")
 PRODUCERS: Final = ("opcua", "supervisor")
@@ -51,7 +59,7 @@ class SiteFiles:
     def __init__(self, folder: Path, dims: Dims, extra: dict[str, tuple[type, int]] | None = None) -> None:
         self.folder = folder
         self.images = {**IMAGES, **(extra or {})}
-        sizes = {**dims, "process": len(PROCESSES)}
+        sizes = {**dims, "process": len(PROCESSES), "code": EXCEPTION_CODES, "coarse": COARSE_BUCKETS}
         self.layouts: dict[str, Layout[Any]] = {n: Layout(c, sizes) for n, (c, _) in self.images.items()}
 
     def create(self) -> None:

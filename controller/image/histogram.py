@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.topology import HISTOGRAM_BUCKETS
+from controller.image.status import COARSE_LOWEST_PER_MS
 
 PER_DECADE: Final = 30
 LOWEST_MS: Final = 1e-3
@@ -38,3 +39,16 @@ def percentile(counts: NDArray[Any], ratio: float) -> float:
     if total == 0:
         return 0.0
     return upper_ms(int(np.searchsorted(np.cumsum(counts), math.ceil(ratio * total))))
+
+
+def coarse_bucket(ms: float, count: int) -> int:
+    """The bucket of a unit's latency among `count`: below 0.25 ms the first, then each twice as wide."""
+    return min(int(ms * COARSE_LOWEST_PER_MS).bit_length(), count - 1)
+
+
+def coarse_percentile(counts: NDArray[Any], ratio: float) -> float:
+    """As `percentile`, for a unit's buckets."""
+    total = int(counts.sum())
+    if total == 0:
+        return 0.0
+    return float((1 << int(np.searchsorted(np.cumsum(counts), math.ceil(ratio * total)))) / COARSE_LOWEST_PER_MS)

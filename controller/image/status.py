@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
 from controller.core.signal import tag
+
+EXCEPTION_CODES: Final = 12
+"""Modbus exception codes 1 to 11; at 0 all others."""
+
+COARSE_BUCKETS: Final = 16
+COARSE_LOWEST_PER_MS: Final = 4
+"""Latency of a unit: bucket 0 below 0.25 ms, each next one twice as wide, the last one open."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,6 +51,20 @@ class IoStatus:
     last_good_ms: NDArray[Any] = tag("ms", "bus", doc="Monotonic time of the last correct reply", dtype="i8")
     latency_max_ms: NDArray[Any] = tag("ms", "bus", doc="Longest time from request to reply")
     latency_histogram: NDArray[Any] = tag("1", "bus", "bucket", doc="Time from request to reply", dtype="i8")
+    exception_codes: NDArray[Any] = tag("1", "bus", "code", doc="Exception replies by code; at 0 others", dtype="i8")
+    unit_requests: NDArray[Any] = tag("1", "unit", doc="Requests sent to this unit", dtype="i8")
+    unit_ok: NDArray[Any] = tag("1", "unit", doc="Correct replies of this unit", dtype="i8")
+    unit_timeouts: NDArray[Any] = tag("1", "unit", doc="Requests without a reply of this unit in time", dtype="i8")
+    unit_bad: NDArray[Any] = tag("1", "unit", doc="Replies of this unit that were not the answer asked for", dtype="i8")
+    unit_late: NDArray[Any] = tag("1", "unit", doc="Replies of this unit after their timeout, discarded", dtype="i8")
+    unit_exceptions: NDArray[Any] = tag("1", "unit", doc="Exception replies of this unit", dtype="i8")
+    unit_last_exception: NDArray[Any] = tag("1", "unit", doc="Latest exception code of this unit; 0 none", dtype="i8")
+    unit_last_good_ms: NDArray[Any] = tag(
+        "ms", "unit", doc="Monotonic time of this unit's last correct reply", dtype="i8"
+    )
+    unit_latency_histogram: NDArray[Any] = tag(
+        "1", "unit", "coarse", doc="Time from request to reply of this unit", dtype="i8"
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

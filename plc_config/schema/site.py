@@ -62,6 +62,30 @@ class Tcp(Strict):
     window: int = Field(1, ge=1, le=16, description="Requests in flight; more than 1 only where the gateway queues")
 
 
+class Tls(Strict):
+    """Modbus/TCP Security: Modbus TCP inside TLS, both sides show certificates. Files are relative to the site file."""
+
+    kind: Literal["tls"]
+    host: str
+    port: int | str = 802
+    timeout: Milliseconds = 100
+    window: int = Field(1, ge=1, le=16, description="Requests in flight; more than 1 only where the gateway queues")
+    ca: str = Field(description="Certificate(s) that the device's own must be signed by, PEM")
+    certificate: str = Field(description="Our certificate, PEM; the role extension, if any, as the device demands it")
+    key: str = Field(description="Our private key, PEM, without a passphrase")
+    server_name: str | None = Field(None, description="Name in the device's certificate, where it is not the host")
+
+
+class Udp(Strict):
+    """Modbus over UDP, one frame in a datagram."""
+
+    kind: Literal["udp"]
+    host: str
+    port: int | str = 502
+    timeout: Milliseconds = 50
+    window: int = Field(1, ge=1, le=16, description="Requests in flight")
+
+
 class RtuOverTcp(Strict):
     """RTU frames through a transparent serial server."""
 
@@ -82,9 +106,10 @@ class Rtu(Strict):
     stop_bits: Literal[1, 2] = 1
     timeout: Milliseconds = 200
     latency: Milliseconds = Field(0, description="Allowance for a USB converter")
+    echo: bool = Field(False, description="The adapter hears what it sends (RS-485, two wires)")
 
 
-Bus = Annotated[Tcp | RtuOverTcp | Rtu, Field(discriminator="kind")]
+Bus = Annotated[Tcp | Tls | Udp | RtuOverTcp | Rtu, Field(discriminator="kind")]
 
 
 class Device(Strict):

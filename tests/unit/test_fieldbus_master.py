@@ -47,7 +47,8 @@ class Device:
         self.requests.append((data[0], int.from_bytes(data[2:4], "big")))
         if self.answers and self.requests[-1][1] not in self.deaf_to:
             self.waiting = 1
-            body = bytes([data[0], 4, 4]) + data[2:4] + b"ok"
+            count = 2 * int.from_bytes(data[4:6], "big")
+            body = bytes([data[0], 4, count]) + data[2:4] + b"ok" + bytes(count - 4)
             asyncio.get_running_loop().call_later(0.001, self._reply, body + crc(body).to_bytes(2, "little"))
 
     def _reply(self, frame: bytes) -> None:
@@ -83,14 +84,14 @@ class Notes:
     def refused(self, request: Request, code: int) -> None: ...
 
 
-def build(blocks_of: dict[int, int]) -> tuple[Master, Device, Notes, list[Any]]:
-    """A line with units of so many FAST blocks of two registers each."""
+def build(blocks_of: dict[int, int], alike: bool = True) -> tuple[Master, Device, Notes, list[Any]]:
+    """A line with units of so many FAST blocks of two registers each, or of 2, 3, 4... registers."""
     units, places = [], []
     for number, blocks in blocks_of.items():
         unit = Unit(f"unit {number}", number, 0.0)
         for address in range(blocks):
             place: Any = Place()
-            block = ReadBlock(0, 0, number, number, 4, address, 2, CYCLE, 0, (), 1.0)
+            block = ReadBlock(0, 0, number, number, 4, address, 2 if alike else 2 + address, CYCLE, 0, (), 1.0)
             unit.fast.append(read_request(LINE, block, unit, place))
             places.append(place)
         units.append(unit)
@@ -152,7 +153,7 @@ async def test_a_lost_link_fails_its_units_after_three_cycles_and_never_before()
 
 
 async def test_one_dead_block_of_a_living_unit_costs_no_time_out_per_round() -> None:
-    master, device, notes, places = build({1: 3})
+    master, device, notes, places = build({1: 3}, alike=False)
     device.deaf_to = {2}
     for cycle in range(1, 25):
         master.announce(cycle, monotonic() - 1.0, monotonic() + 1.0)

@@ -34,7 +34,10 @@ class Judge:
     def failed(self, request: Request, failure: Failure, code: int, now_s: float) -> None:
         self.notes.append((failure, request.unit.unit, code))
 
-    def stray(self, late: bool) -> None:
+    def held(self, request: Request, now_s: float) -> None:
+        self.notes.append(("held", request.unit.unit))
+
+    def stray(self, late: bool, unit: int) -> None:
         self.notes.append(("late" if late else "stray",))
 
     def broken(self, reason: str) -> None:
@@ -203,16 +206,95 @@ def test_rtu_keeps_silent_after_a_time_out_and_doubts_the_next_reply() -> None:
     now_s = monotonic()
     wire.expire(now_s)
     assert judge.notes == [(Failure.TIMEOUT, 1, 0)]
-    assert wire.wait_s(now_s) == pytest.approx(request(LINE).timeout_s)
-    wire.send(request(LINE), now_s)
+    asked = request(LINE)
+    assert wire.doubtful(asked, now_s)
+    assert wire.doubtful(asked, now_s + 0.99 * asked.timeout_s)
+    assert not wire.doubtful(asked, now_s + asked.timeout_s)
+    assert not wire.doubtful(request(LINE, 2), now_s), "only its own unit has to wait"
+    assert wire.wait_s(now_s) == pytest.approx(0.00175)
+    wire.send(asked, now_s)
     wire.feed(frame(b"late"))
-    assert judge.notes[1:] == [], "held until the line has proved silent"
+    assert judge.notes[1:] == [("held", 1)], "held until nothing followed it"
+    assert wire.doubtful(asked, now_s + 10.0), "and not asked again meanwhile"
     wire.feed(frame(b"real"))
-    assert judge.notes[1:] == [("late",), (Failure.BAD, 1, 0)], "two replies: neither is believed"
-    wire.send(request(LINE), now_s)
+    assert judge.notes[2:] == [("late",), (Failure.BAD, 1, 0)], "two replies: neither is believed"
+    wire.send(asked, now_s)
     wire.feed(frame(b"true"))
     wire.expire(wire.deadline_s())
-    assert judge.notes[3:] == [("good", 1, b"true")]
+    assert judge.notes[4:] == [("held", 1), ("good", 1, b"true")]
+    assert not wire.doubts
+
+
+def test_rtu_reads_others_while_one_reply_is_doubted() -> None:
+    """A late reply of unit 1, whole or in pieces, before or after unit 2's own, hurts nobody and is nobody's value."""
+    for pieces in (1, 3):
+        wire, judge, _ = line()
+        wire.send(request(LINE), monotonic() - 1.0)
+        wire.expire(monotonic())
+        wire.send(request(LINE, 2), monotonic())
+        late = frame(b"late")
+        for at in range(0, len(late), -(-len(late) // pieces)):
+            wire.feed(late[at : at + -(-len(late) // pieces)])
+        wire.feed(frame(b"mine", unit=2))
+        assert judge.notes[1:] == [("late",), ("good", 2, b"mine")]
+        assert not wire.doubts, "the late reply has come: nothing is left to doubt"
+        wire, judge, _ = line()
+        wire.send(request(LINE), monotonic() - 1.0)
+        wire.expire(monotonic())
+        wire.send(request(LINE, 2), monotonic())
+        wire.feed(late + frame(b"mine", unit=2))
+        assert judge.notes[1:] == [("late",), ("good", 2, b"mine")]
+
+
+def test_rtu_a_held_reply_falls_with_a_late_one_heard_while_another_unit_is_asked() -> None:
+    wire, judge, _ = line()
+    wire.send(request(LINE), monotonic() - 1.0)
+    wire.expire(monotonic())
+    wire.send(request(LINE), monotonic())
+    wire.feed(frame(b"late"))
+    wire.send(request(LINE, 2), monotonic())
+    wire.feed(frame(b"real") + frame(b"mine", unit=2))
+    assert judge.notes[1:] == [("held", 1), ("late",), (Failure.BAD, 1, 0), ("good", 2, b"mine")]
+
+
+def test_rtu_gives_up_a_request_only_while_nothing_has_come() -> None:
+    wire, judge, _ = line()
+    begin_s = monotonic()
+    wire.send(request(LINE), begin_s)
+    assert not wire.abandon(begin_s + 0.01, 0.02)
+    wire.feed(b"\x01")
+    assert not wire.abandon(begin_s + 0.03, 0.02), "a reply is under way"
+    assert judge.notes == []
+    wire, judge, _ = line()
+    wire.send(request(LINE), begin_s)
+    assert wire.abandon(begin_s + 0.03, 0.02)
+    assert judge.notes == [(Failure.TIMEOUT, 1, 0)]
+    assert wire.wait_s(begin_s + 0.03) < 0.002
+
+
+def test_an_adapter_that_echoes() -> None:
+    for pieces in (1, 2, 5):
+        judge, sent = Judge(), list[bytes]()
+        wire = SerialWire(0.00175, judge, echo=True)
+        wire.write = sent.append
+        wire.send(request(LINE), monotonic())
+        heard = sent[0] + frame(b"abcd")
+        for at in range(0, len(heard), -(-len(heard) // pieces)):
+            wire.feed(heard[at : at + -(-len(heard) // pieces)])
+        assert judge.notes == [("good", 1, b"abcd")]
+
+
+def test_an_echo_that_is_not_expected_is_never_a_reply_and_is_named() -> None:
+    wire, judge, sent = line()
+    wire.send(request(LINE), monotonic())
+    wire.feed(sent[0])
+    assert judge.notes == [(Failure.BAD, 1, 0)]
+    assert "set `echo: true`" in wire.blame.take()
+    wire = SerialWire(0.00175, judge, echo=True)
+    wire.send(request(LINE), monotonic())
+    wire.feed(frame(b"abcd"))
+    assert judge.notes[1:] == [(Failure.BAD, 1, 0)]
+    assert "`echo: true` is wrong here" in wire.blame.take()
 
 
 def test_a_line_that_never_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def plan_for(port: int, connections: int, cycle_ms: int, timeout_ms: int = 1000)
 def files_for(plan: PollingPlan, folder: Path) -> SiteFiles:
     """Images of the plan's size."""
     topology = Topology.regular(len(plan.buses), UNITS, CELLS, TEMPERATURES)
-    files = SiteFiles(folder, {**topology.dims, "bus": len(plan.buses), "slot": 1})
+    files = SiteFiles(folder, {**topology.dims, "bus": len(plan.buses), "slot": 1, "unit": len(plan.devices)})
     files.create()
     return files
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from plc_config import coverage, library
-from plc_config.compile import Compiled, compile_site
+from plc_config.compile import Compiled, compile_site, refuse_untimely
 from plc_config.plan import NORMAL_MS
 from plc_config.problem import ConfigError
 from plc_config.refresh import bus_time, speed_class
@@ -30,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """0 when the site may run, 78 with every problem otherwise."""
     try:
         site = compile_site(args.site)
+        refuse_untimely(site, datetime.datetime.now(datetime.UTC))
     except ConfigError as error:
         return tell(error, args.json)
     facts = describe(site)

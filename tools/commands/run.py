@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import sys
 from pathlib import Path
 
-from plc_config.compile import compile_site
+from plc_config.compile import compile_site, refuse_untimely
 from plc_config.problem import ConfigError
 from plc_config.quantity import duration_ms
 from tools.commands.check import tell
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     try:
         site = compile_site(args.site)
+        refuse_untimely(site, datetime.datetime.now(datetime.UTC))
     except ConfigError as error:
         return tell(error)
     site_id = site.config.site.id
