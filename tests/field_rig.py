@@ -59,9 +59,12 @@ class Rig:
         self.heartbeat = 0
         self.scanning = True
         self.driver: Any = None
+        self.errors: list[dict[str, Any]] = []
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def __aenter__(self) -> Rig:
+        # In the I/O process an error in a callback ends the process: here it fails the test.
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: self.errors.append(context))
         for server in self.servers.values():
             await server.start()
         self.start_driver()
@@ -87,6 +90,8 @@ class Rig:
         for server in self.servers.values():
             await server.stop()
         await asyncio.sleep(0.01)
+        asyncio.get_running_loop().set_exception_handler(None)
+        assert not self.errors, self.errors
 
     # -- the scan, played ------------------------------------------------------------------------------------
 

@@ -35,12 +35,17 @@ class Fault:
     number: float = 0.0
     functions: frozenset[int] | None = None
     hits: int = 0
+    every: int = 1
+    seen: int = 0
 
     def applies(self, unit: int, function: int) -> bool:
         """Whether this request is hit; counts it."""
         if self.times >= 0 and self.hits >= self.times:
             return False
         if (self.units and unit not in self.units) or (self.functions and function not in self.functions):
+            return False
+        self.seen += 1
+        if self.seen % self.every:
             return False
         self.hits += 1
         return True

@@ -134,8 +134,10 @@ class Line:
     def stray(self, late: bool, unit: int) -> None:
         """See `Owner`: a reply nobody waits for is thrown away."""
 
-    def broken(self, reason: str) -> None:
+    def broken(self, reason: str, request: Request | None) -> None:
         """See `Owner`: the next request opens a new link."""
+        if request is not None:
+            self.failed(request, Failure.BAD, 0, monotonic())
         self._close(reason)
 
     def _settle(self, answer: Answer) -> None:

@@ -20,6 +20,9 @@ EXCEPTION_TEXT: Final = {
 }
 
 
+TOO_LATE: Final = "replies come too late: longer `timeout`?"
+
+
 def exception_text(code: int) -> str:
     """An exception code with its meaning."""
     return f"exception {code}: {EXCEPTION_TEXT.get(code, 'unknown')}"

@@ -25,6 +25,10 @@ from plc_config.plan import BusPlan
 
 BACKOFF_MIN_S: Final = 0.1
 BACKOFF_MAX_S: Final = 0.5
+QUICK_MAX: Final = 5
+QUICK_WINDOW_S: Final = 10.0
+"""This often in this time a link that had worked is opened again at once."""
+
 JITTER: Final = 0.2
 STAGGER_S: Final = 0.005
 STAGGER_MAX_S: Final = 0.25
@@ -63,6 +67,7 @@ class Bus:
         self._told_reason = ""
         self._told: deque[float] = deque(maxlen=EVENTS_MAX)
         self._untold = 0
+        self._quick: deque[float] = deque(maxlen=QUICK_MAX)
 
     async def run(self, serial_folder: Path) -> None:
         """Keep the link open until cancelled."""
@@ -83,14 +88,24 @@ class Bus:
                     why = await link.lost
                     master.lost()
                     if self.plan.kind == "tls" and master.statistics.ok == ok:
-                        why += " before any reply; perhaps the device does not accept our certificate"
+                        why += " before any reply; certificate not accepted?"
                     self._trouble(f"connection lost: {why}")
                 if master.statistics.ok > ok:
                     backoff_s, well_s = BACKOFF_MIN_S, monotonic()
+                    if self._at_once(well_s):
+                        continue
                 await asyncio.sleep(pause_s(backoff_s, monotonic() - well_s))
                 backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
         finally:
             self.close()
+
+    def _at_once(self, now_s: float) -> bool:
+        """Whether a link that had worked may be opened again without a pause: a few times, or it would be a storm."""
+        quick = self._quick
+        if self.plan.kind == "rtu" or (len(quick) == QUICK_MAX and now_s - quick[0] < QUICK_WINDOW_S):
+            return False
+        quick.append(now_s)
+        return True
 
     def close(self) -> None:
         """Close the link now."""

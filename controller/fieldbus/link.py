@@ -179,7 +179,7 @@ async def open_link(plan: BusPlan, serial_folder: Path, feed: Feed) -> Link:
         raise LinkLost("no answer to the connection request") from error
     except (OSError, ValueError) as error:
         unspoken = plan.kind == "tls" and isinstance(error, ConnectionError) and error.errno is None
-        more = " in the TLS handshake: does the device speak TLS on this port?" if unspoken else ""
+        more = " in the TLS handshake: no TLS on this port?" if unspoken else ""
         raise LinkLost(_why(error) + more) from error
     return stream
 

@@ -60,6 +60,8 @@ class Master:
         self._round: list[Request] = []
         self._at = self._unfinished = 0
         self._behind, self._clean = False, True
+        self._left: list[Request] = []
+        self._left_cycle = 0
         self._round_number = 0
         self.began_s = 0.0
         self._pulse = Pulse(len(units))
@@ -96,15 +98,22 @@ class Master:
     def _start_round(self, now_s: float) -> None:
         cycle = self.cycle
         self._round_number += 1
-        self._behind, self._clean, self.began_s, self._at = False, True, now_s, 0
-        self._round = chosen = []
+        self._behind, self._clean, self.began_s = False, True, now_s
+        chosen: list[Request] = []
+        troubled: list[Request] = []
         for unit in self.units:
             if unit.failures < FAILURES:
-                for request in unit.fast:
-                    if request.due_cycle <= cycle:
-                        request.in_round = True
-                        chosen.append(request)
-        self._unfinished = len(chosen)
+                # Whoever failed lately is asked last, so that nobody waits behind his next time-out.
+                order = chosen if unit.trusted_cycle <= cycle else troubled
+                order += [r for r in unit.fast if r.due_cycle <= cycle]
+        self._run(chosen + troubled, now_s)
+
+    def _run(self, wanted: list[Request], now_s: float) -> None:
+        # A held reply is still to be judged: its request belongs to no round until then.
+        chosen = [r for r in wanted if not self.wire.doubtful(r, now_s)] if self.wire.doubts else wanted
+        for request in chosen:
+            request.in_round = True
+        self._round, self._at, self._unfinished = chosen, 0, len(chosen)
         if chosen:
             self.pump(now_s)
         else:
@@ -148,6 +157,10 @@ class Master:
         self._pulse.heard()
         for unit in self.units:
             unit.hurry(self.cycle)
+        if self._left and self._left_cycle == self.cycle and not self._unfinished:
+            # One unit has cost the link; those behind it in the round must not pay for it.
+            self._run([r for r in self._left if r.unit.failures < FAILURES], monotonic())
+        self._left = []
 
     def lost(self) -> None:
         """The link is gone: what was in flight fails at once. Does nothing the second time."""
@@ -160,7 +173,8 @@ class Master:
         self._routine.clear()
         for request in self.wire.reset():
             self.failed(request, Failure.LOST, 0, now_s)
-        for request in self._round[self._at :]:
+        self._left, self._left_cycle = self._round[self._at :], self.cycle
+        for request in self._left:
             request.in_round = False
         self._at = len(self._round)
         self._behind = False
@@ -171,10 +185,17 @@ class Master:
             self._timer.cancel()
             self._timer, self._timer_s = None, inf
 
-    def broken(self, reason: str) -> None:
-        """The stream is out of step: only a new link helps."""
-        self.statistics.bad += 1
-        self._drop(reason)
+    def broken(self, reason: str, request: Request | None) -> None:
+        """The stream is out of step: only a new link helps. Whoever was asked has failed, and is not excused."""
+        link, self.link = self.link, None
+        if request is None:
+            self.statistics.bad += 1
+        else:
+            self.wire.blame.put(reason)
+            self.failed(request, Failure.BAD, 0, monotonic())
+        self.lost()
+        if link is not None:
+            link.close(reason)
 
     def _drop(self, reason: str) -> None:
         link = self.link
@@ -342,6 +363,9 @@ class Master:
     def _refused(self, request: Request, code: int) -> None:
         if code in BUSY_CODES:
             request.due_cycle = self.cycle + BUSY_CYCLES
+            request.refused += 1
+            if request.refused == FAILURES:
+                self.listener.refused(request, code)
         else:
             self._set_aside(request, code)
 

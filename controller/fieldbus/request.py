@@ -89,8 +89,8 @@ class Owner(Protocol):
     def stray(self, late: bool, unit: int) -> None:
         """A reply with this unit id that nobody waits for; `late` when it was asked for once."""
 
-    def broken(self, reason: str) -> None:
-        """The byte stream makes no sense any more: the link must be closed."""
+    def broken(self, reason: str, request: Request | None) -> None:
+        """The byte stream makes no sense any more: the link must be closed. `request` is the one that brought it."""
 
 
 def read_request(bus: BusPlan, block: ReadBlock, unit: Unit, row: Row) -> Request:

@@ -14,7 +14,7 @@ from math import inf
 from time import monotonic
 from typing import Final
 
-from controller.fieldbus.blame import Blame
+from controller.fieldbus.blame import TOO_LATE, Blame
 from controller.fieldbus.frames import crc
 from controller.fieldbus.request import (
     EXCEPTION_FLAG,
@@ -134,7 +134,7 @@ class SerialWire:
 
     def _give_up(self, request: Request, now_s: float) -> None:
         if self._echo and self.echo:
-            self.blame.put("our own request was not heard: is `echo: true` right for this adapter?")
+            self.blame.put("own request not heard: is `echo: true` right?")
         damaged = bool(self._buffer)
         if damaged:
             self.blame.put(f"a reply ended after {len(self._buffer)} bytes")
@@ -174,7 +174,7 @@ class SerialWire:
             self._not_ours(request, buffer, now_s)
         elif size >= want:
             if crc(buffer[:want]):
-                self.blame.put("CRC error: noise, a collision, or another baud rate or parity")
+                self.blame.put("CRC error: noise, collision, baud rate or parity")
                 self._fail_bad(request, now_s)
             elif refused:
                 self._finish(now_s, 0.0)
@@ -187,7 +187,7 @@ class SerialWire:
         echo = self._echo
         heard = min(len(echo), len(data))
         if data[:heard] != echo[:heard]:
-            self.blame.put("what we hear of our own request differs: a collision, or `echo: true` is wrong here")
+            self.blame.put("own request heard differs: collision, or `echo: true` is wrong")
             self._fail_bad(request, now_s)
             return b""
         self._echo = echo[heard:]
@@ -225,6 +225,7 @@ class SerialWire:
         self._fail_bad(request, now_s)
 
     def _came_late(self, kind: Kind, doubt: Doubt, rest: bytes, now_s: float) -> None:
+        self.blame.put(TOO_LATE)
         self.owner.stray(True, kind[0])
         del self.doubts[kind]
         self._drop_held(doubt, now_s)
@@ -235,9 +236,9 @@ class SerialWire:
     @staticmethod
     def _difference(request: Request, buffer: bytes) -> str:
         if request.frame.startswith(buffer[: len(request.frame)]):
-            return "our own request came back: set `echo: true`, or nobody listens"
+            return "our own request came back: set `echo: true`"
         if buffer[0] != request.reply_unit:
-            return f"unit {buffer[0]} spoke when unit {request.reply_unit} was asked: noise, or another master"
+            return f"unit {buffer[0]} spoke instead: another master, or noise"
         if buffer[1] != request.function:
             return f"function {buffer[1]} came for function {request.function}"
         return f"{buffer[2]} data bytes came for {request.head[0]}"
@@ -265,10 +266,10 @@ class SerialWire:
             self._noise_s = now_s
         self._free_s = max(self._free_s, now_s + RESYNC_S)
         late = any(unit == data[0] for unit, _, _ in self.doubts)
-        if not late:
-            self.blame.put(f"bytes that nobody asked for ({data[:8].hex(' ')}): noise, or another master on the line")
+        unasked = f"unasked bytes ({data[:6].hex(' ')}): another master, or noise"
+        self.blame.put(TOO_LATE if late else unasked)
         self.owner.stray(late, data[0])
         for doubt in tuple(self.doubts.values()):
             self._drop_held(doubt, now_s)
         if now_s - self._noise_s > BABBLE_S:
-            self.owner.broken("the line is never silent")
+            self.owner.broken("the line is never silent", None)

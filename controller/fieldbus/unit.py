@@ -16,6 +16,9 @@ PROBE_CYCLES_MAX: Final = 50
 PROBE_CYCLES_ALONE: Final = 5
 """Longest interval between probes while the whole bus is silent: there is nobody whom they could delay."""
 
+DISTRUST_CYCLES: Final = 100
+"""After a failure a unit is asked last in every round for this long."""
+
 CONFIGURATION_CODES: Final = (1, 2, 3)
 """Exceptions that say: this request will never work."""
 
@@ -46,6 +49,7 @@ class Unit:
         "probes",
         "silent_round",
         "slow",
+        "trusted_cycle",
         "unit",
     )
 
@@ -59,6 +63,7 @@ class Unit:
         self.backoff = PROBE_CYCLES_MIN
         self.probe_cycle = 0
         self.probes = 0
+        self.trusted_cycle = 0
         self.silent_round = -1
 
     @property
@@ -69,6 +74,7 @@ class Unit:
     def failed(self, cycle: int, alone: bool) -> bool:
         """Count a failure; True when the unit has just become a failing one."""
         self.failures += 1
+        self.trusted_cycle = cycle + DISTRUST_CYCLES
         if self.failures < FAILURES:
             return False
         self.probe_cycle = cycle + min(self.backoff, PROBE_CYCLES_ALONE if alone else PROBE_CYCLES_MAX)

@@ -14,7 +14,7 @@ from math import inf
 from time import monotonic
 from typing import Final
 
-from controller.fieldbus.blame import Blame
+from controller.fieldbus.blame import TOO_LATE, Blame
 from controller.fieldbus.request import EXCEPTION_FLAG, TCP_HEAD_BYTES, Failure, Owner, Request
 
 HEAD: Final = struct.Struct(">HHHBB")
@@ -78,8 +78,7 @@ class TcpWire:
             request = self.pending.pop(next(iter(self.pending)))
             if self._rest:
                 # Whatever comes next would be taken for the missing end of this frame.
-                self.owner.broken("a reply ended in the middle")
-                self.owner.failed(request, Failure.BAD, 0, now_s)
+                self.owner.broken("a reply ended in the middle", request)
                 return
             self.owner.failed(request, Failure.TIMEOUT, 0, now_s)
 
@@ -101,7 +100,8 @@ class TcpWire:
             number, protocol, length, unit, function = HEAD.unpack_from(data, at)
             if protocol or not LENGTH_MIN <= length <= LENGTH_MAX:
                 self._rest = b""
-                owner.broken("the stream is out of step: not a Modbus TCP header")
+                culprit = pending.pop(next(iter(pending)), None) if pending else None
+                owner.broken("out of step: not a Modbus TCP header", culprit)
                 return
             start, end = at + TCP_HEAD_BYTES, at + 6 + length
             if end > size:
@@ -109,13 +109,11 @@ class TcpWire:
             at = end
             request = pending.pop(number, None)
             if request is not None and at < size and not self._in_step(data, at):
-                owner.broken("a reply runs into the next one")
-                owner.failed(request, Failure.BAD, 0, monotonic())
+                owner.broken("a reply ended early and runs into the next one", request)
                 return
             if request is None:
                 late = number != 0 and (self._last - number) & 0xFFFF < LATE_WINDOW
-                if not late:
-                    self.blame.put(f"a reply with transaction id {number}, which was never asked for")
+                self.blame.put(TOO_LATE if late else f"transaction id {number} came, never asked for")
                 owner.stray(late, unit)
             # `size` counts the PDU, `length` one more for the unit id.
             elif (
@@ -168,4 +166,4 @@ def _difference(request: Request, unit: int, function: int, length: int) -> str:
     wanted = LENGTH_MIN if function & EXCEPTION_FLAG else request.size + 1
     if length != wanted:
         return f"{length - LENGTH_MIN} data bytes came for {wanted - LENGTH_MIN}"
-    return "the byte count or the echo of a write is not what was asked for"
+    return "wrong byte count, or wrong echo of a write"

@@ -40,8 +40,8 @@ class Judge:
     def stray(self, late: bool, unit: int) -> None:
         self.notes.append(("late" if late else "stray",))
 
-    def broken(self, reason: str) -> None:
-        self.notes.append(("broken",))
+    def broken(self, reason: str, request: Request | None) -> None:
+        self.notes.append(("broken", request.unit.unit) if request else ("broken",))
 
 
 def request(bus: BusPlan, unit: int = 1, count: int = 2) -> Request:
@@ -128,7 +128,7 @@ def test_half_a_reply_at_its_time_out_breaks_the_stream() -> None:
     wire.send(request(TCP), 0.0)
     wire.feed(reply(sent[0], b"abcd")[:-1])
     wire.expire(0.051)
-    assert judge.notes == [("broken",), (Failure.BAD, 1, 0)]
+    assert judge.notes == [("broken", 1)]
 
 
 def test_a_reply_cut_short_is_not_made_whole_by_the_next_one() -> None:
@@ -294,7 +294,7 @@ def test_an_echo_that_is_not_expected_is_never_a_reply_and_is_named() -> None:
     wire.send(request(LINE), monotonic())
     wire.feed(frame(b"abcd"))
     assert judge.notes[1:] == [(Failure.BAD, 1, 0)]
-    assert "`echo: true` is wrong here" in wire.blame.take()
+    assert "`echo: true` is wrong" in wire.blame.take()
 
 
 def test_a_line_that_never_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def outputs(tmp_path: Path) -> tuple[Layout[OutputImage], Path]:
 
 
 def test_an_image_survives_its_bytes(online: Story) -> None:
-    for name, layout in SiteFiles(Path("."), online.program.dims).layouts.items():
+    for name, layout in SiteFiles(Path("."), online.site.dims).layouts.items():
         if name == "process":
             raw = layout.to_bytes(online.image)
             again = layout.view(np.frombuffer(raw, np.uint8))
