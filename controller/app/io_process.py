@@ -22,6 +22,7 @@ from typing import Any, Final
 from controller.app import lock
 from controller.app.process import die_with_parent, monotonic_ms, want_realtime
 from controller.app.self_config import SelfConfig
+from controller.fieldbus.capture import Capture
 from controller.image.files import SiteFiles
 from controller.image.folder import run_folder
 from controller.image.slots import ImageMismatch
@@ -58,10 +59,10 @@ def open_files(folder: Path, compiled: Compiled) -> SiteFiles:
             return files
 
 
-async def serve(compiled: Compiled, files: SiteFiles, wake_fd: int | None) -> int:
+async def serve(compiled: Compiled, files: SiteFiles, wake_fd: int | None, capture: Capture | None = None) -> int:
     """Run the driver until SIGTERM or SIGINT; the exit code."""
     loop = asyncio.get_running_loop()
-    field = SelfConfig(compiled, files, run_folder(compiled.config.site.id), wake_fd)
+    field = SelfConfig(compiled, files, run_folder(compiled.config.site.id), wake_fd, capture)
     task = asyncio.ensure_future(field.run())
     broken: list[dict[str, Any]] = []
 
@@ -110,6 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("site", metavar="SITE", help="a file or the name of a shipped site")
     parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="the site's run folder")
     parser.add_argument("--wake-fd", type=int, metavar="N", help="eventfd that the scan writes after publishing")
+    parser.add_argument("--capture", type=Path, metavar="FILE", help="write all raw frames there")
     parser.add_argument("--parent", type=int, metavar="PID", help="stop when this process is gone")
     arguments = parser.parse_args(argv)
     die_with_parent(arguments.parent)
@@ -128,10 +130,19 @@ def main(argv: list[str] | None = None) -> int:
     except lock.AlreadyRunning as error:
         sys.stderr.write(f"io: another process drives this site: {error}\n")
         return EXIT_RUNNING
+    capture = None
+    if arguments.capture is not None:
+        try:
+            capture = Capture(arguments.capture, compiled.config.site.id, compiled.plan)
+        except OSError as error:
+            # The plant is more important than its capture.
+            sys.stderr.write(f"io: no capture: {error}\n")
     want_realtime(REALTIME_PRIORITY)
     try:
-        return run_loop(lambda: serve(compiled, files, arguments.wake_fd))
+        return run_loop(lambda: serve(compiled, files, arguments.wake_fd, capture))
     finally:
+        if capture is not None:
+            capture.close()
         os.close(held)
 
 

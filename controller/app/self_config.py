@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Final
 
 from controller.core.event import Event, What
+from controller.fieldbus.capture import Capture
 from controller.fieldbus.driver import Driver
 from controller.fieldbus.walk import Walk
 from controller.image.files import SiteFiles
@@ -36,8 +37,16 @@ EXPECTED_S: Final = 3.0
 class SelfConfig:
     """Runs the driver again and again, each time with the devices that were read meanwhile."""
 
-    def __init__(self, compiled: Compiled, files: SiteFiles, folder: Path, wake_fd: int | None) -> None:
+    def __init__(
+        self,
+        compiled: Compiled,
+        files: SiteFiles,
+        folder: Path,
+        wake_fd: int | None,
+        capture: Capture | None = None,
+    ) -> None:
         self.compiled, self.files, self.folder, self.wake_fd = compiled, files, folder, wake_fd
+        self.capture = capture
         self.chains: dict[tuple[str, int], Chain] = {}
         self.begun_s = monotonic()
         self.told: set[str] = set()
@@ -61,7 +70,7 @@ class SelfConfig:
         """Until cancelled."""
         while True:
             walks = self._walks()
-            driver = Driver(self.compiled.plan, self.files, self.folder, self.wake_fd, walks)
+            driver = Driver(self.compiled.plan, self.files, self.folder, self.wake_fd, walks, self.capture)
             self._tell_misfits(driver.tell)
             waiting = {i: w for i, w in walks.items() if w.chain is None}
             if not waiting and not driver.guards:

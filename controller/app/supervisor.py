@@ -47,6 +47,7 @@ class Options:
     seconds: float | None = None
     demo: bool = False
     journal: Callable[[str], None] | None = None
+    capture: Path | None = None
 
 
 class Supervisor:
@@ -120,6 +121,8 @@ class Supervisor:
             arguments += ["--wake-fd", str(self.wake_fd)]
         if name == "opcua" and self.options.demo:
             arguments.append("--demo")
+        if name == "io" and self.options.capture is not None:
+            arguments += ["--capture", str(self.options.capture)]
         fds = (self.wake_fd,) if name in ("scan", "io") else ()
         reader = self.files.reader(f"status.{name}")
         return Child(name, arguments, reader, PATIENCE_MS[name], GRACE_MS[name], fds)

@@ -16,7 +16,8 @@ from typing import Final
 
 from controller.core.event import Event, What
 from controller.fieldbus.blame import exception_text
-from controller.fieldbus.link import LinkLost, open_link
+from controller.fieldbus.capture import Capture
+from controller.fieldbus.link import Feed, LinkLost, open_link
 from controller.fieldbus.master import Master
 from controller.fieldbus.outputs import Output, Outputs
 from controller.fieldbus.request import Failure, Request
@@ -58,7 +59,9 @@ class Bus:
         cycle_ms: int,
         tell: Callable[[Event], None],
         done: Callable[[int], None],
+        capture: Capture | None = None,
     ) -> None:
+        self._capture = capture
         self.plan, self._tell, self._done = plan, tell, done
         self.outputs: Outputs | None = None
         self.master = Master(plan, units, planned_ms, cycle_ms, self)
@@ -73,17 +76,21 @@ class Bus:
         """Keep the link open until cancelled."""
         await asyncio.sleep(min(self.plan.index * STAGGER_S, STAGGER_MAX_S))
         master, backoff_s, opened, well_s = self.master, BACKOFF_MIN_S, 0, monotonic()
+        capture, name = self._capture, self.plan.name
+        feed: Feed = master.wire.feed
+        if capture is not None:
+            feed = capture.feed(name, feed)
         try:
             while True:
                 ok = master.statistics.ok
                 try:
-                    link = await open_link(self.plan, serial_folder, master.wire.feed)
+                    link = await open_link(self.plan, serial_folder, feed)
                 except LinkLost as error:
                     self._trouble(f"cannot connect: {error}")
                 else:
                     master.statistics.reconnects = opened
                     opened += 1
-                    master.opened(link)
+                    master.opened(link if capture is None else capture.link(name, link))
                     self._all_fresh()
                     why = await link.lost
                     master.lost()
@@ -178,6 +185,8 @@ class Bus:
     def _trouble(self, reason: str) -> None:
         """The link is not there; said again only when the reason is another, or after it had worked."""
         self._reason = reason
+        if self._capture is not None:
+            self._capture.put(self.plan.name, "note", reason)
         if reason != self._told_reason:
             self._told_reason = reason
             self._event(False, reason)

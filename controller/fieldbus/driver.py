@@ -20,6 +20,7 @@ import numpy as np
 
 from controller.core.event import Event, What
 from controller.fieldbus.bus import Bus
+from controller.fieldbus.capture import Capture
 from controller.fieldbus.field import Field
 from controller.fieldbus.outputs import Output, Outputs
 from controller.fieldbus.request import MS_PER_S, read_request
@@ -57,6 +58,7 @@ class Driver:
         serial_folder: Path,
         wake_fd: int | None = None,
         walks: Mapping[int, Walk] | None = None,
+        capture: Capture | None = None,
     ) -> None:
         # A device whose SunSpec models are still being read is asked for nothing else, and written nothing.
         self._walks = walks or {}
@@ -72,7 +74,7 @@ class Driver:
         self.unit_statistics = UnitStatistics(units)
         self.buses = [
             Bus(b, [u for u, d in zip(units, plan.devices, strict=True) if d.bus == b.index],
-                plan.load_ms(b.index), plan.cycle_ms, self.tell, self._round_done)
+                plan.load_ms(b.index), plan.cycle_ms, self.tell, self._round_done, capture)
             for b in plan.buses
         ]  # fmt: skip
         self.outputs = Outputs(plan, files.layouts["output"], units, self._send)

@@ -13,10 +13,12 @@ from typing import Any, Final
 from controller.core.image import ProcessImage, RackMode, SiteMode
 from controller.historian.replay import Replay, Result, Step, segments_of
 from controller.historian.segment import BadRecording
+from tools import capture
 
 HELP = (
     "Replays a recording (a .cwr file, or a folder of them) from its keyframe and compares the digest of every\n"
-    "process image with the recorded one. Exit codes: 0 all identical, 1 a scan differs, 78 no usable recording."
+    "process image with the recorded one. Exit codes: 0 all identical, 1 a scan differs, 78 no usable recording.\n"
+    "A capture of raw frames (`run --capture`) is printed decoded, one line per frame."
 )
 EXAMPLE = "cellwarden replay ~/.local/state/cellwarden/container/recordings --from 12000 --to 13000"
 EXIT_DIFFERENT, EXIT_USAGE, EXIT_BAD_FILE = 1, 2, 78
@@ -29,6 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="first", metavar="SCAN", type=int, help="first scan that counts")
     parser.add_argument("--to", dest="last", metavar="SCAN", type=int, help="last scan to replay")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--bus", metavar="NAME", help="of a capture: only this bus")
     parser.add_argument("--show", action="store_true", help="print one line per scan")
 
 
@@ -37,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     if args.first is not None and args.last is not None and args.last < args.first:
         print("--to lies before --from", file=sys.stderr)
         return EXIT_USAGE
+    if capture.is_capture(args.file):
+        return capture.show(args.file, args.bus, args.json)
     teller = _Teller(args.show and not args.json, sys.stderr.isatty() and not args.show)
     try:
         result = Replay(segments_of(args.file), args.first, args.last).run(teller)

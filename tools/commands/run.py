@@ -23,6 +23,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", metavar="SITE", help="a site file or the name of a shipped site")
     parser.add_argument("--for", dest="duration", metavar="20s", help="stop in order after this time")
     parser.add_argument("--report", metavar="FILE.json", type=Path, help="write figures of the run at its end")
+    parser.add_argument(
+        "--capture",
+        metavar="FILE",
+        type=Path,
+        help="write every raw frame of every bus there (bounded); `cellwarden replay FILE` shows it",
+    )
     parser.add_argument("--quiet", action="store_true", help="no journal of events (JSON lines) on standard output")
     parser.add_argument("--demo", action="store_true", help="allow anonymous reading and trust loopback clients")
 
@@ -45,7 +51,14 @@ def run(args: argparse.Namespace) -> int:
     except ConfigError as error:
         return tell(error)
     site_id = site.config.site.id
-    options = Options(seconds, args.demo, None if args.quiet else lambda line: print(line, flush=True))
+    if args.capture is not None:
+        try:
+            args.capture.open("ab").close()
+        except OSError as error:
+            print(f"--capture: {error}", file=sys.stderr)
+            return 2
+    journal = None if args.quiet else lambda line: print(line, flush=True)
+    options = Options(seconds, args.demo, journal, args.capture)
     try:
         supervisor = Supervisor(site, run_folder(site_id), state_folder(site_id), options)
     except AlreadyRunning as error:
