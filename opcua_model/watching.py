@@ -61,7 +61,10 @@ SITE: Final = (
     "Diagnostics/Processes/Opcua/MonitoredItems",
 )
 RACK: Final = ("State", "Voltage", "Current", "Soc", "CellVoltageMin", "CellVoltageMax", "TemperatureMax", "CommAge")
-BUS: Final = ("Connected", "Requests", "Ok", "Timeouts", "Bad", "Exceptions", "LatencyP99")
+BUS: Final = ("Connected", "Requests", "Ok", "Timeouts", "Bad", "Late", "Exceptions", "Reconnects", "LatencyP99")
+UNIT: Final = (
+    "Device", "Requests", "Ok", "Timeouts", "Bad", "Late", "Exceptions", "LastException", "LatencyP99", "ReplyAge",
+)  # fmt: skip
 MOST_RACKS: Final = 256
 
 
@@ -84,18 +87,21 @@ class Snapshot:
         return found is not None and found.good
 
 
-async def read_snapshot(client: SiteClient) -> Snapshot:
-    """One snapshot; racks and buses are found by browsing, once per connection."""
+async def read_snapshot(client: SiteClient, units: bool = False) -> Snapshot:
+    """One snapshot; racks, buses and with `units` their units are found by browsing, once per connection."""
     devices = _devices.get(id(client))
     if devices is None:
         racks = [f"Racks/{n}" for n in (await client.children("Racks"))[:MOST_RACKS]]
         buses = [f"Diagnostics/Buses/{n}" for n in await client.children("Diagnostics/Buses")]
         devices = racks + buses
+        for bus in buses if units else ():
+            devices += [f"{bus}/Units/{n}" for n in await client.children(f"{bus}/Units")]
         _devices.clear()
         _devices[id(client)] = devices
     paths = list(SITE)
     for device in devices:
-        paths += [f"{device}/{n}" for n in (RACK if device.startswith("Racks/") else BUS)]
+        names = RACK if device.startswith("Racks/") else UNIT if "/Units/" in device else BUS
+        paths += [f"{device}/{n}" for n in names]
     return Snapshot(client.client.server_url.geturl(), await client.read(paths), devices)
 
 

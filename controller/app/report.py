@@ -10,9 +10,10 @@ from controller.core.effect import OPENING
 from controller.core.event import What, text_of
 from controller.core.image import AlarmState, SiteMode
 from controller.image.files import PROCESSES
-from controller.image.histogram import percentile
+from controller.image.histogram import coarse_percentile, percentile
 
 MOST_TRIPS: Final = 1000
+TROUBLE: Final = ("timeouts", "bad", "late", "exceptions", "last_exception")
 
 
 def build(s: Supervisor) -> dict[str, Any]:
@@ -80,11 +81,33 @@ def _buses(s: Supervisor, io: Any) -> dict[str, Any]:
             "ok": int(io.ok[bus.index]),
             "timeouts": int(io.timeouts[bus.index]),
             "bad": int(io.bad[bus.index]),
+            "late": int(io.late[bus.index]),
             "exceptions": int(io.exceptions[bus.index]),
+            "exception_codes": {str(c): int(n) for c, n in enumerate(io.exception_codes[bus.index]) if n},
+            "reconnects": int(io.reconnects[bus.index]),
             "latency_ms": _spread(io.latency_histogram[bus.index], float(io.latency_max_ms[bus.index])),
+            "troubled_units": _troubled_units(s, io, bus.index),
         }
         for bus in s.site.plan.buses
     }
+
+
+def _troubled_units(s: Supervisor, io: Any, bus: int) -> dict[str, Any]:
+    """Units of a bus of which not every request was answered as asked, by name."""
+    troubled = {}
+    for device in s.site.plan.devices:
+        counts = {name: int(getattr(io, f"unit_{name}")[device.index]) for name in TROUBLE}
+        if device.bus == bus and any(counts.values()):
+            asked = {"requests": int(io.unit_requests[device.index]), "ok": int(io.unit_ok[device.index])}
+            age_ms = int(io.alive_ms - io.unit_last_good_ms[device.index]) if io.unit_last_good_ms[device.index] else -1
+            troubled[device.name] = {
+                "unit": device.unit,
+                **asked,
+                **counts,
+                "latency_p99_ms": coarse_percentile(io.unit_latency_histogram[device.index], 0.99),
+                "reply_age_ms": age_ms,
+            }
+    return troubled
 
 
 def _trips(s: Supervisor) -> list[dict[str, Any]]:

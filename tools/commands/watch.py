@@ -28,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", help="file, or name of a shipped site")
     connection(parser)
     parser.add_argument("--once", action="store_true", help="print one picture as plain text")
+    parser.add_argument("--buses", action="store_true", help="show the field: buses, and units that do not answer well")
     parser.add_argument("--json", action="store_true", help="print one snapshot as JSON")
 
 
@@ -44,19 +45,21 @@ async def _once(args: argparse.Namespace) -> int:
 
     from opcua_model.watching import read_snapshot
     from tools.commands.operate import reach
+    from tools.commands.watch_field import field_picture
     from tools.commands.watch_view import picture
 
     client = await reach(args)
     if client is None:
         return EXIT_UNREACHABLE
     try:
-        snapshot = await read_snapshot(client)
+        snapshot = await read_snapshot(client, args.buses)
     finally:
         await client.close()
     if args.json:
         print(json.dumps(dataclasses.asdict(snapshot), default=str))
     else:
-        Console(file=sys.stdout, width=100, color_system=None).print(picture(snapshot, "", 32))
+        shown = field_picture(snapshot, "") if args.buses else picture(snapshot, "", 32)
+        Console(file=sys.stdout, width=100, color_system=None).print(shown)
     return 0
 
 
@@ -68,6 +71,7 @@ async def _live(args: argparse.Namespace) -> int:
     from opcua_model.connect import endpoint_of, login_of
     from opcua_model.watching import Snapshot
     from plc_config.compile import compile_site
+    from tools.commands.watch_field import field_picture
     from tools.commands.watch_view import picture
 
     quiet()
@@ -76,14 +80,15 @@ async def _live(args: argparse.Namespace) -> int:
     login = login_of(
         state_folder(compiled.config.site.id), args.user, lambda: password(args.user), remote=bool(args.endpoint)
     )
-    watcher = Watcher(endpoint, login, compiled.config.site.id)
+    watcher = Watcher(endpoint, login, compiled.config.site.id, args.buses)
     console = Console()
     with Live(console=console, screen=True, auto_refresh=False) as live:
         try:
             while True:
                 snapshot, trouble = await watcher.look()
                 shown = snapshot or Snapshot(endpoint, {}, [])
-                live.update(picture(shown, trouble, console.height), refresh=True)
+                drawn = field_picture(shown, trouble) if args.buses else picture(shown, trouble, console.height)
+                live.update(drawn, refresh=True)
                 await asyncio.sleep(REFRESH_S)
         except (KeyboardInterrupt, asyncio.CancelledError):
             return 0
@@ -94,8 +99,8 @@ async def _live(args: argparse.Namespace) -> int:
 class Watcher:
     """Looks again and again; when the server is gone it keeps the last picture, says so, and reconnects by itself."""
 
-    def __init__(self, endpoint: str, login: Any, site_id: str) -> None:
-        self.endpoint, self.login, self.site_id = endpoint, login, site_id
+    def __init__(self, endpoint: str, login: Any, site_id: str, units: bool = False) -> None:
+        self.endpoint, self.login, self.site_id, self.units = endpoint, login, site_id, units
         self.last: Any = None
         self._client: SiteClient | None = None
         self._seen_s = 0.0
@@ -113,7 +118,7 @@ class Watcher:
                 if time.monotonic() < self._try_s:
                     return self.last, self._silence("reconnecting")
                 self._client = await SiteClient.connect(self.endpoint, self.login, self.site_id)
-            self.last = await read_snapshot(self._client)
+            self.last = await read_snapshot(self._client, self.units)
             self._seen_s = time.monotonic()
         except (ua.UaError, OSError, TimeoutError, asyncio.CancelledError, WrongServer) as error:
             task = asyncio.current_task()

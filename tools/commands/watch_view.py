@@ -166,7 +166,7 @@ def _alarms(s: Snapshot) -> RenderableType:
 
 
 def _controller(s: Snapshot) -> RenderableType:
-    buses = [d for d in s.devices if d.startswith("Diagnostics/Buses/")]
+    buses = [d for d in s.devices if d.startswith("Diagnostics/Buses/") and "/Units/" not in d]
     up = [d for d in buses if s[f"{d}/Connected"]]
     down = [d.rpartition("/")[2] for d in buses if d not in up]
     wrong = sum(int(s[f"{d}/{n}"] or 0) for d in buses for n in ("Timeouts", "Bad", "Exceptions"))
