@@ -235,6 +235,8 @@ class Master:
                 break
             self.statistics.sent(request.unit)
             wire.send(request, now_s)
+            if wire.single:
+                break
         self._pumping = False
         self._arm(wire.deadline_s())
 

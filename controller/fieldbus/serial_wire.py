@@ -66,7 +66,7 @@ class SerialWire:
 
     def __init__(self, silence_s: float, owner: Owner, echo: bool = False) -> None:
         self.owner, self.blame, self.echo = owner, Blame(), echo
-        self.silence_s = silence_s
+        self.silence_s, self.single = silence_s, True
         self.write: Callable[[bytes], None] = no_link
         self.doubts: dict[Kind, Doubt] = {}
         self._pending: Request | None = None

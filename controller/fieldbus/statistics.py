@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from controller.core.topology import HISTOGRAM_BUCKETS
 from controller.fieldbus.request import Failure
 from controller.fieldbus.unit import Unit
-from controller.image.histogram import bucket, coarse_bucket
+from controller.image.histogram import COARSE, bucket
 from controller.image.status import COARSE_BUCKETS, EXCEPTION_CODES
 
 COUNTERS: Final = (
@@ -70,11 +70,12 @@ class BusStatistics:
         self.last_good_ms = now_ms
         if latency_ms > self.latency_max_ms:
             self.latency_max_ms = latency_ms
-        self._counts[bucket(latency_ms)] += 1
+        at = bucket(latency_ms)
+        self._counts[at] += 1
         counts = unit.counts
         counts[OK] += 1
         counts[LAST_GOOD_MS] = now_ms
-        unit.histogram[coarse_bucket(latency_ms, COARSE_BUCKETS)] += 1
+        unit.histogram[COARSE[at]] += 1
 
     def failed(self, unit: Unit, failure: Failure, code: int) -> None:
         """Count what brought no correct reply; a lost link is counted as such, not for its units."""

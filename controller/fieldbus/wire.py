@@ -33,6 +33,7 @@ class TcpWire:
 
     def __init__(self, window: int, owner: Owner) -> None:
         self.window, self.owner, self.blame = window, owner, Blame()
+        self.single = window == 1
         self.doubts: dict[tuple[int, int, bytes], object] = {}
         self.write: Callable[[bytes], None] = no_link
         self.pending: dict[int, Request] = {}

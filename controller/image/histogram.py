@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.topology import HISTOGRAM_BUCKETS
-from controller.image.status import COARSE_LOWEST_PER_MS
+from controller.image.status import COARSE_BUCKETS, COARSE_LOWEST_PER_MS
 
 PER_DECADE: Final = 30
 LOWEST_MS: Final = 1e-3
@@ -41,9 +41,10 @@ def percentile(counts: NDArray[Any], ratio: float) -> float:
     return upper_ms(int(np.searchsorted(np.cumsum(counts), math.ceil(ratio * total))))
 
 
-def coarse_bucket(ms: float, count: int) -> int:
-    """The bucket of a unit's latency among `count`: below 0.25 ms the first, then each twice as wide."""
-    return min(int(ms * COARSE_LOWEST_PER_MS).bit_length(), count - 1)
+COARSE: Final = [
+    min(int(upper_ms(i) * COARSE_LOWEST_PER_MS).bit_length(), COARSE_BUCKETS - 1) for i in range(HISTOGRAM_BUCKETS)
+]
+"""A unit's bucket of every fine one: below 0.25 ms the first, then each twice as wide, the last one open."""
 
 
 def coarse_percentile(counts: NDArray[Any], ratio: float) -> float:

@@ -33,6 +33,8 @@ from tools.bench.io_clients import (
     pymodbus,
     raw,
 )
+from tools.bench.io_serial import bench_serial
+from tools.bench.io_serial import show as show_serial
 
 HELP = (
     "Measures Modbus TCP reads of 100 registers: processor time per read and reads per second, medians of several runs."
@@ -54,11 +56,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=5.0, help="length of each run at a cadence of 100 ms (default 5)"
     )
+    parser.add_argument("--serial", action="store_true", help="RTU on a paced pty beside the wire's own limit instead")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """0 when everything could be measured."""
+    if args.serial:
+        lines = bench_serial(next(reversed(_loops().values())))
+        if args.json:
+            print(json.dumps(lines, indent=2))
+        else:
+            show_serial(lines)
+        return 0
     result = bench_io(args.reads, args.runs, args.seconds, quiet=args.json)
     if args.json:
         print(json.dumps(result, indent=2))

@@ -61,7 +61,7 @@ def _units(s: Snapshot) -> RenderableType:
             Text(old, "bold red" if _silent(s, unit) else ""),
             *(_count(s[f"{unit}/{c}"], c in TROUBLE) for c in COUNTS),
             _ms(s[f"{unit}/LatencyP99"]),
-            f"{code}: {EXCEPTION_TEXT.get(code, "unknown")}" if code else "",
+            f"{code}: {EXCEPTION_TEXT.get(code, 'unknown')}" if code else "",
         )
     more = len(shown) - MOST_UNITS
     rest = f"{max(more, 0)} more with trouble; " if more > 0 else ""
