@@ -69,6 +69,7 @@ def output_type(profile: Profile, output: Output, scale: float) -> PointType:
         scale=scale,
         raw_offset=offset,
         negate=output.sign != "as_is",
+        bit=-1 if output.bit is None else output.bit,
         little_words=(output.word_order or profile.wire.word_order) == "little",
     )
 

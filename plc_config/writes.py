@@ -19,7 +19,10 @@ from plc_config.strict_yaml import Path_
 
 OUTPUTS: Final = {t.name: t for t in tags_of(OutputImage)}
 COILS: Final = 15
-SINGLE: Final = (5, 6)
+WRITE_AND_READ: Final = 23
+REQUEST_BYTES: Final = {5: 8, 6: 8, 22: 10, WRITE_AND_READ: 13}
+REPLY_BYTES: Final = {22: 10, WRITE_AND_READ: 5}
+"""Bytes of the frames on an RTU line that are not those of an ordinary write; what is written or read comes on top."""
 
 Complain = Callable[[Unit, Path_, str, str], None]
 
@@ -94,7 +97,8 @@ def _block(
     code: int = function or wire.write_function
     shift = copy * repeat.stride * wire.address_step if repeat else 0
     width = (count + 7) // 8 if code == COILS else 2 * count * REGISTERS[kind.type]
-    request = 8 if code in SINGLE else 9 + width
+    request = REQUEST_BYTES.get(code, 9 + width) + (width if code == WRITE_AND_READ else 0)
+    reply = REPLY_BYTES.get(code, 8) + (width if code == WRITE_AND_READ else 0)
     return WriteBlock(
         bus=unit.bus.index,
         device=index,
@@ -110,5 +114,5 @@ def _block(
         refresh_ms=-1,
         zero_on_silence=False,
         confirm="",
-        cost_ms=transaction_ms(unit.bus, request, 8, wire.turnaround) + wire.gap,
+        cost_ms=transaction_ms(unit.bus, request, reply, wire.turnaround) + wire.gap,
     )

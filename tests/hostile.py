@@ -91,12 +91,17 @@ class Memory:
                 bits = sum(table.get(address + i, 0) << i for i in range(value))
                 data = bits.to_bytes((value + 7) // 8, "little")
             return bytes([function, len(data)]) + data
-        data = pdu[3:5] if function in (5, 6) else pdu[6:]
+        if function == 23:
+            address, value = struct.unpack(">HH", pdu[5:9])
+        data = {5: pdu[3:5], 6: pdu[3:5], 22: pdu[3:7], 23: pdu[10:]}.get(function, pdu[6:])
         if function == 5:
             self.coils[unit][address] = int(data[0] == 0xFF)
         elif function == 15:
             for i in range(value):
                 self.coils[unit][address + i] = data[i // 8] >> (i % 8) & 1
+        elif function == 22:
+            keep, add = struct.unpack(">HH", data)
+            self.holding[unit][address] = (self.holding[unit].get(address, 0) & keep) | (add & ~keep)
         else:
             for i in range(len(data) // 2):
                 self.holding[unit][address + i] = int.from_bytes(data[2 * i : 2 * i + 2], "big")
@@ -104,7 +109,11 @@ class Memory:
         self.writes.append(write)
         if self.on_write is not None:
             self.on_write(write)
-        return pdu[:5]
+        if function == 23:
+            first, count = struct.unpack(">HH", pdu[1:5])
+            table = self.holding[unit]
+            return bytes([23, 2 * count]) + b"".join(table.get(first + i, 0).to_bytes(2, "big") for i in range(count))
+        return pdu[:7] if function == 22 else pdu[:5]
 
 
 Sender = Callable[[bytes], None]
@@ -255,6 +264,15 @@ class _Connection(asyncio.Protocol):
             self.server.handle(frame[:2], frame[6], frame[7:], self.send, self.cut)
 
 
+def request_size(buffer: bytes) -> int:
+    """Length of the RTU request that begins here, as far as can be told."""
+    if buffer[1] in (15, 16):
+        return 9 + buffer[6]
+    if buffer[1] == 23:
+        return 13 + buffer[10] if len(buffer) > 10 else 13
+    return 10 if buffer[1] == 22 else 8
+
+
 class RtuServer(Hostile):
     """On a pty whose port appears as `path`; `window_s` records pauses between a reply and the next request."""
 
@@ -317,7 +335,7 @@ class RtuServer(Hostile):
             self.gaps_s.append(monotonic() - self._sent_s)
         self._buffer += data
         while len(self._buffer) >= 8:
-            size = 9 + self._buffer[6] if self._buffer[1] in (15, 16) else 8
+            size = request_size(self._buffer)
             if len(self._buffer) < size:
                 return
             frame, self._buffer = self._buffer[:size], self._buffer[size:]
@@ -344,7 +362,7 @@ class _RtuConnection(_Connection):
     def data_received(self, data: bytes) -> None:
         self.buffer += data
         while len(self.buffer) >= 8:
-            size = 9 + self.buffer[6] if self.buffer[1] in (15, 16) else 8
+            size = request_size(self.buffer)
             if len(self.buffer) < size:
                 return
             frame, self.buffer = self.buffer[:size], self.buffer[size:]

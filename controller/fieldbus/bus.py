@@ -20,7 +20,7 @@ from controller.fieldbus.capture import Capture
 from controller.fieldbus.link import Feed, LinkLost, open_link
 from controller.fieldbus.master import Master
 from controller.fieldbus.outputs import Output, Outputs
-from controller.fieldbus.request import Failure, Request
+from controller.fieldbus.request import READ_WRITE, Failure, Request
 from controller.fieldbus.unit import FAILURES, Unit
 from plc_config.plan import BusPlan
 
@@ -137,8 +137,12 @@ class Bus:
         self._told_reason = ""
         self._set_up(True, "replies")
 
-    def written(self, output: Output, now_ms: int) -> None:
-        """See `Listener`."""
+    def written(self, output: Output, payload: bytes, now_ms: int) -> None:
+        """See `Listener`. Function 23 has read back: a device that took another value is told of, not fought."""
+        request = output.request
+        if request.function == READ_WRITE and payload != request.payload:
+            what = f"{output.block.output} reads back as {payload.hex()}, {request.payload.hex()} was written"
+            self._event(True, f"unit {output.unit.unit} ({output.unit.name}): {what}")
         if self.outputs is not None:
             self.outputs.written(output, now_ms)
 

@@ -20,6 +20,9 @@ REGISTER_BYTES: Final = 2
 SINGLE_COIL: Final = 5
 MANY_COILS: Final = 15
 COIL_ON: Final = 0xFF
+MASK: Final = 22
+"""Function that changes one bit of a register: its data are an AND mask and an OR mask."""
+
 
 SIZES: Final = {"bit": 2, "u16": 2, "s16": 2, "u32": 4, "s32": 4, "u64": 8, "s64": 8, "f32": 4}
 """Bytes of an element that fills whole registers."""
@@ -146,6 +149,8 @@ class Encoder:
         """Bytes of data in each write."""
         if self.function == SINGLE_COIL:
             return REGISTER_BYTES
+        if self.function == MASK:
+            return 2 * REGISTER_BYTES
         return (self.count + 7) // 8 if self.coils else REGISTER_BYTES * self.words * self.count
 
     def __call__(self, values: NDArray[Any]) -> tuple[Raw, int]:
@@ -157,6 +162,11 @@ class Encoder:
                 coil[:, 0] = np.where(on[:, 0], COIL_ON, 0)
                 return coil, 0
             return np.packbits(on, axis=1, bitorder="little"), 0
+        if self.function == MASK:
+            bit = 1 << self.type.bit
+            masks = np.empty((len(values), 2), ">u2")
+            masks[:, 0], masks[:, 1] = 0xFFFF ^ bit, np.where(values[:, 0] != 0, bit, 0)
+            return masks.view(np.uint8).reshape(len(values), -1), 0
         numbers = np.asarray(values, np.float64)
         if self.modulo:
             numbers = np.mod(numbers, self.modulo)

@@ -20,8 +20,10 @@ from pymodbus.pdu.bit_message import (
     WriteSingleCoilRequest,
 )
 from pymodbus.pdu.register_message import (
+    MaskWriteRegisterRequest,
     ReadHoldingRegistersRequest,
     ReadInputRegistersRequest,
+    ReadWriteMultipleRegistersRequest,
     WriteMultipleRegistersRequest,
     WriteSingleRegisterRequest,
 )
@@ -29,6 +31,9 @@ from pymodbus.pdu.register_message import (
 TRANSACTION_ID_BYTES: Final = 2
 MBAP_BYTES: Final = 7
 CRC_BYTES: Final = 2
+HEAD_BYTES: Final = {5: 4, 6: 4, 22: 4, 23: 11}
+"""Unit id and PDU up to the data, for each kind of write; 7 for the others."""
+
 READS: Final[dict[int, Any]] = {
     1: ReadCoilsRequest,
     2: ReadDiscreteInputsRequest,
@@ -43,7 +48,7 @@ def read_frame(serial: bool, unit: int, function: int, address: int, count: int)
 
 
 def write_head(unit: int, function: int, address: int, count: int) -> bytes:
-    """Unit id and PDU of a write up to its data; `count` is in registers or coils."""
+    """Unit id and PDU of a write up to its data; `count` is in registers or coils. 23 reads back what it writes."""
     request: ModbusPDU
     if function == 5:
         request = WriteSingleCoilRequest(address=address, bits=[False], dev_id=unit)
@@ -51,10 +56,16 @@ def write_head(unit: int, function: int, address: int, count: int) -> bytes:
         request = WriteSingleRegisterRequest(address=address, registers=[0], dev_id=unit)
     elif function == 15:
         request = WriteMultipleCoilsRequest(address=address, bits=[False] * count, dev_id=unit)
+    elif function == 22:
+        request = MaskWriteRegisterRequest(address=address, dev_id=unit)
+    elif function == 23:
+        request = ReadWriteMultipleRegistersRequest(
+            read_address=address, read_count=count, write_address=address, write_registers=[0] * count, dev_id=unit
+        )
     else:
         request = WriteMultipleRegistersRequest(address=address, registers=[0] * count, dev_id=unit)
     frame = _frame(False, request)[MBAP_BYTES - 1 - TRANSACTION_ID_BYTES :]
-    return frame[: 4 if function in (5, 6) else 7]
+    return frame[: HEAD_BYTES.get(function, 7)]
 
 
 def write_frame(serial: bool, head: bytes, data: bytes) -> bytes:

@@ -18,8 +18,8 @@ class Listener(Protocol):
     def first_reply(self) -> None:
         """A correct reply after none of the units had answered."""
 
-    def written(self, output: Output, now_ms: int) -> None:
-        """A write was confirmed."""
+    def written(self, output: Output, payload: bytes, now_ms: int) -> None:
+        """A write was confirmed; `payload` is the reply's data."""
 
     def write_failed(self, output: Output, failure: Failure, code: int, now_ms: int) -> None:
         """A write was not confirmed."""

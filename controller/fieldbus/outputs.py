@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from controller.core.image import OutputImage, Points
 from controller.core.layout import Layout
 from controller.core.signal import Quality
-from controller.fieldbus.codec import Encoder
+from controller.fieldbus.codec import MASK, Encoder
 from controller.fieldbus.request import Failure, Request, head_of, write_request
 from controller.fieldbus.unit import BUSY_CODES, CONFIGURATION_CODES, Unit
 from plc_config.plan import CYCLE, BusPlan, PollingPlan, WriteBlock
 
-COIL_FUNCTIONS: Final = (5, 15)
+COIL_FUNCTIONS: Final = (5, 15, MASK)
 REFUSED_HOLD_MS: Final = 5000
 """Pause before a write that the device refused as impossible is tried again."""
 

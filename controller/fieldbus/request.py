@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 EXCEPTION_FLAG: Final = 0x80
 ECHO_BYTES: Final = 4
+MASK, READ_WRITE = 22, 23
+MASK_ECHO_BYTES: Final = 6
 RTU_OVERHEAD_BYTES: Final = 1 + CRC_BYTES
 RTU_EXCEPTION_BYTES: Final = 5
 RTU_REQUEST_BYTES: Final = 8
@@ -106,23 +108,27 @@ def read_request(bus: BusPlan, block: ReadBlock, unit: Unit, row: Row) -> Reques
 
 def write_request(bus: BusPlan, block: WriteBlock, unit: Unit, data_bytes: int) -> Request:
     """The request of a write block; its frame is filled in by `fill` before it is sent."""
-    timeout_s = _timeout_s(bus, RTU_REQUEST_BYTES + data_bytes, 1 + ECHO_BYTES)
+    size = {MASK: 1 + MASK_ECHO_BYTES, READ_WRITE: 2 + data_bytes}.get(block.function, 1 + ECHO_BYTES)
+    timeout_s = _timeout_s(bus, RTU_REQUEST_BYTES + data_bytes, size)
     request = Request(unit, block.function, block.reply_unit, timeout_s)
-    request.size = 1 + ECHO_BYTES
+    request.size = size
     return request
 
 
 def head_of(block: WriteBlock, data_bytes: int) -> bytes:
     """Unit id and PDU of a write block up to its data."""
-    count = data_bytes // 2 if block.function == 16 else block.count
+    count = data_bytes // 2 if block.function in (16, READ_WRITE) else block.count
     return write_head(block.unit, block.function, block.address, count)
 
 
 def fill(request: Request, serial: bool, head: bytes, data: bytes) -> None:
-    """Make `request` write `data`, and its echo the only reply that counts."""
+    """Make `request` write `data`, and its echo the only reply that counts; 23 answers with what it reads back."""
     request.payload = data
     request.frame = write_frame(serial, head, data)
-    request.head = (head + data)[2 : 2 + ECHO_BYTES]
+    if request.function == READ_WRITE:
+        request.head = bytes([len(data)])
+    else:
+        request.head = (head + data)[2 : 1 + request.size]
 
 
 def _timeout_s(bus: BusPlan, request_bytes: int, reply_pdu_bytes: int) -> float:

@@ -32,7 +32,7 @@ RESYNC_S: Final = 0.005
 BABBLE_S: Final = 1.0
 """A line that is never silent for this long is given up: something on it talks without being asked."""
 
-SELF_PROVING: Final = (5, 6)
+SELF_PROVING: Final = (5, 6, 22)
 """Writes whose reply repeats address and value: a late one says the same as the one that was waited for."""
 
 QUIET_MAX_S: Final = 0.5

@@ -190,7 +190,10 @@ class Output(Strict):
     address: Address
     count: int = Field(1, ge=1, le=2000)
     type: Type = "u16"
-    function: Literal[5, 6, 15, 16] | None = None
+    function: Literal[5, 6, 15, 16, 22, 23] | None = Field(
+        None, description="22 changes one `bit` of a register, 23 writes and reads back in one request"
+    )
+    bit: int | None = Field(None, ge=0, le=15, description="With function 22: which bit; the others stay as they are")
     scale: str | int | float = "1"
     raw_offset: float = Field(0.0, description="Added to the raw value before scaling, as for points")
     raw_on: int | None = Field(None, description="Raw value of a switched-on output; needs `raw_off`")
@@ -208,6 +211,8 @@ class Output(Strict):
     def _both_or_none(self) -> Output:
         if (self.raw_on is None) != (self.raw_off is None) or (self.raw_on is not None and self.raw_on == self.raw_off):
             raise ValueError("raw_on and raw_off belong together and differ")
+        if (self.function == 22) != (self.bit is not None) or (self.bit is not None and self.count != 1):
+            raise ValueError("function 22 and `bit` belong together, for one element")
         if self.type not in WRITABLE:
             raise ValueError(f"type {self.type} cannot be written; one of {', '.join(WRITABLE)}")
         return self

@@ -8,6 +8,7 @@ from time import monotonic
 
 import numpy as np
 
+from plc_config.library import DATA
 from tests.field_rig import RACK_UNIT, Rig
 from tests.hostile import Fault, Hostile, Write
 
@@ -216,3 +217,49 @@ async def test_stopping_zeroes_the_setpoints(tmp_path: Path) -> None:
         assert rig.servers["GW01"].memory.coils[RACK_UNIT][0] == 1
         await asyncio.sleep(0)
         assert all(not s.connections for n, s in rig.servers.items() if n != "LINE1")
+
+
+def masked_and_read_back(folder: Path) -> None:
+    """Profiles beside the site: contactors are bits of one register (22), setpoints are read back at once (23)."""
+    (folder / "profiles").mkdir()
+    for name, pairs in {
+        "cellwarden-rack": [
+            ("{address: 0, type: bit, function: 5,", "{address: 7, type: u16, function: 22, bit: 3,"),
+            ("{address: 1, type: bit, function: 5,", "{address: 7, type: u16, function: 22, bit: 12,"),
+        ],
+        "cellwarden-pcs": [("address: 0, type: s32, function: 16", "address: 0, type: s32, function: 23")],
+    }.items():
+        text = (DATA / "profiles" / f"{name}.yaml").read_text()
+        for old, new in pairs:
+            assert old in text, old
+            text = text.replace(old, new)
+        (folder / "profiles" / f"{name}.yaml").write_text(text)
+
+
+async def test_bits_of_a_register_and_setpoints_that_read_themselves_back(tmp_path: Path) -> None:
+    masked_and_read_back(tmp_path)
+    async with Rig(tmp_path) as rig:
+        tables = [rig.servers[bus].memory.holding[RACK_UNIT] for bus in ("GW01", "LINE1")]
+        for table in tables:
+            table[7] = 0b0000_1111_0000_0001
+        await rig.healthy()
+        rig.set(rack_main_close=on((True, True)), pcs_active_power_setpoint_w=np.array([-12_345.0]))
+        for table in tables:
+            await rig.until(lambda t=table: t[7] == 0b0000_1111_0000_1001, "bit 3 set, others as they were")  # type: ignore[misc]
+        rig.set(rack_main_close=on((False, True)), rack_precharge_close=on((False, True)))
+        await rig.until(lambda: [t[7] for t in tables] == [0x0F01, 0x1F09], "each its own")
+        pcs = rig.servers["PCS"]
+        holding = pcs.memory.holding[1]
+        await rig.until(lambda: (holding.get(0, 0) << 16 | holding.get(1, 0)) == (-12_345) & 0xFFFFFFFF, "written")
+        assert any(w.function == 23 for w in pcs.memory.writes)
+        assert not any("reads back" in t for t in rig.events())
+
+        def clamp(write: Write) -> None:
+            if write.function == 23:
+                holding.update({0: 0, 1: 5000})
+
+        pcs.memory.on_write = clamp
+        rig.set(pcs_active_power_setpoint_w=np.array([9000.0]))
+        told = "reads back as 00001388, 00002328 was written"
+        await rig.until(lambda: any(told in t for t in rig.events()), "told")
+        assert rig.wrong == []

@@ -141,7 +141,7 @@ def _readback(site: Compiled, block: WriteBlock) -> ReadBlock:
             if refs:
                 return ReadBlock(**{**{n: getattr(read, n) for n in read.__slots__}, "points": refs})
     function = 1 if block.function in COILS else 3
-    count = 1 if function == 1 else len(_encode(block, 0.0)) // 2
+    count = 1 if function == 1 or block.function == 22 else len(_encode(block, 0.0)) // 2
     refs = (PointRef(block.output, 0, 1, block.type, block.place),)
     return ReadBlock(
         block.bus, block.device, block.unit, block.reply_unit, function, block.address, count, CYCLE, 0, refs, 0.0
