@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from typing import TYPE_CHECKING
 
 from plc_config.plan import PollingPlan
+
+if TYPE_CHECKING:
+    # Only sites with TLS buses load the library, when they are checked: it costs every process 9 MB.
+    from cryptography import x509
 
 Mistake = tuple[str, str, str]
 """Key, what is wrong, what would be right."""
@@ -21,6 +22,9 @@ Mistake = tuple[str, str, str]
 
 def mistakes(ca: str, certificate: str, key: str) -> list[Mistake]:
     """What makes these files unusable for ever: missing, no PEM, a key of another certificate."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
     found: list[Mistake] = []
     for name, path in (("ca", ca), ("certificate", certificate)):
         try:
@@ -56,6 +60,8 @@ def untimely(plan: PollingPlan, now: datetime.datetime) -> list[tuple[str, str, 
 
 
 def _certificates(path: str) -> list[x509.Certificate]:
+    from cryptography import x509
+
     found = x509.load_pem_x509_certificates(Path(path).read_bytes())
     if not found:
         raise ValueError("no certificate in it")

@@ -39,7 +39,10 @@ Spoil = Callable[[Rig, str], Undo]
 
 @dataclass(frozen=True)
 class Case:
-    """`hit`: what becomes of the unit's values; `whole`: the fault hits all units of the bus; `said`: in an event."""
+    """`hit`: what becomes of the unit's values; `whole`: the fault hits all units of the bus; `said`: in an event.
+
+    `forgotten`: sockets that the other side keeps open until the fault ends.
+    """
 
     name: str
     buses: tuple[str, ...]
@@ -48,6 +51,7 @@ class Case:
     said: str
     counter: str = ""
     whole: bool = False
+    forgotten: int = 0
 
 
 def reply(kind: str, number: float = 0.0, every: int = 1, units: frozenset[int] | None = frozenset({UNIT})) -> Spoil:
@@ -160,7 +164,7 @@ TABLE = [
         "reconnects",
         whole=True,
     ),
-    Case("half-open", TCP, half_open, FINE, "connection lost: no unit replies", "reconnects", whole=True),
+    Case("half-open", TCP, half_open, FINE, "connection lost: no unit replies", "reconnects", True, forgotten=1),
     Case("accept-then-silent", TCP, silent, LOST, "connection lost: no unit replies", "reconnects", whole=True),
     Case("silent-line", RTU, silent, LOST, "no unit replies", "timeouts", whole=True),
     Case("reboot", TCP, gone, LOST, "cannot connect: connection refused", whole=True),
@@ -222,6 +226,8 @@ async def test_a_fault_that_lasts(tmp_path: Path, case: Case) -> None:
             assert not case.counter or rig.count(case.counter, bus) > before[bus]
             told = [t for t in rig.events() if t.startswith(f"{bus}: ") and case.said in t]
             assert told or not case.said, rig.events()
+        open_now = descriptors + case.forgotten
+        await rig.until(lambda: len(os.listdir("/proc/self/fd")) <= open_now, "no socket left open meanwhile")
         for end in undo:
             end()
         await rig.healthy(within_s=8.0)

@@ -100,6 +100,8 @@ def test_coalesced_replies_and_duplicates() -> None:
         ({"data": b"ab"}, (Failure.BAD, 1, 0)),
         ({"data": b"abcdef"}, (Failure.BAD, 1, 0)),
         ({"count": 2}, (Failure.BAD, 1, 0)),
+        ({"data": b"abcdef", "count": 4}, (Failure.BAD, 1, 0)),
+        ({"data": b"ab", "count": 4}, (Failure.BAD, 1, 0)),
         ({"function": 0x84, "data": b"", "count": 2}, (Failure.EXCEPTION, 1, 2)),
         ({"function": 0x83, "data": b"", "count": 2}, (Failure.BAD, 1, 0)),
         ({"function": 0x84, "data": b"x", "count": 2}, (Failure.BAD, 1, 0)),
