@@ -30,12 +30,13 @@ def diagnostic_points(bus_names: Sequence[str], units: Sequence[UnitName]) -> It
         doc = "The device, as the site file has it"
         yield Point(f"{folder}/Device", Spec("Device", "String", doc, fixed(device), source="", graded=False))
         yield Point(f"{folder}/ReplyAge", REPLY_AGE, (i,))
+        yield Point(f"{folder}/WriteAge", WRITE_AGE, (i,))
     for process in PROCESSES:
         for tag in tags_of(IMAGES[f"status.{process}"][0]):
             spec = _spec(tag, process)
             if tag.dims[:1] == ("unit",):
                 name = spec.name.removeprefix("Unit")
-                if tag.name != "unit_last_good_ms":
+                if tag.name not in ("unit_last_good_ms", "unit_last_write_ms"):
                     yield from (
                         Point(f"Diagnostics/Buses/{bus}/Units/{unit}/{name}", spec, (i,))
                         for i, (bus, unit, _) in enumerate(units)
@@ -75,14 +76,18 @@ def _quantile(path: str, percentile_of: Callable[[NDArray[Any], float], float]) 
     return read
 
 
-def _reply_age(look: Look, index: Index) -> Reading:
-    last_ms = int(look.image.unit_last_good_ms[index])
-    return Reading(look.now_ms - last_ms if last_ms else -1)
+def _age_of(name: str, field: str, what: str) -> Spec:
+    """The age of an event whose time the status holds; -1 when it never was."""
+
+    def read(look: Look, index: Index) -> Reading:
+        last_ms = int(getattr(look.image, field)[index])
+        return Reading(look.now_ms - last_ms if last_ms else -1)
+
+    return Spec(name, "Int64", f"Age of this unit's last {what}; -1 never", read, "io", "ms", low=0, high=1e6)
 
 
-REPLY_AGE: Final = Spec(
-    "ReplyAge", "Int64", "Age of this unit's last correct reply; -1 never", _reply_age, "io", "ms", low=0, high=1e6
-)
+REPLY_AGE: Final = _age_of("ReplyAge", "unit_last_good_ms", "correct reply")
+WRITE_AGE: Final = _age_of("WriteAge", "unit_last_write_ms", "confirmed write")
 
 
 def freshness_points(topology: Topology) -> Iterator[Point]:

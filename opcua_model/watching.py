@@ -63,8 +63,18 @@ SITE: Final = (
 RACK: Final = ("State", "Voltage", "Current", "Soc", "CellVoltageMin", "CellVoltageMax", "TemperatureMax", "CommAge")
 BUS: Final = ("Connected", "Requests", "Ok", "Timeouts", "Bad", "Late", "Exceptions", "Reconnects", "LatencyP99")
 UNIT: Final = (
-    "Device", "Requests", "Ok", "Timeouts", "Bad", "Late", "Exceptions", "LastException", "LatencyP99", "ReplyAge",
-)  # fmt: skip
+    "Device",
+    "Requests",
+    "Ok",
+    "Timeouts",
+    "Bad",
+    "Late",
+    "Exceptions",
+    "LastException",
+    "LatencyP99",
+    "ReplyAge",
+    "Unconfirmed",
+)
 MOST_RACKS: Final = 256
 
 

@@ -13,7 +13,7 @@ from controller.image.files import PROCESSES
 from controller.image.histogram import coarse_percentile, percentile
 
 MOST_TRIPS: Final = 1000
-TROUBLE: Final = ("timeouts", "bad", "late", "exceptions", "last_exception")
+TROUBLE: Final = ("timeouts", "bad", "late", "exceptions", "last_exception", "unconfirmed")
 
 
 def build(s: Supervisor) -> dict[str, Any]:

@@ -191,6 +191,7 @@ class Driver:
             status["latency_histogram"][i] = statistics.histogram
             status["exception_codes"][i] = statistics.exception_codes
         units = self.unit_statistics
+        units.set_unconfirmed(self.outputs.unconfirmed())
         for i, name in enumerate(UNIT_COUNTERS):
             status[f"unit_{name}"][: len(units.counts)] = units.counts[:, i]
         status["unit_latency_histogram"][: len(units.counts)] = units.histogram

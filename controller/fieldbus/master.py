@@ -311,6 +311,7 @@ class Master:
                 self._finish_one(request, now_s)
         elif request.output is not None:
             request.output.sending = False
+            self.statistics.written(unit, now_ms)
             self.listener.written(request.output, payload, now_ms)
             if unit.failures:
                 self._unit_answered(unit)

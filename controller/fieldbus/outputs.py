@@ -144,6 +144,10 @@ class Outputs:
         """Every `zero_on_silence` output is known to be as wanted."""
         return all(o.known == o.desired for o in self.all if o.block.zero_on_silence)
 
+    def unconfirmed(self) -> Iterable[Output]:
+        """Outputs that the device has not confirmed as they shall be; not those that are written in every scan."""
+        return tuple(self._open.values())
+
     def permitted(self, output: Output) -> bool:
         """Whether this output may be written now."""
         return self.live and (not self.silenced or output.block.zero_on_silence)

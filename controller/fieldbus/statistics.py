@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from controller.fieldbus.request import Failure
 from controller.fieldbus.unit import Unit
 from controller.image.histogram import COARSE, bucket
 from controller.image.status import COARSE_BUCKETS, EXCEPTION_CODES
+
+if TYPE_CHECKING:
+    from controller.fieldbus.outputs import Output
 
 COUNTERS: Final = (
     "requests",
@@ -28,10 +32,21 @@ COUNTERS: Final = (
 )
 """Fields that are copied by name into `IoStatus`."""
 
-UNIT_COUNTERS: Final = ("requests", "ok", "timeouts", "bad", "late", "exceptions", "last_exception", "last_good_ms")
+UNIT_COUNTERS: Final = (
+    "requests",
+    "ok",
+    "timeouts",
+    "bad",
+    "late",
+    "exceptions",
+    "last_exception",
+    "last_good_ms",
+    "last_write_ms",
+    "unconfirmed",
+)
 """Columns of the units' counters; `unit_<name>` in `IoStatus`."""
 
-REQUESTS, OK, TIMEOUTS, BAD, LATE, EXCEPTIONS, LAST_EXCEPTION, LAST_GOOD_MS = range(len(UNIT_COUNTERS))
+REQUESTS, OK, TIMEOUTS, BAD, LATE, EXCEPTIONS, LAST_EXCEPTION, LAST_GOOD_MS, LAST_WRITE_MS, UNCONFIRMED = range(10)
 
 
 class UnitStatistics:
@@ -42,6 +57,12 @@ class UnitStatistics:
         self.histogram = np.zeros((len(units), COARSE_BUCKETS), np.int64)
         for i, unit in enumerate(units):
             unit.counts, unit.histogram = self.counts[i].data, self.histogram[i].data
+
+    def set_unconfirmed(self, outputs: Iterable[Output]) -> None:
+        """Which outputs are not known to be as they shall be, now."""
+        self.counts[:, UNCONFIRMED] = 0
+        for output in outputs:
+            output.unit.counts[UNCONFIRMED] += 1
 
 
 class BusStatistics:
@@ -76,6 +97,10 @@ class BusStatistics:
         counts[OK] += 1
         counts[LAST_GOOD_MS] = now_ms
         unit.histogram[COARSE[at]] += 1
+
+    def written(self, unit: Unit, now_ms: int) -> None:
+        """Count a confirmed write."""
+        unit.counts[LAST_WRITE_MS] = now_ms
 
     def failed(self, unit: Unit, failure: Failure, code: int) -> None:
         """Count what brought no correct reply; a lost link is counted as such, not for its units."""

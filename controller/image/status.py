@@ -62,6 +62,12 @@ class IoStatus:
     unit_last_good_ms: NDArray[Any] = tag(
         "ms", "unit", doc="Monotonic time of this unit's last correct reply", dtype="i8"
     )
+    unit_last_write_ms: NDArray[Any] = tag(
+        "ms", "unit", doc="Monotonic time of the last write that this unit confirmed", dtype="i8"
+    )
+    unit_unconfirmed: NDArray[Any] = tag(
+        "1", "unit", doc="Outputs of this unit that it has not confirmed as they shall be", dtype="i8"
+    )
     unit_latency_histogram: NDArray[Any] = tag(
         "1", "unit", "coarse", doc="Time from request to reply of this unit", dtype="i8"
     )

@@ -186,11 +186,15 @@ async def test_a_dead_converter_gets_its_setpoint_when_it_is_back(tmp_path: Path
         server.dead = {1}
         rig.set(pcs_active_power_setpoint_w=np.array([2500.0]))
         await rig.until(lambda: not rig.image.links.bus_up[2], "down", within_s=3.0)
-        requests = server.requests
+        index = [d.name for d in rig.compiled.plan.devices].index("P01 pcs")
+        await rig.until(lambda: rig.status().unit_unconfirmed[index] >= 1, "the setpoint is not confirmed")
+        requests, written_ms = server.requests, rig.status().unit_last_write_ms[index]
         await rig.cycles(20)
+        assert rig.status().unit_last_write_ms[index] == written_ms > 0
         assert server.requests - requests < 20, "a dead unit is not stormed with writes"
         server.dead = set()
         await rig.until(lambda: server.memory.holding[1].get(1) == 2500, "written", within_s=3.0)
+        await rig.until(lambda: rig.status().unit_unconfirmed.sum() == 0, "all confirmed")
 
 
 async def test_a_refused_write_is_not_stormed(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from opcua_model.watching import Snapshot
 from tools.commands.watch_view import NOTHING
 
 COUNTS: Final = ("Requests", "Ok", "Timeouts", "Bad", "Late", "Exceptions")
-TROUBLE: Final = ("Timeouts", "Bad", "Late", "Exceptions")
+UNIT_COUNTS: Final = (*COUNTS, "Unconfirmed")
+TROUBLE: Final = ("Timeouts", "Bad", "Late", "Exceptions", "Unconfirmed")
 SILENT_MS: Final = 1000
 """A unit whose last correct reply is older than this is shown as silent."""
 
@@ -49,7 +50,7 @@ def _units(s: Snapshot) -> RenderableType:
     if not shown:
         return Text(f"all {len(units)} units answer every request", "green")
     table = Table(expand=True, box=None, padding=(0, 1), header_style="bright_black")
-    for name in ("unit", "device", "reply age", *(c.lower() for c in COUNTS), "p99 ms", "last exception"):
+    for name in ("unit", "device", "reply age", *(c.lower() for c in UNIT_COUNTS), "p99 ms", "last exception"):
         table.add_column(name, justify="left" if name in ("unit", "device", "last exception") else "right")
     for unit in shown[:MOST_UNITS]:
         bus, _, number = unit.removeprefix("Diagnostics/Buses/").partition("/Units/")
@@ -59,7 +60,7 @@ def _units(s: Snapshot) -> RenderableType:
             f"{bus} {number}",
             str(s[f"{unit}/Device"] or NOTHING),
             Text(old, "bold red" if _silent(s, unit) else ""),
-            *(_count(s[f"{unit}/{c}"], c in TROUBLE) for c in COUNTS),
+            *(_count(s[f"{unit}/{c}"], c in TROUBLE) for c in UNIT_COUNTS),
             _ms(s[f"{unit}/LatencyP99"]),
             f"{code}: {EXCEPTION_TEXT.get(code, 'unknown')}" if code else "",
         )
