@@ -173,10 +173,11 @@ class Master:
         self._routine.clear()
         for request in self.wire.reset():
             self.failed(request, Failure.LOST, 0, now_s)
-        self._left, self._left_cycle = self._round[self._at :], self.cycle
-        for request in self._left:
-            request.in_round = False
-        self._at = len(self._round)
+        if self._at < len(self._round):
+            self._left, self._left_cycle = self._round[self._at :], self.cycle
+            for request in self._left:
+                request.in_round = False
+            self._at = len(self._round)
         self._behind = False
         if self._unfinished:
             self._unfinished = 0

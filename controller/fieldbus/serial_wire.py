@@ -142,10 +142,11 @@ class SerialWire:
         self.owner.failed(request, Failure.BAD if damaged else Failure.TIMEOUT, 0, now_s)
 
     def reset(self) -> list[Request]:
-        """Forget the line; returns the requests that were in flight or held."""
+        """Forget the stream; returns the requests that were in flight or held, whose replies a new link may bring."""
         lost = [r for r in (self._pending, *(d.held for d in self.doubts.values())) if r is not None]
         self._pending, self._buffer, self._echo, self._noise_s = None, b"", b"", inf
-        self.doubts.clear()
+        now_s = monotonic()
+        self.doubts |= {kind_of(r): Doubt(r, now_s) for r in lost if r.function not in SELF_PROVING}
         self.write = no_link
         return lost
 

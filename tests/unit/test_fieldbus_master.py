@@ -172,3 +172,28 @@ async def test_one_dead_block_of_a_living_unit_costs_no_time_out_per_round() -> 
         master.begin(monotonic() + 0.1)
         await until(lambda seen=seen: notes.rounds > seen)  # type: ignore[misc]
     assert not places[2].lost
+
+
+async def test_a_unit_that_breaks_the_stream_is_blamed_and_the_rest_of_the_round_is_made_up() -> None:
+    """The link is lost twice: when the stream breaks, and when its owner is told. Nobody is counted twice."""
+    master, device, notes, places = build({1: 1, 2: 1, 3: 1})
+    device.answers = False
+    master.begin(monotonic() + 0.1)
+    await until(lambda: device.requests == [(1, 0)])
+    asked = master.wire.in_flight()
+    assert asked is not None
+    master.wire.reset()
+    master.broken("out of step", asked)
+    master.lost()
+    assert notes.rounds == 1
+    assert master.units[0].failures == 1
+    again = Device(master.wire.feed)
+    master.opened(again)
+    await until(lambda: len(again.requests) == 2)
+    await until(lambda: notes.rounds == 2)
+    assert again.requests == [(2, 0), (3, 0)]
+    assert [p.data != b"" for p in places] == [False, True, True]
+    await asyncio.sleep(2 * LINE.timeout_ms / 1000)
+    master.begin(monotonic() + 0.1)
+    await until(lambda: notes.rounds == 3)
+    assert again.requests[2:4] == [(2, 0), (3, 0)], "whoever failed lately is asked last"
