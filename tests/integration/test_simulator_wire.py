@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from pymodbus import FramerType
-from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient, AsyncModbusUdpClient
 
 from plc_config.compile import Compiled, compile_site
+from tests.certificates import Authority
 from tests.sites import free_site
 from tools.simulator.options import Options
 from tools.simulator.rtu import reply_frame
@@ -272,3 +273,25 @@ async def test_a_client_that_does_not_read_is_hung_up_on(simulator: Simulator, r
     with pytest.raises(ConnectionError):
         await ask_for_ever()
     assert simulator.buses["GW01"].stats.connections == 0
+
+
+async def test_a_bus_on_udp_answers_somebody_elses_client_and_keeps_its_faults(tmp_path: Path) -> None:
+    site = free_site(tmp_path)
+    site.write_text(site.read_text().replace("GW01: {kind: tcp,", "GW01: {kind: udp,"))
+    async with running_simulator(compile_site(str(site)), tmp_path / "run", Options(noise=0.0)) as simulator:
+        client = AsyncModbusUdpClient("127.0.0.1", port=port(simulator, "GW01"), **CLIENT)
+        await client.connect()
+        reply = await client.read_input_registers(0, count=16, device_id=2)
+        assert not reply.isError() and len(reply.registers) == 16
+        do(simulator, "exception", target="GW01/2", code=4)
+        reply = await client.read_input_registers(0, count=16, device_id=2)
+        assert reply.isError() and reply.exception_code == 4
+        client.close()
+
+
+async def test_a_bus_with_tls_is_not_simulated_as_something_else(tmp_path: Path) -> None:
+    Authority(tmp_path).sign("us")
+    site, line = free_site(tmp_path), "kind: tls, ca: ca.pem, certificate: us.pem, key: us.key,"
+    site.write_text(site.read_text().replace("GW01: {kind: tcp,", f"GW01: {{{line}"))
+    with pytest.raises(CannotListen, match="bus GW01: the simulator speaks no TLS"):
+        await Simulator(compile_site(str(site)), Options(), tmp_path / "run").start()

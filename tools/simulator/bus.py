@@ -86,7 +86,7 @@ class Bus:
 
     def __init__(self, name: str, kind: str, events: EventLog) -> None:
         self.name, self.kind, self.events = name, kind, events
-        self.silent_unknown = kind != "tcp"
+        self.silent_unknown = kind in ("rtu", "rtu_over_tcp")
         self.stats = Stats()
         self.faults: list[WireFault] = []
         self.devices: dict[int, Device] = Devices(self.faults)

@@ -24,6 +24,7 @@ from tools.simulator.plant import Plant
 from tools.simulator.sensors import Sensors
 from tools.simulator.serial_line import SerialLine
 from tools.simulator.tcp import BusServer
+from tools.simulator.udp import UdpServer
 
 CATCH_UP_STEPS: Final = 25
 """Steps the clock may be behind before it gives up the lost time (and says so)."""
@@ -83,7 +84,9 @@ class Simulator:
                 line = SerialLine(bus, plan, self.folder, self.options.paced)
                 line.turnaround_ms = max((d.turnaround_ms for d in self._devices_of(plan.index)), default=0)
                 endpoints.append(line)
-            else:
+            elif plan.kind == "udp":
+                endpoints.append(UdpServer(bus, plan.host, plan.port))
+            elif plan.kind != "tls":
                 endpoints.append(BusServer(bus, plan.host, plan.port))
         return endpoints
 
@@ -219,6 +222,10 @@ class Simulator:
 
     async def start(self, real_time: bool = True) -> None:
         """Bind every bus and the control socket, then let time run; AlreadyRunning or CannotListen otherwise."""
+        for plan in self.compiled.plan.buses:
+            if plan.kind == "tls":
+                # It has no certificate that the site would trust, and must not pretend to be what it is not.
+                raise CannotListen(f"bus {plan.name}: the simulator speaks no TLS; simulate it as `kind: tcp`")
         await self.control.start()
         try:
             for endpoint in self.endpoints:

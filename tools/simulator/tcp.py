@@ -138,7 +138,7 @@ class BusServer:
     async def start(self) -> None:
         """Listen; OSError when somebody else does."""
         if self.server is None:
-            kind = TcpProtocol if self.bus.kind == "tcp" else RtuOverTcpProtocol
+            kind = TcpProtocol if self.bus.kind != "rtu_over_tcp" else RtuOverTcpProtocol
             loop = asyncio.get_running_loop()
             self.server = await loop.create_server(lambda: kind(self.bus, self), self.host, self.port)
 
