@@ -242,3 +242,32 @@ def test_check_and_run_refuse_what_is_not_valid_today_but_a_restart_does_not(
         assert main([command, str(site)]) == 78
         assert said in capsys.readouterr().err
     assert compile_site(str(site)).plan.buses[0].kind == "tls"
+
+
+@pytest.mark.parametrize("kind", ["tls", "udp", "stranger"])
+def test_the_same_on_uvloop(tmp_path: Path, kind: str) -> None:
+    """The I/O process runs on uvloop where it is installed."""
+    uvloop = pytest.importorskip("uvloop")
+    authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
+    authority.sign("us")
+
+    async def story() -> None:
+        if kind == "udp":
+            line, context = "kind: udp, host: 127.0.0.1, port: PORT, timeout: 50 ms", None
+        else:
+            device = (stranger if kind == "stranger" else authority).sign("device")
+            line, context = tls_line(), server_context(device, authority.path)
+        async with with_peer(tmp_path, line, context) as rig:
+            if kind == "stranger":
+                said = "the device's certificate is not accepted"
+                await rig.until(lambda: any(said in t for t in rig.events()), "told")
+                return
+            await rig.healthy()
+            await rig.servers["GW01"].stop()
+            await rig.until(lambda: not rig.image.links.bus_up[0], "down")
+            await rig.servers["GW01"].start()
+            await rig.healthy()
+            assert rig.wrong == []
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(story())
