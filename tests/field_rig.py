@@ -23,6 +23,9 @@ from tests.hostile import Hostile, RtuServer, TcpServer
 from tests.sites import free_site
 
 DEADLINE_S = 10.0
+CALM_S = 0.015
+"""A loop that was never later than this is not disturbed by other work on the machine."""
+
 CELLS, TEMPERATURES, MODULES, RACK_UNIT = 16, 4, 4, 100
 
 
@@ -54,6 +57,7 @@ class Rig:
         self.expected = expected_values()
         self.wrong: list[str] = []
         self.images: list[FieldImage] = []
+        self.late_s: list[float] = []
         self.outputs = self.files.layouts["output"].blank()
         self.output_writer = self.files.writer("output")
         self.heartbeat = 0
@@ -121,7 +125,13 @@ class Rig:
             if image is not None:
                 self.images.append(image)
                 self._judge(image)
+            due = monotonic() + 0.005
             await asyncio.sleep(0.005)
+            self.late_s.append(monotonic() - due)
+
+    def calm(self, since: int) -> bool:
+        """Whether this machine let the loop run in time since `late_s` had this length: else rates say nothing."""
+        return max(self.late_s[since:], default=0.0) < CALM_S
 
     def _judge(self, image: FieldImage) -> None:
         for name, want in self.expected.items():

@@ -13,7 +13,7 @@ from tests.story import Story
 
 
 def test_events_become_lines_and_heartbeats_do_not(tmp_path: Path) -> None:
-    files = SiteFiles(tmp_path, Story("bench").program.dims)
+    files = SiteFiles(tmp_path, Story("bench").site.dims)
     files.create()
     lines: list[str] = []
     journal = Journal(files, lines.append)
@@ -30,7 +30,7 @@ def test_events_become_lines_and_heartbeats_do_not(tmp_path: Path) -> None:
 
 
 def test_what_was_lost_is_told_once(tmp_path: Path) -> None:
-    files = SiteFiles(tmp_path, Story("bench").program.dims)
+    files = SiteFiles(tmp_path, Story("bench").site.dims)
     files.create()
     lines: list[str] = []
     journal = Journal(files, lines.append)
