@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint types imports bench swarm powercut interop nightly printed clean
+.PHONY: install demo test lint types imports bench swarm powercut interop mutation coverage nightly printed clean
 
 install: $(STAMP)
 
@@ -57,6 +57,16 @@ powercut: install
 # Other people's Modbus and OPC UA stacks against ours.
 interop: install
 	@$(BIN)/python -m pytest -q tests/integration
+
+# How much of a changed protection the tests notice; MOST=100 tries a sample.
+mutation: install
+	@$(BIN)/python -m tools.mutate --most $(or $(MOST),0)
+
+# Branch coverage of the protection by its own tests.
+coverage: install
+	@$(BIN)/python -m coverage run --branch --include "controller/core/protect/*" -m pytest -q -p no:xdist \
+	  tests/unit/test_protect_causes.py tests/scenario/test_protection.py tests/scenario/test_power.py tests/property
+	@$(BIN)/python -m coverage report -m --fail-under 100
 
 nightly: install
 	@CELLWARDEN_EXAMPLES=100000 $(BIN)/python -m pytest -q --timeout 7200

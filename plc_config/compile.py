@@ -96,7 +96,7 @@ def compile_site(site: str, chains: Chains | None = None) -> Compiled:
     topology = with_traits(topology, wiring.units, config, document, problems)
     problems += wiring.problems or coverage.complain(topology, plan, document)
     topology = coverage.fitted(topology, plan)
-    limit_bands = bands(config.limits, cell, document, problems) if cell else {}
+    limit_bands = bands(config.limits, cell, document, problems, config.topology.parallel) if cell else {}
     if problems or cell is None:
         raise ConfigError(problems)
     return Compiled(path, config, document, cell, topology, plan, limit_bands)
@@ -156,6 +156,9 @@ def _program(site: Compiled) -> Program:
         pcs_follow_ms=limits.pcs_follow,
         overrun_scans=limits.overrun_scans,
         pcs_rated_w=rated_w,
+        rack_1c_a=sheet.capacity_ah,
+        heartbeat_modulo=_heartbeat_modulo(site),
+        soc_estimated=config.estimator.soc != "none",
     )
     balancing = BalancingSettings(
         config.balancing.enabled,
@@ -187,6 +190,13 @@ def _program(site: Compiled) -> Program:
         dispatch=Dispatch(topology, _dispatch_settings(site)),
         balancing=Balancing(topology, balancing),
     )
+
+
+def _heartbeat_modulo(site: Compiled) -> int:
+    """What every rack controller counts the heartbeat to; 0 when they do not agree."""
+    racks = {d.index for d in site.plan.devices if d.level == "rack"}
+    found = {w.modulo for w in site.plan.writes if w.output == "heartbeat" and w.device in racks and w.modulo > 1}
+    return found.pop() if len(found) == 1 else 0
 
 
 def _sheet(cell: CellType, parallel: int) -> CellSheet:

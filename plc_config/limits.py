@@ -21,9 +21,18 @@ CELL_BANDS: Final = {
     "discharge_undertemperature": ("degC", False),
     "charge_overcurrent": ("A", True),
     "discharge_overcurrent": ("A", True),
+    "deep_discharge": ("V", False),
+    "cell_voltage_spread": ("V", True),
+    "temperature_spread": ("K", True),
 }
 """Cell limits a site may make stricter: unit, and whether danger lies above."""
-PARTS: Final = ("warn", "trip", "clear", "delay")
+PARTS: Final = ("operate", "warn", "trip", "clear", "delay", "endure")
+TIMES: Final = {"delay": "delay_ms", "endure": "endure_ms"}
+DEEP_DISCHARGE_RATIO: Final = 0.8
+"""Of the lower trip, where a cell type does not say: about what published dead-cell limits are (LFP 2.0 of 2.5 V)."""
+DEEP_DISCHARGE_DELAY_MS: Final = 500
+OVERCURRENT_HEAT: Final = Band(warn=0.8, trip=1.0, clear=0.5, delay_ms=0)
+"""I2t as a part of what the cells may endure. The numbers are fixed: the curve is set by the current's own band."""
 ENCLOSURE_HYSTERESIS_K: Final = 5.0
 ENCLOSURE_DELAY_MS: Final = 10_000
 
@@ -37,51 +46,78 @@ class _Checker:
         self.problems.append(self.document.problem(path, what, right))
 
     def order(self, path: Path_, band: Band, over: bool, unit: str) -> None:
-        """clear < warn <= trip where danger lies above, the reverse below."""
+        """clear < operate <= warn <= trip where danger lies above, the reverse below."""
         sign = 1.0 if over else -1.0
-        if not sign * band.clear < sign * band.trip or not sign * band.warn <= sign * band.trip:
-            wanted = "clear < warn <= trip" if over else "clear > warn >= trip"
+        steps = [sign * band.operate, sign * band.warn, sign * band.trip]
+        if not sign * band.clear < sign * band.trip or steps != sorted(steps):
+            plain = band.operate == band.warn
+            wanted = "clear < warn <= trip" if plain else "clear < trip, operate <= warn <= trip"
+            wanted = wanted if over else wanted.replace("<", ">")
+            operate = "" if plain else f"operate {band.operate:g}, "
             self.complain(
                 path,
-                f"{path[-1]}: limits out of order: clear {band.clear:g}, warn {band.warn:g}, trip {band.trip:g} {unit}",
+                f"{path[-1]}: limits out of order: clear {band.clear:g}, {operate}warn {band.warn:g}, "
+                f"trip {band.trip:g} {unit}",
                 f"wanted is {wanted}",
             )
 
 
-def bands(config: LimitsConfig, cell: CellType, document: Document, problems: list[Problem]) -> dict[str, Band]:
-    """Every band of the site; complaints are added to `problems`."""
+def bands(
+    config: LimitsConfig, cell: CellType, document: Document, problems: list[Problem], parallel: int = 1
+) -> dict[str, Band]:
+    """Every band of the site, currents for `parallel` cells side by side; complaints are added to `problems`."""
     check = _Checker(document, problems)
     result = {}
     for name, (unit, over) in CELL_BANDS.items():
-        base = _band(getattr(cell.limits, name))
+        base = cell_band(cell, name)
+        base = _times(base, parallel) if unit == "A" else base
         result[name] = _stricter(check, name, unit, over, base, getattr(config, name))
     for name, unit in (("insulation", "ohm"), ("aux_supply", "V")):
         result[name] = _band(getattr(config, name))
         check.order(("limits", name), result[name], False, unit)
     high = config.ambient_high
     result["ambient"] = Band(high, high, high - ENCLOSURE_HYSTERESIS_K, ENCLOSURE_DELAY_MS)
+    result["overcurrent_heat"] = OVERCURRENT_HEAT
     return result
 
 
+def cell_band(cell: CellType, name: str) -> Band:
+    """The band that a cell type gives, before a site makes it stricter."""
+    given = getattr(cell.limits, name)
+    if given is not None:
+        return _band(given)
+    under = cell.limits.cell_undervoltage
+    deep = DEEP_DISCHARGE_RATIO * under.trip
+    return Band(deep, deep, under.trip, DEEP_DISCHARGE_DELAY_MS)
+
+
 def _band(b: Any) -> Band:
-    return Band(b.warn, b.trip, b.clear, b.delay)
+    operate = getattr(b, "operate", None)
+    return Band(b.warn, b.trip, b.clear, b.delay, b.warn if operate is None else operate, getattr(b, "endure", 0))
+
+
+def _times(band: Band, cells: int) -> Band:
+    return dataclasses.replace(
+        band, **{part: cells * getattr(band, part) for part in ("operate", "warn", "trip", "clear")}
+    )
 
 
 def _stricter(check: _Checker, name: str, unit: str, over: bool, base: Band, site: dict[str, str]) -> Band:
-    values: dict[str, float] = {"warn": base.warn, "trip": base.trip, "clear": base.clear, "delay": base.delay_ms}
+    values = {part: getattr(base, TIMES.get(part, part)) for part in PARTS}
+    known = [p for p in PARTS if p != "endure" or unit == "A"]
     for part, text in site.items():
         path: Path_ = ("limits", name, part)
-        if part not in PARTS:
-            check.complain(path, f"unknown key {part!r}", f"known keys: {', '.join(PARTS)}")
+        if part not in known:
+            check.complain(path, f"unknown key {part!r}", f"known keys: {', '.join(known)}")
             continue
+        symbol = "ms" if part in TIMES else unit
         try:
-            value = parse(text, "ms" if part == "delay" else unit)
+            value = parse(text, symbol)
         except ValueError as error:
             check.complain(path, str(error))
             continue
-        laxer = value > values[part] if over or part == "delay" else value < values[part]
+        laxer = value > values[part] if over or part in TIMES else value < values[part]
         if laxer:
-            symbol = "ms" if part == "delay" else unit
             check.complain(
                 path,
                 f"{name}.{part}: {value:g} {symbol} is laxer than the cell type's {values[part]:g} {symbol}",
@@ -89,6 +125,11 @@ def _stricter(check: _Checker, name: str, unit: str, over: bool, base: Band, sit
             )
             continue
         values[part] = value
-    band = Band(values["warn"], values["trip"], values["clear"], int(values["delay"]))
+    if "warn" in site and "operate" not in site:
+        tighter = min if over else max
+        values["operate"] = tighter(values["operate"], values["warn"])
+    band = Band(
+        values["warn"], values["trip"], values["clear"], int(values["delay"]), values["operate"], int(values["endure"])
+    )
     check.order(("limits", name), band, over, unit)
     return band

@@ -17,6 +17,10 @@ from controller.core.topology import MAX_COMMANDS_PER_SCAN
 from plc_config.compile import Compiled, compile_site
 
 REST_V = 3.29
+CELL_OHM = 2e-5
+"""Enough to see that a cell answers, too little to matter."""
+PRECHARGE_PER_SCAN = 0.3
+"""Part of what is missing by which a link fills in one scan: a time constant of about 0.3 s."""
 
 
 class Story:
@@ -41,12 +45,15 @@ class Story:
         self.events: list[Event] = []
         self.waiting: list[Command] = []
         self.system: dict[str, Any] = {}
+        self.utc_offset_ms = 10**12
+        self.followed: dict[str, Any] = {}
         self._healthy()
 
     def _healthy(self) -> None:
         t, p = self.program.topology, self.points
+        read = {ref.point for block in self.site.plan.reads for ref in block.points}
         for field in dataclasses.fields(p):
-            getattr(p, field.name).quality[...] = 0
+            getattr(p, field.name).quality[...] = int(Quality.GOOD if field.name in read else Quality.NOT_FITTED)
         p.cell_voltage_v.value[...] = REST_V
         p.cell_temperature_degc.value[...] = 25.0
         p.rack_voltage_v.value[...] = REST_V * t.modules * t.cells
@@ -55,6 +62,8 @@ class Story:
             getattr(p, name).value[...] = 1.0
         p.aux_supply_v.value[...] = 24.0
         p.ambient_temperature_degc.value[...] = 22.0
+        names = ("cell_voltage_v", "rack_current_a", "rack_current_redundant_a", "pcs_dc_current_a")
+        self.followed = {name: getattr(p, name).value.copy() for name in names}
 
     # -- what happens --------------------------------------------------------------------------------------
 
@@ -102,10 +111,31 @@ class Story:
         self.silent.add(name)
         getattr(self.points, name).quality[where] = int(quality)
 
+    def forget_soc(self) -> None:
+        """The SOC rests on nothing, and voltages that would give it back are missing."""
+        e = self.memory.estimation
+        unknown = dataclasses.replace(
+            e, rack_known=np.zeros_like(e.rack_known), cell_variance=np.ones_like(e.cell_variance)
+        )
+        self.memory = dataclasses.replace(self.memory, estimation=unknown)
+        self.lose("cell_voltage_v", np.s_[0, 0, 0], Quality.BAD_SENSOR)
+
+    def know_soc(self, reported: float) -> None:
+        """Our SOC is 0.5 and sure; the rack's own BMS says something else."""
+        e = self.memory.estimation
+        sure = dataclasses.replace(
+            e, rack_known=np.ones_like(e.rack_known), cell_variance=np.full_like(e.cell_variance, 1e-4),
+            cell_charge_ratio=np.full_like(e.cell_charge_ratio, 0.5),
+        )  # fmt: skip
+        self.memory = dataclasses.replace(self.memory, estimation=sure)
+        self.points.rack_soc_reported_ratio.value[...] = reported
+        self.points.rack_soc_reported_ratio.quality[...] = int(Quality.GOOD)
+
     def _one(self) -> None:
         self.number += 1
         self.now_ms += self.cycle_ms
-        self._follow()
+        with np.errstate(all="ignore"):
+            self._follow()
         for field in dataclasses.fields(self.points):
             if field.name not in self.silent:
                 getattr(self.points, field.name).time_ms[...] = self.now_ms - 10
@@ -113,7 +143,7 @@ class Story:
         for i, command in enumerate(self.waiting):
             records[i] = command.record()
         system = dataclasses.replace(
-            self.input.system, scan=self.number, now_ms=self.now_ms, utc_ms=self.now_ms + 10**12,
+            self.input.system, scan=self.number, now_ms=self.now_ms, utc_ms=self.now_ms + self.utc_offset_ms,
             elapsed_ms=self.cycle_ms, **self.system,
         )  # fmt: skip
         inputs = dataclasses.replace(
@@ -131,15 +161,20 @@ class Story:
         bank = self.program.topology.rack_bank
         p.module_sample_counter.value[...] += "module_sample_counter" not in self.hold
         link = np.zeros(len(bank))
-        for strength in (o.rack_precharge_close, o.rack_main_close):
-            for r in np.flatnonzero(strength)[::-1]:
-                link[bank == bank[r]] = p.rack_voltage_v.value[r]
+        for r in np.flatnonzero(o.rack_precharge_close)[::-1]:
+            was = p.rack_link_voltage_v.value[r]
+            link[bank == bank[r]] = was + PRECHARGE_PER_SCAN * (p.rack_voltage_v.value[r] - was)
+        for r in np.flatnonzero(o.rack_main_close)[::-1]:
+            link[bank == bank[r]] = p.rack_voltage_v.value[r]
+        self._flow()
         follows = {
             "rack_main_closed": o.rack_main_close,
             "rack_main_confirmed": o.rack_main_close,
             "rack_precharge_closed": o.rack_precharge_close,
             "rack_precharge_confirmed": o.rack_precharge_close,
             "rack_link_voltage_v": link,
+            "rack_heartbeat_echo": np.full(len(bank), o.heartbeat % 65536),
+            "pcs_dc_voltage_v": p.rack_link_voltage_v.value[[np.flatnonzero(bank == b)[0] for b in self._pcs_bank]],
             "pcs_active_power_w": o.pcs_active_power_setpoint_w,
             "pcs_active_power_confirmed_w": o.pcs_active_power_setpoint_w,
             "pcs_running": o.pcs_run,
@@ -147,6 +182,28 @@ class Story:
         for name, value in follows.items():
             if name not in self.hold:
                 getattr(p, name).value[...] = value
+
+    @property
+    def _pcs_bank(self) -> Any:
+        return self.program.topology.pcs_bank
+
+    def _flow(self) -> None:
+        """Currents follow the power, racks of a bank share evenly. What a test has set stays as it set it."""
+        p, o, bank = self.points, self.memory.outputs, self.program.topology.rack_bank
+        volts = np.maximum(p.rack_voltage_v.value, 1.0)
+        watts = np.bincount(self._pcs_bank, p.pcs_active_power_w.value, self.program.topology.banks)
+        racks = np.bincount(bank, o.rack_main_close, self.program.topology.banks)
+        share = np.where(o.rack_main_close, (watts / np.maximum(racks, 1))[bank] / volts, 0.0)
+        self._unless_set("rack_current_a", share)
+        self._unless_set("rack_current_redundant_a", p.rack_current_a.value)
+        drop = CELL_OHM * p.rack_current_a.value[:, None, None]
+        self._unless_set("cell_voltage_v", (REST_V - drop + np.zeros(p.cell_voltage_v.value.shape)).astype(np.float32))
+        self._unless_set("pcs_dc_current_a", p.pcs_active_power_w.value / np.maximum(p.pcs_dc_voltage_v.value, 1.0))
+
+    def _unless_set(self, name: str, value: Any) -> None:
+        now, before = getattr(self.points, name).value, self.followed[name]
+        now[...] = np.where(now == before, value, now)
+        self.followed[name] = np.where(now == value, value, before)
 
     # -- what can be seen ----------------------------------------------------------------------------------
 

@@ -17,6 +17,9 @@ from controller.core.signal import Bools, Floats, Ints, Samples, tag
 
 Flags = NDArray[Any]
 
+STORE_FAULT, DISK_FULL = 1, 2
+"""Bits of `System.store_trouble`."""
+
 
 class SiteMode(IntEnum):
     """Modes of the site sequence."""
@@ -92,11 +95,17 @@ class Points:
         low=-45.0,
         high=150.0,
     )
+    module_bleeding_cells: Samples = tag(
+        "1", "rack", "module", doc="Cells whose bleed switch the monitor reads back as on", low=0, high=64
+    )
     module_sample_counter: Samples = tag(
         "1", "rack", "module", doc="The device's own sample counter; it must move", dtype="f8"
     )
     rack_voltage_v: Samples = tag("V", "rack", doc="Battery-side rack voltage", low=0.0, high=2000.0)
     rack_current_a: Samples = tag("A", "rack", doc="Rack current, discharge positive", low=-3000, high=3000)
+    rack_current_redundant_a: Samples = tag(
+        "A", "rack", doc="Rack current by a second sensor, discharge positive", low=-3000, high=3000
+    )
     rack_link_voltage_v: Samples = tag("V", "rack", doc="DC link voltage at the rack", low=-50.0, high=2000.0)
     rack_insulation_ohm: Samples = tag("ohm", "rack", doc="Insulation resistance to earth", low=0, high=1e8)
     rack_main_closed: Samples = tag("1", "rack", doc="Main contactors' feedback: 1 closed", low=0, high=1)
@@ -163,7 +172,7 @@ class System:
     io_age_ms: int = tag("ms", doc="Age of the I/O process's last sign of life", dtype="i8")
     opcua_age_ms: int = tag("ms", doc="Age of the OPC UA process's last sign of life", dtype="i8")
     store_age_ms: int = tag("ms", doc="Age of the store process's last sign of life", dtype="i8")
-    store_trouble: int = tag("1", doc="The store cannot write durably: 1 trouble", dtype="i8")
+    store_trouble: int = tag("1", doc="The store cannot write: 1 fault, 2 disk full, 3 both", dtype="i8")
     lost_records: int = tag("1", doc="Commands or events lost in a full ring, since start", dtype="i8")
     simulated: int = tag("1", doc="The site says that its devices are simulated: 1 yes", dtype="i8")
 
@@ -358,6 +367,8 @@ class OutputImage:
         "W", "pcs", doc="Active power setpoint, export positive", zero_on_silence=True
     )
     pcs_reactive_power_setpoint_var: Floats = tag("var", "pcs", doc="Reactive power setpoint", zero_on_silence=True)
+    pcs_charge_limit_w: Floats = tag("W", "pcs", doc="Largest charge power the PCS may take", zero_on_silence=True)
+    pcs_discharge_limit_w: Floats = tag("W", "pcs", doc="Largest discharge power it may give", zero_on_silence=True)
     horn_on: int = tag("1", doc="Horn: an unacknowledged high-priority alarm", dtype="i8")
     cooling_on: int = tag("1", doc="Ask the cooling plant to run", dtype="i8")
 

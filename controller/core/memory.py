@@ -84,9 +84,53 @@ class EstimationMemory:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class TrendMemory:
+    """What rates of change and missing changes are seen by. Values kept for later are never NaN."""
+
+    window_ms: int = tag("ms", doc="Age of the temperatures kept", dtype="i8")
+    sensor_degc: Floats = tag("degC", "rack", "module", "temperature", doc="Temperature a window ago", dtype="f4")
+    sensor_before_degc: Floats = tag(
+        "degC", "rack", "module", "temperature", doc="Temperature two windows ago", dtype="f4"
+    )
+    module_rising: Bools = tag("1", "rack", "module", doc="A sensor rose too fast in both windows", dtype="?")
+    cells_ms: int = tag("ms", doc="Time since the cells were looked at", dtype="i8")
+    cell_seen_v: Floats = tag("V", "rack", "module", "cell", doc="Voltage when it last moved", dtype="f4")
+    module_mean_v: Floats = tag("V", "rack", "module", doc="Mean of the module then", dtype="f4")
+    cell_still_low_a: Floats = tag(
+        "A", "rack", "module", "cell", doc="Least rack current since the cell's value moved", dtype="f4"
+    )
+    cell_still_high_a: Floats = tag(
+        "A", "rack", "module", "cell", doc="Largest rack current since the cell's value moved", dtype="f4"
+    )
+    cell_jitter_v: Floats = tag(
+        "V", "rack", "module", "cell", doc="Mean step of the cell against its module", dtype="f4"
+    )
+    module_stuck: Bools = tag("1", "rack", "module", doc="A cell stands still while its module moves", dtype="?")
+    module_noisy: Bools = tag("1", "rack", "module", doc="A cell's value is noisy", dtype="?")
+    charge_heat_ratio: Floats = tag("ratio", "rack", doc="I2t used up by charging")
+    discharge_heat_ratio: Floats = tag("ratio", "rack", doc="I2t used up by discharging")
+    seen_current_a: Floats = tag("A", "rack", doc="Rack current when it last moved")
+    share_low_a: Floats = tag("A", "rack", doc="Least current the PCS asked of the rack since then")
+    share_high_a: Floats = tag("A", "rack", doc="Largest current the PCS asked of the rack since then")
+    main_seen_closed: Bools = tag("1", "rack", doc="The contactor followed its close command", dtype="?")
+    precharge_ms: Ints = tag("ms", "rack", doc="Time since the precharge command", dtype="i8")
+    link_start_v: Floats = tag("V", "rack", doc="Link voltage when precharge began")
+    echo: Floats = tag("1", "rack", doc="Heartbeat last echoed")
+    echo_still_ms: Ints = tag("ms", "rack", doc="Time since the echo moved", dtype="i8")
+    echo_foreign_ms: Ints = tag("ms", "rack", doc="Time for which a foreign heartbeat is remembered", dtype="i8")
+    pcs_charge_allowed_w: Floats = tag("W", "pcs", doc="Charge limit, falling no faster than a PCS follows")
+    pcs_discharge_allowed_w: Floats = tag("W", "pcs", doc="Discharge limit, falling no faster than a PCS follows")
+    hottest_degc: float = tag("degC", doc="Hottest sensor when cooling was last judged")
+    hottest_ms: int = tag("ms", doc="Time since then", dtype="i8")
+    cooling_vain: int = tag("1", doc="Temperature rose though cooling ran: 1", dtype="i8")
+    utc_ms: int = tag("ms", doc="Wall time of the last scan; 0 unknown", dtype="i8")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ProtectionMemory:
     """Timers and latches of the matrix."""
 
+    trend: TrendMemory
     timer_ms: Ints = tag("ms", "slot", doc="Time used up of the row's delay", dtype="i8")
     active: Bools = tag("1", "slot", doc="The row acts", dtype="?")
     latched: Bools = tag("1", "slot", doc="The row is held until reset", dtype="?")
@@ -98,6 +142,7 @@ class ProtectionMemory:
     emergency_stop: int = tag("1", doc="An emergency stop was asked for remotely: 1 held", dtype="i8")
     overruns_seen: int = tag("1", doc="Overruns counted up to the last scan", dtype="i8")
     overruns_in_a_row: int = tag("1", doc="Scans in a row that each found a new overrun", dtype="i8")
+    configuration: int = tag("1", doc="Digest of the limits that ran last and were accepted; 0 none", dtype="u8")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -183,6 +228,7 @@ class Retained:
     rack_throughput_ah: Floats = tag("Ah", "rack", doc="Charge moved in both directions")
     cell_charge_ratio: Floats = tag("ratio", "rack", "module", "cell", doc="Cell SOC")
     cell_variance: Floats = tag("1", "rack", "module", "cell", doc="Variance of the cell SOC")
+    configuration: int = tag("1", doc="Digest of the limits that ran last and were accepted; 0 none", dtype="u8")
     retained_state: int = tag("1", doc="RetainedState", dtype="i8")
     rack_contactor_operations: Ints = tag("1", "rack", doc="Closings of the main contactors", dtype="i8")
     rack_contactor_hot_openings: Ints = tag("1", "rack", doc="Openings under current", dtype="i8")
@@ -217,6 +263,7 @@ MERGE: Final[dict[str, Merge]] = {
     "rack_throughput_ah": LARGER,
     "cell_charge_ratio": Merge.NEWER,
     "cell_variance": Merge.NEWER,
+    "configuration": Merge.NEWER,
     "retained_state": LARGER,
     "rack_contactor_operations": LARGER,
     "rack_contactor_hot_openings": LARGER,
@@ -260,6 +307,7 @@ def retain(memory: Memory, scan: int, utc_ms: int, program: int) -> Retained:
         e.rack_throughput_ah,
         e.cell_charge_ratio,
         e.cell_variance,
+        p.configuration,
         memory.modes.retained_state,
         c.rack_contactor_operations,
         c.rack_contactor_hot_openings,
@@ -288,6 +336,7 @@ def restore(memory: Memory, retained: Retained) -> Memory:
             first_out_utc_ms=retained.first_out_utc_ms,
             trip_count=retained.trip_count,
             emergency_stop=retained.emergency_stop,
+            configuration=retained.configuration,
         ),
         annunciation=replace(
             memory.annunciation, state=retained.alarm_state.copy(), occurrence=retained.occurrence.copy()

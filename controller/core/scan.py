@@ -26,7 +26,7 @@ def scan(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory, 
     facts = Facts(
         program.topology, measured, estimates, program.limit, memory.modes, memory.outputs, memory.dispatching,
         inputs.links, system, program.dispatch.settings.heartbeat_timeout_ms,
-        program.sequences.settings.precharge_attempts,
+        program.sequences.settings.precharge_attempts, memory.protection.trend,
     )  # fmt: skip
     trips, told, protection = protect(program.matrix, memory.protection, facts, commands)
     answers += told
@@ -42,8 +42,9 @@ def scan(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory, 
     bleeds, balancing = balance(program.balancing, memory.balancing, measured, estimates, trips, modes, system)
     alarms, told, events, annunciation = annunciate(program.alarms, memory.annunciation, trips, system, commands)
     answers += told
-    outputs = compose(trips, modes, power, bleeds, alarms, program.matrix.priority, system,
-                      program.topology.self_precharging)  # fmt: skip
+    outputs = compose(
+        trips, limits, modes, power, bleeds, alarms, program.matrix.priority, program.topology, system
+    )
 
     events = [tell(a) for a in answers] + mode_events(program, memory.modes, modes) + events
     image = ProcessImage(system, measured, estimates, limits, trips, modes, power, alarms, outputs)

@@ -12,12 +12,22 @@ from controller.core.signal import Floats
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Band:
-    """Warning, trip and clear thresholds of one quantity, and how long it may stay beyond the trip."""
+    """Thresholds of one quantity, and how long it may stay beyond the trip.
+
+    operate, warn, trip: the three bands (operating limit, recommended limit, safety limit); without an operating
+    limit it is the recommended one. endure_ms: for a current, how long it may stay just below the trip.
+    """
 
     warn: float
     trip: float
     clear: float
     delay_ms: int
+    operate: float = math.nan
+    endure_ms: int = 0
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.operate):
+            object.__setattr__(self, "operate", self.warn)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,6 +77,10 @@ class LimitSettings:
     discharge_undertemperature: Band
     charge_overcurrent: Band
     discharge_overcurrent: Band
+    deep_discharge: Band
+    cell_voltage_spread: Band
+    temperature_spread: Band
+    overcurrent_heat: Band
     insulation: Band
     aux_supply: Band
     ambient: Band
@@ -74,6 +88,11 @@ class LimitSettings:
     pcs_follow_ms: int
     overrun_scans: int
     pcs_rated_w: float
+    rack_1c_a: float
+    """The current that empties a rack in an hour: the scale for what a current sensor can tell."""
+    heartbeat_modulo: int = 0
+    """What rack controllers count the heartbeat to; 0 where they differ or do not say."""
+    soc_estimated: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

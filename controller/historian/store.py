@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Final
 
 from controller.core.event import Event, What
+from controller.core.image import DISK_FULL, STORE_FAULT
 from controller.historian.database import Durable
 from controller.historian.journal import Journal, row_of
 from controller.historian.raw import number, raw_reader
@@ -25,6 +27,8 @@ EVENTS_PER_PASS: Final = 1_000
 """Events taken from one ring in one pass, so that a storm in one process does not starve the recorder."""
 LOST_EVERY_MS: Final = 10_000
 """Losses are told at once, and then together for this time: a full disk must not fill the journal with itself."""
+LEAST_FREE_BYTES: Final = 64_000_000
+"""Below it the disk counts as full: latches still find room, history soon does not."""
 RECORDINGS: Final = "recordings"
 
 
@@ -33,7 +37,7 @@ class Store:
 
     def __init__(self, site: Compiled, files: SiteFiles, folder: Path) -> None:
         h, program = site.config.historian, site.program
-        self.files = files
+        self.files, self.folder = files, folder
         self.every_ms = h.every
         self.history = History(folder / "history.db", Sampler(program.dims), h.deadband, int(h.size))
         self.journal = Journal(folder / "journal.db")
@@ -157,11 +161,19 @@ class Store:
         parts = (self.history.trouble, self.journal.trouble, self.retained.trouble, self.recorder.trouble)
         return any(parts) or self.retained.slot_trouble
 
+    @property
+    def disk_full(self) -> bool:
+        """The disk of the state folder has hardly any room left."""
+        try:
+            return shutil.disk_usage(self.folder).free < LEAST_FREE_BYTES
+        except OSError:
+            return False
+
     def status(self, now_ms: int) -> StoreStatus:
         """What the store says of itself."""
         return StoreStatus(
             alive_ms=now_ms,
-            trouble=int(self.trouble),
+            trouble=STORE_FAULT * self.trouble | DISK_FULL * self.disk_full,
             samples=self.history.written,
             events=self.journal.written,
             lost=self.lost,

@@ -92,7 +92,7 @@ class StoreStatus:
     """The store process."""
 
     alive_ms: int = tag("ms", doc="Monotonic time of the last sign of life", dtype="i8")
-    trouble: int = tag("1", doc="Durable writing fails: 1 trouble", dtype="i8")
+    trouble: int = tag("1", doc="Durable writing: 1 fails, 2 disk full, 3 both", dtype="i8")
     samples: int = tag("1", doc="History samples written", dtype="i8")
     events: int = tag("1", doc="Events written", dtype="i8")
     lost: int = tag("1", doc="Records lost before they were read", dtype="i8")

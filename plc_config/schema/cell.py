@@ -13,8 +13,9 @@ Kelvin = Annotated[float, BeforeValidator(lambda text: parse(text, "K"))]
 
 
 class BandV(Strict):
-    """Warning, trip and clear thresholds of a voltage, and how long it may stay beyond the trip."""
+    """Thresholds of a voltage, and how long it may stay beyond the trip. Without `operate` it is `warn`."""
 
+    operate: Volt | None = None
     warn: Volt
     trip: Volt
     clear: Volt
@@ -24,6 +25,7 @@ class BandV(Strict):
 class BandT(Strict):
     """The same for a temperature."""
 
+    operate: Celsius | None = None
     warn: Celsius
     trip: Celsius
     clear: Celsius
@@ -31,11 +33,25 @@ class BandT(Strict):
 
 
 class BandA(Strict):
-    """The same for a current magnitude."""
+    """The same for a current magnitude.
 
+    endure: how long it may stay just below `trip`; nearer to `warn` longer, by the square of the current (I2t).
+    """
+
+    operate: Ampere | None = None
     warn: Ampere
     trip: Ampere
     clear: Ampere
+    delay: Milliseconds = 0
+    endure: Milliseconds = 10_000
+
+
+class BandK(Strict):
+    """The same for a difference of temperatures."""
+
+    warn: Kelvin
+    trip: Kelvin
+    clear: Kelvin
     delay: Milliseconds = 0
 
 
@@ -76,6 +92,13 @@ class CellLimits(Strict):
     discharge_undertemperature: BandT
     charge_overcurrent: BandA
     discharge_overcurrent: BandA
+    deep_discharge: BandV | None = Field(
+        None, description="Below it a cell must not be charged again before inspection; else 80 % of cell_undervoltage"
+    )
+    cell_voltage_spread: BandV = BandV.model_validate(
+        {"warn": "0.2 V", "trip": "0.3 V", "clear": "0.15 V", "delay": "10 s"}
+    )
+    temperature_spread: BandK = BandK.model_validate({"warn": "10 K", "trip": "15 K", "clear": "8 K", "delay": "60 s"})
 
 
 class Ocv(Strict):

@@ -184,11 +184,14 @@ class LimitsConfig(Strict):
     discharge_undertemperature: dict[str, str] = {}
     charge_overcurrent: dict[str, str] = {}
     discharge_overcurrent: dict[str, str] = {}
+    deep_discharge: dict[str, str] = {}
+    cell_voltage_spread: dict[str, str] = {}
+    temperature_spread: dict[str, str] = {}
     insulation: BandOhm
     aux_supply: BandV
     stale_after: Milliseconds = 300
     lost_after: Milliseconds = 800
-    contactor_follow: Milliseconds = 500
+    contactor_follow: Milliseconds = 300
     pcs_follow: Milliseconds = 2000
     overrun_scans: int = Field(3, ge=1, le=1000)
     precharge: PrechargeLimits = PrechargeLimits()

@@ -34,6 +34,7 @@ def fork(base: Story) -> Story:
     for field in dataclasses.fields(story.points):
         for part in ("value", "quality", "time_ms"):
             getattr(getattr(story.points, field.name), part)[...] = getattr(getattr(base.points, field.name), part)
+    story.followed = {name: value.copy() for name, value in base.followed.items()}
     return story
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from controller.core.command import Command, Kind, Origin, Role
 from controller.core.compose import compose
 from controller.core.effect import LOCKOUT, OPEN_NOW, STOP, TRIP
-from controller.core.image import Alarms, Measured, Modes, Power, RackMode, SiteMode, System, Trips
+from controller.core.image import Alarms, Limits, Measured, Modes, Power, RackMode, SiteMode, System, Trips
 from controller.core.layout import Layout
 from controller.core.memory import SequencingMemory
 from controller.core.sequence import Sequences, sequence
@@ -92,6 +92,7 @@ class Model:
         self.measured = Layout(Measured, DIMS).blank()
         self.trips = Layout(Trips, DIMS).blank()
         self.system = dataclasses.replace(Layout(System, DIMS).blank(), elapsed_ms=STEP_MS, now_ms=10**6)
+        self.limits = Layout(Limits, DIMS).blank()
         self.alarms, self.power = Layout(Alarms, DIMS).blank(), Layout(Power, DIMS).blank()
         p = self.measured.points
         for field in dataclasses.fields(p):
@@ -124,7 +125,7 @@ class Model:
         )
         bleeds = np.zeros((1, 1, 1), bool)
         out = compose(
-            trips, modes, self.power, bleeds, self.alarms, np.zeros(1, np.int64), self.system, np.zeros(1, bool)
+            trips, self.limits, modes, self.power, bleeds, self.alarms, np.zeros(1, np.int64), TOPOLOGY, self.system
         )
         return State(self.short(modes), self.small(memory), bool(out.rack_main_close[0]))
 

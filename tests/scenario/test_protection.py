@@ -12,6 +12,7 @@ from controller.core.command import Kind, Role
 from controller.core.image import AlarmState, RackMode, SiteMode
 from controller.core.protect import ROWS, Effect, Reset
 from controller.core.signal import Quality
+from tests.scenario.hazards import BANDS, WITNESSES, no_main_contactor
 from tests.story import REST_V, Story
 
 Act = Callable[[Story], None]
@@ -127,7 +128,7 @@ STORIES: dict[str, tuple[Act, float]] = {
     "discharge_overcurrent": (_set("rack_current_a", 340.0, 0), 0.3),
     "rack_comm_lost": (_lose("rack_voltage_v", 0), 1.0),
     "rack_current_lost": (_lose("rack_current_a", 0), 1.0),
-    "contactor_does_not_close": (_set("rack_main_closed", 0.0, 0, hold=True), 0.9),
+    "contactor_does_not_close": (no_main_contactor, 0.6),
     "contactor_does_not_open": (_weld, 1.0),
     "precharge_does_not_open": (_precharge_weld, 0.9),
     "command_not_confirmed": (_set("rack_main_confirmed", 0.0, 0, hold=True), 0.9),
@@ -159,8 +160,9 @@ STORIES: dict[str, tuple[Act, float]] = {
     "scan_overrun": (_overruns, 0.1),
     "io_process_lost": (_system(io_age_ms=2500), 0.1),
     "opcua_process_lost": (_system(opcua_age_ms=40_000), 0.1),
-    "store_trouble": (_system(store_trouble=1), 0.1),
     "records_lost": (_system(lost_records=3), 0.1),
+    **BANDS,
+    **WITNESSES,
     "contactor_worn": (_worn, 0.2),
     "weld_test_failed": (_link_stays_up, 3.0),
     "retained_memory_lost": (_retained(2), 0.1),

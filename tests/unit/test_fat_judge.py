@@ -150,14 +150,14 @@ class TestOtherReactions:
         events = [
             injected(),
             write(T0 + 200, "rack_main_close", 0),
-            write(T0 + 800, "rack_main_close", 0, "R02"),
-            opened(T0 + 840, "R02"),
+            write(T0 + 600, "rack_main_close", 0, "R02"),
+            opened(T0 + 640, "R02"),
         ]
         state = after(0.0, R01=True, R02=False)
-        trial = Trial(events, [alarm("contactor_does_not_open", T0 + 795, "R01")], 30e3, state)
+        trial = Trial(events, [alarm("contactor_does_not_open", T0 + 595, "R01")], 30e3, state)
         verdict = judge(planned(site, "contactor_welded"), trial)
         assert verdict.passed, verdict.wrong
-        assert (verdict.detect_ms, verdict.react_ms) == (595, 600)
+        assert (verdict.detect_ms, verdict.react_ms) == (395, 400)
 
     def test_a_command_that_never_came_is_said(self, site: Compiled) -> None:
         verdict = judge(planned(site, "contactor_does_not_close"), Trial([injected()], [], 0.0, after()))

@@ -15,6 +15,7 @@ from controller.core.image import FieldImage, InputImage, ProcessImage
 from controller.core.layout import Layout
 from controller.core.memory import Memory
 from controller.core.scan import scan
+from controller.core.signal import Quality
 from plc_config.compile import Compiled, compile_site
 from tools.progress import done, step
 
@@ -90,8 +91,9 @@ def _healthy(site: Compiled) -> InputImage:
     program = site.program
     inputs = Layout(InputImage, program.dims).blank()
     p, t = inputs.points, program.topology
+    read = {ref.point for block in site.plan.reads for ref in block.points}
     for name in p.__dataclass_fields__:
-        getattr(p, name).quality[...] = 0
+        getattr(p, name).quality[...] = int(Quality.GOOD if name in read else Quality.NOT_FITTED)
     rng = np.random.default_rng(1)
     p.cell_voltage_v.value[...] = REST_V + rng.normal(0, 0.003, p.cell_voltage_v.value.shape)
     p.cell_temperature_degc.value[...] = 25.0
@@ -108,6 +110,7 @@ def _step(inputs: InputImage, number: int) -> InputImage:
     for name in inputs.points.__dataclass_fields__:
         getattr(inputs.points, name).time_ms[...] = now - 15
     inputs.points.module_sample_counter.value[...] = number
+    inputs.points.rack_heartbeat_echo.value[...] = number
     system = dataclasses.replace(inputs.system, scan=number + 1, now_ms=now, utc_ms=now, elapsed_ms=100)
     return dataclasses.replace(inputs, system=system)
 

@@ -11,8 +11,11 @@ from typing import Any, Final
 from plc_config.problem import ConfigError
 from tools.commands.check import tell
 
-HELP = "Prints the OPC UA types, a site's variables or their pattern, the matrix, the sequences, or a schema of sites."
-EXAMPLE = "cellwarden export points container > points.csv"
+HELP = (
+    "Prints the OPC UA types, a site's variables or their pattern, the protection matrix, the alarm list, "
+    "the sequences, or the schema of site files."
+)
+EXAMPLE = "cellwarden export points container > points.csv; cellwarden export alarms container --html > alarms.html"
 DEFAULT_SITE: Final = "container"
 DIAGRAMS_HEAD: Final = """# The sequences
 
@@ -24,9 +27,14 @@ opens the contactors in the scan in which its row acts.
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What to export, of which site."""
-    parser.add_argument("what", choices=("nodeset", "points", "pattern", "matrix", "schema", "diagrams"))
-    parser.add_argument("site", nargs="?", default=DEFAULT_SITE, help=f"points and matrix; default {DEFAULT_SITE}")
-    parser.add_argument("--json", action="store_true", help="points, pattern and matrix as JSON")
+    parser.add_argument("what", choices=("nodeset", "points", "pattern", "matrix", "alarms", "schema", "diagrams"))
+    parser.add_argument(
+        "site", nargs="?", default=DEFAULT_SITE, help=f"points, matrix and alarms; default {DEFAULT_SITE}"
+    )
+    parser.add_argument("--json", action="store_true", help="points, pattern, matrix and alarms as JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="alarms as CSV (the default)")
+    form.add_argument("--html", action="store_true", help="alarms as a page")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
         return tell(error, args.json)
     if args.what == "points":
         return _write(node_rows(model_of(compiled, catalog_of(compiled.program)).points), args.json)
+    if args.what == "alarms":
+        return _alarms(compiled.program, args)
     return _matrix(compiled.program, args.json)
 
 
@@ -90,6 +100,16 @@ def _matrix(program: Any, as_json: bool) -> int:
         print(json.dumps([facts(row, program) for row in program.matrix.rows], indent=1))
     else:
         sys.stdout.write(render(program))
+    return 0
+
+
+def _alarms(program: Any, args: argparse.Namespace) -> int:
+    from plc_config.alarm_list import as_csv, as_html, rows
+
+    if args.json:
+        print(json.dumps(rows(program), indent=1))
+    else:
+        sys.stdout.write(as_html(program) if args.html else as_csv(program))
     return 0
 
 

@@ -8,8 +8,9 @@ from typing import Final
 
 import numpy as np
 
+from controller.core.effect import OPENING
 from controller.core.protect import ROWS
-from controller.core.protect.row import Priority, Row
+from controller.core.protect.row import Row
 from plc_config.compile import Compiled
 from tools.fat.cases import ATTEMPTS_MS, TWO_SCANS, Case, Reaction
 
@@ -116,7 +117,9 @@ def values(site: Compiled, rack: int, random: Random) -> dict[str, str]:
     bus = next(d.bus for d in site.plan.devices if d.level == "rack" and d.place == (rack,))
     pcs = int(np.flatnonzero(t.pcs_bank == t.rack_bank[rack])[0])
     over, under = limit.cell_overvoltage, limit.cell_undervoltage
+    volts = t.modules * t.cells * float(np.interp(0.5, cell.ocv.soc, cell.ocv.volts))
     numbers = {
+        **_beyond_bands(site, volts),
         "v_over": over.trip + 0.25,
         "v_high": 0.6 * over.trip + 0.4 * over.warn,
         "v_under": under.trip - 0.1,
@@ -145,11 +148,48 @@ def values(site: Compiled, rack: int, random: Random) -> dict[str, str]:
         "neighbour": f"{place}/C{neighbour:02d}",
         "sensor": f"{place}/T{sensor:02d}",
         "bus": site.plan.buses[bus].name,
+        "bank": f"B{int(t.rack_bank[rack]) + 1:02d}",
         "pcs": f"P{pcs + 1:02d}",
         "channel": random.choice("12"),
     }
 
 
+def _beyond_bands(site: Compiled, volts: float) -> dict[str, float]:
+    """Numbers inside each band of a quantity, and such as only a second witness contradicts."""
+    limit, cell, t = site.program.limit, site.cell, site.topology
+    hot, cold = limit.charge_overtemperature, limit.charge_undertemperature
+    hotter, colder = limit.discharge_overtemperature, limit.discharge_undertemperature
+    over, under = limit.cell_overvoltage, limit.cell_undervoltage
+    charge, discharge = limit.charge_overcurrent, limit.discharge_overcurrent
+    series = t.modules * t.cells
+    charge_limit = cell.charge_current * site.config.topology.parallel * volts * t.racks / t.pcs
+    return {
+        "v_deep": limit.deep_discharge.trip - 0.1,
+        "v_rather_high": 0.5 * (over.operate + over.warn),
+        "v_rather_low": 0.5 * (under.operate + under.warn),
+        "v_spread": volts / series + limit.cell_voltage_spread.trip + 0.015,
+        "v_apart": 0.8 * volts,
+        "v_witness": 0.1 * volts,
+        "rack_over": series * (over.trip + 0.05),
+        "rack_under": series * (under.trip - 0.05),
+        "t_cool": 0.5 * (cold.warn + cold.trip),
+        "t_hot": 0.5 * (hotter.warn + hotter.trip),
+        "t_icy": 0.5 * (colder.warn + colder.trip),
+        "t_rather_warm": 0.5 * (hot.operate + hot.warn),
+        "t_rather_cool": 0.5 * (cold.operate + cold.warn),
+        "t_rather_hot": 0.5 * (hotter.operate + hotter.warn),
+        "t_rather_icy": 0.5 * (colder.operate + colder.warn),
+        "t_spread": limit.temperature_spread.trip + 3.0,
+        "i_charge_lasting": -0.985 * charge.trip,
+        "i_discharge_lasting": 0.985 * discharge.trip,
+        "i_charge_high": -0.5 * (charge.operate + charge.warn),
+        "i_discharge_high": 0.5 * (discharge.operate + discharge.warn),
+        "i_offset": 0.015 * limit.rack_1c_a,
+        "p_limit": -1.2 * min(charge_limit, limit.pcs_rated_w),
+        "p_other": 0.5 * limit.pcs_rated_w,
+    }
+
+
 def severe(row: str) -> bool:
     """Rows whose alarm would be a false trip in a case that must stay quiet."""
-    return ROW[row].priority is Priority.HIGH
+    return bool((ROW[row].effect | ROW[row].bank_effect) & OPENING)

@@ -152,6 +152,8 @@ async def _act(rig: Rig, observer: Observer, act: str) -> None:
         await rig.operator.call("Connect")
     elif act == "more":
         await rig.operator.call("SetActivePower", MORE_POWER * rig.site.config.dispatch.rated_power)
+    elif act == "reverse":
+        await rig.operator.call("SetActivePower", -observer.before_w)
     elif act == "emergency_stop":
         observer.own("EmergencyStop over OPC UA", "site")
         await rig.operator.call("EmergencyStop", "factory acceptance test")

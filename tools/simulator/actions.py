@@ -50,6 +50,12 @@ def offset(simulator: Simulator, a: Arguments) -> Answer:
     return _sensor(simulator, a, "offset", a["value"])
 
 
+@verb("the register shows the truth with the other sign", PLACE, POINT)
+def invert(simulator: Simulator, a: Arguments) -> Answer:
+    """Mount a sensor the wrong way round."""
+    return _sensor(simulator, a, "invert", 0.0)
+
+
 @verb("the register drifts by this much per second", PLACE, POINT, Arg("value", "number", required=True))
 def ramp(simulator: Simulator, a: Arguments) -> Answer:
     """Let what the instrument shows run away."""
@@ -115,6 +121,8 @@ def _heal(simulator: Simulator) -> None:
     for contactors in (plant.racks.main, plant.racks.precharge):
         contactors.welded[:] = contactors.fails_to_close[:] = False
     plant.racks.insulation_ohm[:] = plant.constants.insulation_ohm
+    plant.links.shorted[:] = plant.racks.foreign[:] = False
+    plant.cells.bleed_stuck[:] = False
     plant.pcs.fault[:] = plant.pcs.ignores[:] = False
     e = plant.enclosure
     e.estop_channel_1 = e.estop_channel_2 = e.hvac = e.door_closed = True

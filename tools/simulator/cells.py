@@ -70,6 +70,7 @@ class Cells:
         self.heat_capacity_j_k = c.heat_capacity_j_k_per_ah * capacity_ah
         self.cooling_w_k = c.cooling_w_k_per_ah * capacity_ah
         self.bleed_on: Bools = np.zeros(shape, bool)
+        self.bleed_stuck: Bools = np.zeros(shape, bool)
         self.bleed_age_ms: Floats = np.zeros(shape[:2])
         self.any_bleed = False
         self.steps = 0
@@ -99,6 +100,7 @@ class Cells:
         if self.any_bleed:
             self.bleed_age_ms += dt_s * 1000
             self.bleed_on[self.bleed_age_ms > self.constants.bleed_timeout_ms] = False
+            self.bleed_on |= self.bleed_stuck
             self.any_bleed = bool(self.bleed_on.any())
             current = current + self.bleed_current_a()
         self._charge(dt_s, current, rack_current_a)

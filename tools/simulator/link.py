@@ -39,10 +39,13 @@ class Links:
         self.member = (np.arange(banks)[:, None] == rack_bank[None, :]).astype(float)
         self.capacitance_f, self.bleed_ohm, self.precharge_ohm = capacitance_f, bleed_ohm, precharge_ohm
         self.voltage_v: Floats = np.zeros(banks)
+        self.shorted: Bools = np.zeros(len(rack_bank), bool)
+        """Racks whose precharge resistor is bridged."""
 
     def step(self, dt_s: float, emf_v: Floats, ohm: Floats, main: Bools, precharge: Bools, power_w: Floats) -> Flow:
         """Advance the links by `dt_s` under the banks' DC powers; a load without any source draws nothing."""
-        siemens = np.where(main, 1 / ohm, np.where(precharge, 1 / (ohm + self.precharge_ohm), 0.0))
+        resistor = np.where(self.shorted, 0.0, self.precharge_ohm)
+        siemens = np.where(main, 1 / ohm, np.where(precharge, 1 / (ohm + resistor), 0.0))
         source_s = self.member @ siemens
         source_a = self.member @ (siemens * emf_v)
         total_s = source_s + 1 / self.bleed_ohm

@@ -224,6 +224,7 @@ class Plant:
         row = self.cells.bleed_on[place]
         changed = bool((row[: len(wanted)] != wanted).any())
         row[: len(wanted)] = wanted
+        row |= self.cells.bleed_stuck[place]
         self.cells.bleed_age_ms[place] = 0.0
         self.cells.any_bleed = self.cells.any_bleed or bool(wanted.any())
         return changed

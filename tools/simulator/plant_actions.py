@@ -50,6 +50,38 @@ def fail_to_close(simulator: Simulator, a: Arguments) -> Answer:
     return tell(simulator, "fail_to_close", a["place"], which=a["which"], on=a["on"])
 
 
+@verb("the precharge resistor of the rack is bridged", RACK, ON)
+def no_resistor(simulator: Simulator, a: Arguments) -> Answer:
+    """Bridge a precharge resistor."""
+    simulator.plant.links.shorted[_rows(simulator, a["place"], ("rack",))] = a["on"]
+    return tell(simulator, "no_resistor", a["place"], on=a["on"])
+
+
+@verb("voltage of a bank's DC link, e.g. 0 after its discharge", Arg("place", "place", required=True),
+      Arg("volt", "number", required=True))  # fmt: skip
+def link(simulator: Simulator, a: Arguments) -> Answer:
+    """Charge or discharge a link."""
+    simulator.plant.links.voltage_v[_rows(simulator, a["place"], ("bank",))] = a["volt"]
+    return tell(simulator, "link", a["place"], volt=a["volt"])
+
+
+@verb("a second controller writes its heartbeat to the rack, too", RACK, ON)
+def second_master(simulator: Simulator, a: Arguments) -> Answer:
+    """Let somebody else command a rack."""
+    simulator.plant.racks.foreign[_rows(simulator, a["place"], ("rack",))] = a["on"]
+    return tell(simulator, "second_master", a["place"], on=a["on"])
+
+
+@verb("the bleed switch of a cell stays on", RACK, ON)
+def bleed_stuck(simulator: Simulator, a: Arguments) -> Answer:
+    """Weld a bleed switch."""
+    cells = simulator.plant.cells
+    cells.bleed_stuck[_rows(simulator, a["place"], ("rack", "module", "cell"))] = a["on"]
+    cells.bleed_on |= cells.bleed_stuck
+    cells.any_bleed = bool(cells.bleed_on.any())
+    return tell(simulator, "bleed_stuck", a["place"], on=a["on"])
+
+
 @verb("press or release the E-stop; one channel alone is a wire break", ON, Arg("channel", "text", ""))
 def estop(simulator: Simulator, a: Arguments) -> Answer:
     """E-stop."""

@@ -61,6 +61,8 @@ class Racks:
         self.precharge = Contactors("precharge", racks, constants.main_close_ms, constants.main_open_ms)
         self.heartbeat: Ints = np.zeros(racks, np.int64)
         self.heartbeat_age_ms: Floats = np.full(racks, NEVER_MS)
+        self.foreign: Bools = np.zeros(racks, bool)
+        """Racks that a second controller beats, too."""
         self.told: dict[str, Bools] = {}
         self.insulation_ohm: Floats = np.full(racks, constants.insulation_ohm)
 

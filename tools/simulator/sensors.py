@@ -22,12 +22,14 @@ NOISE_STRIDE: Final = 7919
 MAX_FAULTS: Final = 1000
 
 Kind = str
-VALUE_KINDS: Final = ("value", "offset", "stick", "noise", "ramp")
+VALUE_KINDS: Final = ("value", "offset", "invert", "stick", "noise", "ramp")
+FOREIGN_COUNT: Final = 30_000
+"""How far a second controller's heartbeat is from ours."""
 
 
 @dataclasses.dataclass(slots=True)
 class SensorFault:
-    """One fault of one point at one place: `value`, `offset`, `stick`, `noise`, `ramp`, `raw` or `nan`."""
+    """One fault of one point at one place: `value`, `offset`, `invert`, `stick`, `noise`, `ramp`, `raw` or `nan`."""
 
     point: str
     index: Index
@@ -59,7 +61,7 @@ class Sensors:
         cell, parallel = plant.compiled.cell, plant.compiled.config.topology.parallel
         self.limit_a = [np.full(t.racks, a * parallel) for a in (cell.charge_current, cell.discharge_current)]
         self.faults: list[SensorFault] = []
-        self.counter = 0
+        self.counter = self.beats = 0
 
     def _noise(self, shape: tuple[int, ...], amount: float) -> Floats:
         self.at = (self.at + NOISE_STRIDE) % NOISE_POOL
@@ -80,8 +82,9 @@ class Sensors:
             volts, temperature = _extremes_first(volts, self.extremes), _extremes_first(temperature, self.extremes)
         faces["cell_voltage_v"] = volts
         faces["cell_temperature_degc"] = temperature
+        faces["module_bleeding_cells"] = plant.cells.bleed_on.sum(axis=2)
         faces["module_sample_counter"] = np.full(volts.shape[:2], float(self.counter))
-        self._distort("cell_voltage_v", "cell_temperature_degc", "module_sample_counter")
+        self._distort("cell_voltage_v", "cell_temperature_degc", "module_sample_counter", "module_bleeding_cells")
 
     def refresh_rest(self) -> None:
         """New values of racks, converters and the enclosure."""
@@ -96,6 +99,7 @@ class Sensors:
         n = len(plant.current_a)
         faces["rack_voltage_v"] = plant.rack_voltage_v_fast() + self._noise((n,), c.noise_voltage_v)
         faces["rack_current_a"] = plant.shown_current_a() + self._noise((n,), c.noise_current_a)
+        faces["rack_current_redundant_a"] = plant.shown_current_a() + self._noise((n,), c.noise_current_a)
         faces["rack_link_voltage_v"] = plant.links.voltage_v[plant.links.rack_bank]
         faces["rack_insulation_ohm"] = racks.insulation_ohm
         faces["rack_main_closed"] = racks.main.closed
@@ -103,11 +107,13 @@ class Sensors:
         own = plant.own_precharge
         faces["rack_main_confirmed"] = np.where(own.racks, own.wanted, racks.main.command)
         faces["rack_precharge_confirmed"] = racks.precharge.command
-        faces["rack_heartbeat_echo"] = racks.heartbeat
         if self.reports_soc:
             faces["rack_soc_reported_ratio"] = np.clip(plant.cells.soc.mean(axis=(1, 2)), 0.0, 1.0)
         faces["rack_charge_limit_reported_a"] = self.limit_a[0]
         faces["rack_discharge_limit_reported_a"] = self.limit_a[1]
+        self.beats += 1
+        other = (racks.heartbeat + FOREIGN_COUNT + self.beats) % 65536
+        faces["rack_heartbeat_echo"] = np.where(racks.foreign & bool(self.beats % 2), other, racks.heartbeat)
 
     def _pcs(self) -> None:
         pcs, faces, links = self.plant.pcs, self.faces, self.plant.links
@@ -170,6 +176,8 @@ class Sensors:
             face[fault.index] = fault.amount
         elif fault.kind == "offset":
             face[fault.index] += fault.amount
+        elif fault.kind == "invert":
+            face[fault.index] *= -1.0
         elif fault.kind == "ramp":
             face[fault.index] += fault.amount * (self.plant.time_ms - fault.since_ms) / 1000
         elif fault.kind == "noise":

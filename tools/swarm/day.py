@@ -70,8 +70,10 @@ class Day:
     def _first_input(self) -> InputImage:
         inputs = self.views[-1]
         self.layout.write(self.layout.blank(), self.buffers[-1])
+        read = {ref.point for block in self.site.plan.reads for ref in block.points}
         for t in POINTS:
-            getattr(inputs.points, t.name).quality[...] = int(Quality.GOOD)
+            quality = Quality.GOOD if t.name in read else Quality.NOT_FITTED
+            getattr(inputs.points, t.name).quality[...] = int(quality)
         fitted = self.program.topology
         inputs.points.cell_voltage_v.quality[~fitted.cell_fitted] = int(Quality.NOT_FITTED)
         inputs.points.cell_temperature_degc.quality[~fitted.temperature_fitted] = int(Quality.NOT_FITTED)

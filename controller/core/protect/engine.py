@@ -17,8 +17,9 @@ from controller.core.command import LEAST_ROLE, Answer, Command, Kind, Role
 from controller.core.effect import OPENING
 from controller.core.image import SiteMode, Trips
 from controller.core.memory import ProtectionMemory
-from controller.core.protect.facts import Facts
-from controller.core.protect.row import Evaluation, Reset, Row
+from controller.core.protect.facts import Facts, Quantity, Reading
+from controller.core.protect.row import Evaluation, Reset, Row, Threshold, When
+from controller.core.protect.trend import follow
 from controller.core.settings import LimitSettings
 from controller.core.signal import Bools, Ints
 from controller.core.topology import Topology, place_name
@@ -67,14 +68,43 @@ class Matrix:
         self.maintenance: Bools = np.array([s.row.reset is Reset.MAINTENANCE for s in self.slots])
         self.opening: Bools = np.array([bool((s.row.effect | s.row.bank_effect) & OPENING) for s in self.slots])
         self.priority: Ints = np.array([int(s.row.priority) for s in self.slots], np.int64)
+        self._lay_out(limit)
+        self.configuration = zlib.crc32(repr(limit).encode()) or 1
         self.digest = zlib.crc32("|".join(f"{s.row.id}@{s.place}" for s in self.slots).encode())
 
+    def _lay_out(self, limit: LimitSettings) -> None:
+        """Thresholds in slot order, so that one comparison judges all rows at all places."""
+        self.measures: Bools = np.array([isinstance(s.row.cause, Threshold) for s in self.slots], bool)
+        self.sign, self.limit_at = np.ones(self.size), np.ones(self.size)
+        self.clear_at = np.zeros(self.size)
+        for row, start, stop in zip(self.rows, self.start, self.stop, strict=True):
+            if isinstance(row.cause, Threshold):
+                band = getattr(limit, row.cause.band)
+                self.sign[start:stop] = 1.0 if row.cause.over else -1.0
+                self.limit_at[start:stop], self.clear_at[start:stop] = getattr(band, row.cause.at), band.clear
+        self.beyond_at, self.back_at = self.sign * self.limit_at, self.sign * self.clear_at
+
     def evaluate(self, facts: Facts) -> Evaluation:
-        """All causes at all places, in slot order."""
-        parts = [row.cause.evaluate(facts) for row in self.rows]
-        return Evaluation(
-            *(np.concatenate([getattr(p, n) for p in parts]) for n in ("present", "clear", "value", "limit", "element"))
-        )
+        """All causes at all places, in slot order. A quantity that several rows look at is worked out once."""
+        value, present = np.zeros(self.size), np.zeros(self.size, bool)
+        known, element = np.ones(self.size, bool), np.full(self.size, -1, np.int64)
+        seen: dict[Quantity, Reading] = {}
+        for row, start, stop in zip(self.rows, self.start, self.stop, strict=True):
+            cause = row.cause
+            if isinstance(cause, When):
+                present[start:stop] = np.ravel(cause.condition(facts))
+                continue
+            reading = seen.get(cause.quantity)
+            if reading is None:
+                reading = seen[cause.quantity] = cause.quantity(facts)
+            value[start:stop], known[start:stop] = np.ravel(reading.value), np.ravel(reading.known)
+            if reading.element is not None:
+                element[start:stop] = np.ravel(reading.element)
+        signed = self.sign * value
+        beyond, back = known & (signed > self.beyond_at), known & (signed < self.back_at)
+        clear = np.where(self.measures, back, ~present)
+        value = np.where(self.measures, value, present)
+        return Evaluation(np.where(self.measures, beyond, present), clear, value, self.limit_at, element)
 
     def effects(self, active: Bools) -> tuple[Ints, int]:
         """Effects per rack and for the whole site: OR over everything active, nothing subtracts."""
@@ -115,7 +145,12 @@ def protect(
     emergency = 1 if stops else 0 if released else memory.emergency_stop
     overrun = facts.system.overruns > memory.overruns_seen
     in_a_row = memory.overruns_in_a_row + 1 if overrun else 0
-    facts = dataclasses.replace(facts, emergency_stop=emergency, overruns_in_a_row=in_a_row)
+    accepted = matrix.configuration if released or not memory.configuration else memory.configuration
+    trend = follow(memory.trend, facts)
+    facts = dataclasses.replace(
+        facts, emergency_stop=emergency, overruns_in_a_row=in_a_row, trend=trend, utc_before_ms=memory.trend.utc_ms,
+        configuration_changed=accepted != matrix.configuration,
+    )  # fmt: skip
     cause = matrix.evaluate(facts)
 
     elapsed = min(facts.system.elapsed_ms, matrix.most_elapsed_ms)
@@ -136,8 +171,9 @@ def protect(
     held = active & ~cause.present
     value, element = np.where(held, memory.value, cause.value), np.where(held, memory.element, cause.element)
     memory = ProtectionMemory(
-        timer, active, latched, value, element, first_out, first_utc, count, emergency, facts.system.overruns, in_a_row
-    )
+        trend, timer, active, latched, value, element, first_out, first_utc, count, emergency, facts.system.overruns,
+        in_a_row, accepted,
+    )  # fmt: skip
     verdict = Trips(
         active, cause.present, latched, value, cause.limit, element, rack_effect, site_effect, first_out,
         first_utc, count,

@@ -13,6 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.image import (
+    DISK_FULL,
+    STORE_FAULT,
     Estimates,
     Links,
     Measured,
@@ -24,7 +26,8 @@ from controller.core.image import (
     System,
     WeldTest,
 )
-from controller.core.memory import DispatchingMemory
+from controller.core.memory import DispatchingMemory, TrendMemory
+from controller.core.protect.trend import worst_current
 from controller.core.settings import LimitSettings
 from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Samples, among
 from controller.core.topology import Topology
@@ -32,8 +35,6 @@ from controller.core.topology import Topology
 CELL_SLEW_V_PER_S: Final = 0.02
 TEMPERATURE_SLEW_K_PER_S: Final = 0.2
 OPEN_RACK_CURRENT_A: Final = 5.0
-WELD_MARGIN_V: Final = 20.0
-SUM_TOLERANCE: Final = 0.03
 NOT_JOINED: Final = (int(RackMode.OPEN), int(RackMode.TRIPPED), int(RackMode.LOCKED_OUT))
 LOST_SIGN_OF_LIFE_MS: Final = 2000
 PROCESS_START_MS: Final = 30_000
@@ -57,8 +58,11 @@ class Facts:
     system: System
     heartbeat_timeout_ms: int
     precharge_attempts: int
+    trend: TrendMemory
     emergency_stop: int = 0
     overruns_in_a_row: int = 0
+    utc_before_ms: int = 0
+    configuration_changed: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,8 +100,8 @@ def _lowest(s: Samples, now_ms: int, slew: float) -> Reading:
     return Reading(np.where(known, bottom, 0.0), known, at)
 
 
-def _plain(s: Samples, sign: float = 1.0) -> Reading:
-    return Reading(np.asarray(sign * s.value, np.float64), np.asarray(s.quality <= USABLE))
+def _plain(s: Samples) -> Reading:
+    return Reading(np.asarray(s.value, np.float64), np.asarray(s.quality <= USABLE))
 
 
 # -- quantities: one reading per place ------------------------------------------------------------------------
@@ -124,13 +128,15 @@ def temperature_low(f: Facts) -> Reading:
 
 
 def charge_current(f: Facts) -> Reading:
-    """Charge current of each rack, as a magnitude."""
-    return _plain(f.measured.points.rack_current_a, -1.0)
+    """Charge current of each rack, as a magnitude; of two sensors the one that shows more."""
+    current, known = worst_current(f)
+    return Reading(current[0], known)
 
 
 def discharge_current(f: Facts) -> Reading:
-    """Discharge current of each rack."""
-    return _plain(f.measured.points.rack_current_a)
+    """Discharge current of each rack; of two sensors the one that shows more."""
+    current, known = worst_current(f)
+    return Reading(current[1], known)
 
 
 def insulation(f: Facts) -> Reading:
@@ -228,32 +234,6 @@ def current_on_open_rack(f: Facts) -> Bools:
     i = f.measured.points.rack_current_a
     open_ = ~f.outputs.rack_main_close & ~f.outputs.rack_precharge_close
     return np.asarray(open_ & (i.quality <= USABLE) & (np.abs(i.value) > OPEN_RACK_CURRENT_A))
-
-
-def sum_of_cells_differs(f: Facts) -> Bools:
-    """Rack voltage and sum of cell voltages disagree by more than 3 %.
-
-    Modules that report only extremes bound the sum: all cells as low as the lowest, all as high as the highest.
-    """
-    p, t = f.measured.points, f.topology
-    fitted, rack_v = t.cell_fitted, p.rack_voltage_v.value
-    complete = ((p.cell_voltage_v.quality <= USABLE) | ~fitted).all(axis=(1, 2)) & (p.rack_voltage_v.quality <= USABLE)
-    if not t.extremes_only.any():
-        total = np.where(fitted, p.cell_voltage_v.value, 0.0).sum(axis=(1, 2), dtype=np.float64)
-        return np.asarray(complete & (np.abs(total - rack_v) > SUM_TOLERANCE * np.maximum(total, 1.0)))
-    least, most = _sum_bounds(t, np.asarray(p.cell_voltage_v.value, np.float64))
-    low = rack_v < least - SUM_TOLERANCE * np.maximum(least, 1.0)
-    return np.asarray(complete & (low | (rack_v > most + SUM_TOLERANCE * np.maximum(most, 1.0))))
-
-
-def _sum_bounds(t: Topology, cell_v: Floats) -> tuple[Floats, Floats]:
-    """Least and largest sum of cell voltages of each rack that the reported values allow."""
-    total = np.where(t.cell_fitted, cell_v, 0.0).sum(axis=2)
-    low = np.where(t.cell_fitted, cell_v, np.inf).min(axis=2)
-    high = np.where(t.cell_fitted, cell_v, -np.inf).max(axis=2)
-    bounds = (np.where(t.extremes_only, t.series_cells * v, total) for v in (low, high))
-    least, most = (np.where(t.module_fitted, b, 0.0).sum(axis=1) for b in bounds)
-    return np.asarray(least), np.asarray(most)
 
 
 def pcs_lost(f: Facts) -> Bools:
@@ -358,8 +338,18 @@ def opcua_lost(f: Facts) -> Bools:
 
 
 def store_lost(f: Facts) -> Bools:
-    """The store process shows no sign of life, or cannot write."""
-    return np.asarray(f.system.store_age_ms > PROCESS_START_MS or bool(f.system.store_trouble))
+    """The store process shows no sign of life."""
+    return np.asarray(f.system.store_age_ms > PROCESS_START_MS)
+
+
+def store_trouble(f: Facts) -> Bools:
+    """The store cannot write durably."""
+    return np.asarray(bool(f.system.store_trouble & STORE_FAULT))
+
+
+def disk_full(f: Facts) -> Bools:
+    """The disk of the state folder is as good as full."""
+    return np.asarray(bool(f.system.store_trouble & DISK_FULL))
 
 
 def records_lost(f: Facts) -> Bools:

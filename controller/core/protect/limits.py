@@ -10,7 +10,7 @@ import numpy as np
 from controller.core.effect import OPEN_NOW, OPENING, Effect
 from controller.core.image import Estimates, Limits, Measured, Modes, RackMode, Trips
 from controller.core.settings import DeratingSettings, Polyline
-from controller.core.signal import USABLE, Bools, Floats, Ints, Samples
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples
 from controller.core.topology import Topology
 
 NAMES: Final = (
@@ -25,8 +25,9 @@ NAMES: Final = (
     "PCS rating",
     "no rack connected",
     "rack being disconnected",
+    "rack's own BMS",
 )
-RATED, VOLTAGE, TEMPERATURE, DERATED, BLOCKED, LOST, OPEN, PCS, NO_RACK, LEAVING = range(1, 11)
+RATED, VOLTAGE, TEMPERATURE, DERATED, BLOCKED, LOST, OPEN, PCS, NO_RACK, LEAVING, OWN_BMS = range(1, 12)
 DERATE_FACTOR: Final = 0.5
 LEAVING_RAMP_MS: Final = 2000
 """A rack that is taken out without haste gives its current up over this time, so that it opens without any."""
@@ -55,6 +56,8 @@ def limit_power(derating: Derating, measured: Measured, estimates: Estimates, tr
         (_fraction(s.discharge_voltage, e.rack_cell_voltage_min_v), VOLTAGE),
         (np.minimum(_fraction(s.discharge_temperature, hot), _fraction(s.discharge_temperature, cold)), TEMPERATURE),
     ]
+    charge_fractions.append((_reported(p.rack_charge_limit_reported_a, s.cell.charge_current_a), OWN_BMS))
+    discharge_fractions.append((_reported(p.rack_discharge_limit_reported_a, s.cell.discharge_current_a), OWN_BMS))
     readable = [s_.quality <= USABLE for s_ in (e.rack_cell_voltage_max_v, hot, p.rack_current_a, p.rack_voltage_v)]
     lost = ~np.logical_and.reduce(readable)
     ramp = np.maximum(1.0 - modes.rack_mode_ms / LEAVING_RAMP_MS, 0.0)
@@ -86,6 +89,12 @@ def limit_power(derating: Derating, measured: Measured, estimates: Estimates, tr
 
 def _fraction(polyline: Polyline, s: Samples) -> Floats:
     return np.where(s.quality <= USABLE, polyline(np.asarray(s.value)), 0.0)
+
+
+def _reported(s: Samples, rated_a: float) -> Floats:
+    """What the rack's own BMS allows, of the rating; one that is fitted and not heard allows nothing."""
+    fraction = np.where(s.quality <= USABLE, np.clip(s.value / rated_a, 0.0, 1.0), 0.0)
+    return np.where(s.quality == NOT_FITTED, 1.0, fraction)
 
 
 def _rack_limit(

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from enum import Enum, IntEnum
-from typing import Final
-
-import numpy as np
 
 from controller.core.effect import Effect
-from controller.core.protect.facts import Condition, Facts, Quantity
+from controller.core.protect.facts import Condition, Quantity
 from controller.core.signal import Bools, Floats, Ints
-
-NOWHERE: Final = np.full(1, -1, np.int64)
 
 
 class Reset(Enum):
@@ -45,44 +40,22 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Threshold:
-    """A quantity beyond a threshold of a band: `over` above, else below. `at` is "trip" or "warn"."""
+    """A quantity beyond a threshold of a band: `over` above, else below. `at` is "operate", "warn" or "trip".
+
+    Present beyond the threshold; clear only behind the band's clear threshold *and* with data at hand.
+    """
 
     quantity: Quantity
     band: str
     over: bool
     at: str = "trip"
 
-    def evaluate(self, facts: Facts) -> Evaluation:
-        """Present beyond the threshold; clear only behind the clear threshold *and* with data at hand."""
-        reading = self.quantity(facts)
-        band = getattr(facts.limit, self.band)
-        limit = getattr(band, self.at)
-        if self.over:
-            beyond, back = reading.value > limit, reading.value < band.clear
-        else:
-            beyond, back = reading.value < limit, reading.value > band.clear
-        element = NOWHERE.repeat(reading.value.size) if reading.element is None else reading.element
-        return Evaluation(
-            (reading.known & beyond).ravel(),
-            (reading.known & back).ravel(),
-            reading.value.ravel(),
-            np.full(reading.value.size, limit),
-            np.asarray(element, np.int64).ravel(),
-        )
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class When:
-    """A condition that is present or not."""
+    """A condition that is present or not: value 1 where present, limit 1."""
 
     condition: Condition
-
-    def evaluate(self, facts: Facts) -> Evaluation:
-        """Value 1 where present, limit 1."""
-        present = np.asarray(self.condition(facts), np.bool_).ravel()
-        value = present.astype(np.float64)
-        one = np.ones(present.size)
-        return Evaluation(present, ~present, value, one, NOWHERE.repeat(present.size))
 
 
 Cause = Threshold | When
@@ -108,7 +81,6 @@ class Row:
     standard: str = ""
     unit: str = ""
     bank_effect: Effect = Effect.NONE
-    threshold: str = ""
 
     def delay_ms(self, facts_limit: object) -> int:
         """The on-delay in force."""

@@ -1,0 +1,50 @@
+"""What should flow through each rack by what its PCS does: the second witness for every current sensor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from controller.core.signal import USABLE, Bools, Floats
+
+if TYPE_CHECKING:
+    from controller.core.protect.facts import Facts
+
+
+def closed(f: Facts) -> Bools:
+    """Racks whose main contactor is seen closed."""
+    s = f.measured.points.rack_main_closed
+    return np.asarray((s.quality <= USABLE) & (s.value >= 0.5))
+
+
+def pcs_power(f: Facts) -> tuple[Floats, Bools]:
+    """DC power of each bank by its PCS, and where it is known: current times voltage, else the AC power."""
+    p, t = f.measured.points, f.topology
+    i, v, ac = p.pcs_dc_current_a, p.pcs_dc_voltage_v, p.pcs_active_power_w
+    dc = (i.quality <= USABLE) & (v.quality <= USABLE)
+    watts = np.where(dc, i.value * v.value, ac.value)
+    known = dc | (ac.quality <= USABLE)
+    total = np.bincount(t.pcs_bank, np.where(known, watts, 0.0), t.banks)
+    return np.asarray(total, np.float64), np.asarray(np.bincount(t.pcs_bank, ~known, t.banks) == 0)
+
+
+def rack_power(f: Facts, magnitude: bool = False) -> tuple[Floats, Bools]:
+    """DC power of each bank by its racks (or the sum of its magnitudes), and where every rack of it is known."""
+    p, t = f.measured.points, f.topology
+    i, v = p.rack_current_a, p.rack_voltage_v
+    known = (i.quality <= USABLE) & (v.quality <= USABLE)
+    amps = np.abs(i.value) if magnitude else i.value
+    total = np.bincount(t.rack_bank, np.where(known, amps * v.value, 0.0), t.banks)
+    return np.asarray(total, np.float64), np.asarray(np.bincount(t.rack_bank, ~known, t.banks) == 0)
+
+
+def expected_current(f: Facts) -> tuple[Floats, Bools]:
+    """The even share of its bank's current for each closed rack, and where that can be said."""
+    t, v = f.topology, f.measured.points.rack_voltage_v
+    total, known = pcs_power(f)
+    shut = closed(f)
+    racks = np.bincount(t.rack_bank, shut, t.banks)
+    good = shut & known[t.rack_bank] & (v.quality <= USABLE) & (v.value > 1.0)
+    watts = (total / np.maximum(racks, 1))[t.rack_bank]
+    return np.where(good, watts / np.maximum(v.value, 1.0), 0.0), np.asarray(good)

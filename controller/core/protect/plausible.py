@@ -1,0 +1,347 @@
+"""Causes that no single value shows: rates, what was commanded and did not come, and witnesses that disagree."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from controller.core.image import Points, RackMode
+from controller.core.protect.facts import Facts, Reading
+from controller.core.protect.flow import closed, expected_current, pcs_power, rack_power
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Quality, Samples
+from controller.core.topology import Topology
+
+WIRE_LOW, WIRE_HIGH = 0.4, 1.6
+"""An open sense wire between two cells lets one read next to nothing and the other the sum of both."""
+WITNESS_RATIO: Final = 0.1
+"""Of a PCS's rating: racks and PCS may differ by so much, by losses and by samples that are not of one moment."""
+REDUNDANT_RATIO, REDUNDANT_FLOOR = 0.05, 0.01
+LEAST_SHARE: Final = 0.1
+"""Of 1C: below it nothing is said about sign or presence of a current."""
+NO_CURRENT_RATIO: Final = 0.2
+OFFSET_RATIO: Final = 0.01
+NO_FLOW_RATIO: Final = 0.05
+CONTACT_DROP_RATIO: Final = 0.1
+"""A closed contactor has no voltage across it; 10 % is beyond what two dividers may differ."""
+LINK_RATIO: Final = 0.05
+LINK_FLOOR_V: Final = 5.0
+PRECHARGE_FASTEST_MS: Final = 300
+"""No resistor that a link's capacitors need lets them fill within this time."""
+PRECHARGE_FULL, PRECHARGE_EMPTY = 0.9, 0.1
+PRECHARGE_PATIENCE_MS: Final = 1500
+ECHO_STILL_MS: Final = 1000
+SUM_TOLERANCE: Final = 0.03
+SOC_DIFFERENCE: Final = 0.15
+BMS_LIMIT_RATIO: Final = 1.1
+CONFIRM_RATIO: Final = 0.05
+JUMP_MS: Final = 1000
+LEAST_ALLOWED_RATIO: Final = 0.02
+
+
+def _usable(s: Samples) -> Bools:
+    return np.asarray(s.quality <= USABLE)
+
+
+def _lost(s: Samples) -> Bools:
+    return np.asarray((s.quality > USABLE) & (s.quality != NOT_FITTED))
+
+
+# -- quantities ------------------------------------------------------------------------------------------------
+
+
+def charge_heat(f: Facts) -> Reading:
+    """I2t used up by charging, of what the cells endure."""
+    return Reading(f.trend.charge_heat_ratio, np.ones(f.topology.racks, bool))
+
+
+def discharge_heat(f: Facts) -> Reading:
+    """I2t used up by discharging, of what the cells endure."""
+    return Reading(f.trend.discharge_heat_ratio, np.ones(f.topology.racks, bool))
+
+
+def rack_mean_cell_voltage(f: Facts) -> Reading:
+    """Rack voltage over its number of cells in series: a witness beside the cell monitors."""
+    v, cells = f.measured.points.rack_voltage_v, f.topology.series_cells.sum(axis=1)
+    return Reading(v.value / np.maximum(cells, 1), _usable(v) & (cells > 0))
+
+
+def cell_voltage_spread(f: Facts) -> Reading:
+    """Highest less lowest cell voltage of each rack."""
+    e = f.measured.extremes
+    high, low = e.rack_cell_voltage_max_v, e.rack_cell_voltage_min_v
+    return Reading(high.value - low.value, _usable(high) & _usable(low))
+
+
+def temperature_spread(f: Facts) -> Reading:
+    """Hottest less coldest sensor of each rack."""
+    e = f.measured.extremes
+    high, low = e.rack_temperature_max_degc, e.rack_temperature_min_degc
+    return Reading(high.value - low.value, _usable(high) & _usable(low))
+
+
+# -- cells and modules -----------------------------------------------------------------------------------------
+
+
+def sense_wire_open(f: Facts) -> Bools:
+    """A cell reads next to nothing and its neighbour about twice its module's mean."""
+    v = f.measured.points.cell_voltage_v
+    shown = v.quality <= int(Quality.BAD_RANGE)
+    if not (shown & (v.value < WIRE_LOW * f.measured.extremes.module_cell_voltage_mean_v.value[..., None])).any():
+        return np.zeros(v.value.shape[:2], bool)
+    count = np.maximum(shown.sum(axis=2, keepdims=True), 1)
+    mean = np.where(shown, v.value, 0.0).sum(axis=2, keepdims=True) / count
+    low, high = shown & (v.value < WIRE_LOW * mean), shown & (v.value > WIRE_HIGH * mean)
+    pairs = (low[..., :-1] & high[..., 1:]) | (high[..., :-1] & low[..., 1:])
+    return np.asarray(pairs.any(axis=2))
+
+
+def cell_voltage_stuck(f: Facts) -> Bools:
+    """A cell voltage stands still although the rack's current moved."""
+    return f.trend.module_stuck
+
+
+def cell_voltage_noisy(f: Facts) -> Bools:
+    """A cell voltage jumps from sample to sample while its module does not."""
+    return f.trend.module_noisy
+
+
+def temperature_rises_fast(f: Facts) -> Bools:
+    """A temperature of the module rises by 0.5 K/s or more, and goes on rising."""
+    return f.trend.module_rising
+
+
+def temperature_sensor_lost(f: Facts) -> Bools:
+    """A temperature sensor of the module is not usable, though others are."""
+    t = f.measured.points.cell_temperature_degc
+    usable = t.quality <= USABLE
+    return np.asarray((f.topology.temperature_fitted & ~usable).any(axis=2) & usable.any(axis=2))
+
+
+def bleed_switch_stuck(f: Facts) -> Bools:
+    """The monitor reads back more bleed switches on than were commanded."""
+    s = f.measured.points.module_bleeding_cells
+    return np.asarray(_usable(s) & (s.value > f.outputs.cell_bleed_on.sum(axis=2)))
+
+
+# -- racks -----------------------------------------------------------------------------------------------------
+
+
+def sum_of_cells_differs(f: Facts) -> Bools:
+    """Rack voltage and sum of cell voltages disagree by more than 3 %.
+
+    Modules that report only extremes bound the sum: all cells as low as the lowest, all as high as the highest.
+    """
+    p, t = f.measured.points, f.topology
+    fitted, rack_v = t.cell_fitted, p.rack_voltage_v.value
+    complete = ((p.cell_voltage_v.quality <= USABLE) | ~fitted).all(axis=(1, 2)) & (p.rack_voltage_v.quality <= USABLE)
+    if not t.extremes_only.any():
+        total = np.where(fitted, p.cell_voltage_v.value, 0.0).sum(axis=(1, 2), dtype=np.float64)
+        return np.asarray(complete & (np.abs(total - rack_v) > SUM_TOLERANCE * np.maximum(total, 1.0)))
+    least, most = _sum_bounds(t, np.asarray(p.cell_voltage_v.value, np.float64))
+    low = rack_v < least - SUM_TOLERANCE * np.maximum(least, 1.0)
+    return np.asarray(complete & (low | (rack_v > most + SUM_TOLERANCE * np.maximum(most, 1.0))))
+
+
+def _sum_bounds(t: Topology, cell_v: Floats) -> tuple[Floats, Floats]:
+    """Least and largest sum of cell voltages of each rack that the reported values allow."""
+    total = np.where(t.cell_fitted, cell_v, 0.0).sum(axis=2)
+    low = np.where(t.cell_fitted, cell_v, np.inf).min(axis=2)
+    high = np.where(t.cell_fitted, cell_v, -np.inf).max(axis=2)
+    bounds = (np.where(t.extremes_only, t.series_cells * v, total) for v in (low, high))
+    least, most = (np.where(t.module_fitted, b, 0.0).sum(axis=1) for b in bounds)
+    return np.asarray(least), np.asarray(most)
+
+
+def rack_currents_differ(f: Facts) -> Bools:
+    """The two current sensors of the rack disagree by more than 5 %."""
+    a, b = f.measured.points.rack_current_a, f.measured.points.rack_current_redundant_a
+    most = REDUNDANT_RATIO * np.maximum(np.abs(a.value), np.abs(b.value)) + REDUNDANT_FLOOR * f.limit.rack_1c_a
+    return np.asarray(_usable(a) & _usable(b) & (np.abs(a.value - b.value) > most))
+
+
+def rack_current_reversed(f: Facts) -> Bools:
+    """The rack's current has the size that its PCS asks for, and the other sign."""
+    i = f.measured.points.rack_current_a
+    share, known = expected_current(f)
+    enough = np.abs(share) > LEAST_SHARE * f.limit.rack_1c_a
+    return np.asarray(known & _usable(i) & enough & (np.abs(i.value + share) < 0.5 * np.abs(share)))
+
+
+def rack_current_stuck(f: Facts) -> Bools:
+    """The current sensor shows exactly the same although the power of the PCS moved."""
+    i = f.measured.points.rack_current_a
+    moved = f.trend.share_high_a - f.trend.share_low_a > LEAST_SHARE * f.limit.rack_1c_a
+    return np.asarray(_usable(i) & closed(f) & moved)
+
+
+def rack_current_offset(f: Facts) -> Bools:
+    """The current sensor shows more than 1 % of 1C although nothing can flow."""
+    i, o = f.measured.points.rack_current_a, f.outputs
+    open_ = ~o.rack_main_close & ~o.rack_precharge_close & ~closed(f)
+    return np.asarray(open_ & _usable(i) & (np.abs(i.value) > OFFSET_RATIO * f.limit.rack_1c_a))
+
+
+def contactor_opened_by_itself(f: Facts) -> Bools:
+    """The main contactor had closed and is open against its command."""
+    s = f.measured.points.rack_main_closed
+    return np.asarray(f.outputs.rack_main_close & f.trend.main_seen_closed & _usable(s) & (s.value < 0.5))
+
+
+def closed_without_contact(f: Facts) -> Bools:
+    """The main contactor reports closed, and yet link and rack differ by more than 10 % of the voltage."""
+    p = f.measured.points
+    known = _usable(p.rack_voltage_v) & _usable(p.rack_link_voltage_v)
+    apart = np.abs(p.rack_voltage_v.value - p.rack_link_voltage_v.value) > CONTACT_DROP_RATIO * p.rack_voltage_v.value
+    return np.asarray(f.outputs.rack_main_close & closed(f) & known & apart)
+
+
+def precharge_does_not_close(f: Facts) -> Bools:
+    """The precharge contactor is commanded closed and reports open."""
+    s = f.measured.points.rack_precharge_closed
+    return np.asarray(f.outputs.rack_precharge_close & _usable(s) & (s.value < 0.5))
+
+
+def _filled(f: Facts) -> tuple[Bools, Bools]:
+    """Racks that precharge a link which began empty, and whether it is full by now."""
+    p = f.measured.points
+    rack, link, began = p.rack_voltage_v, p.rack_link_voltage_v, f.trend.link_start_v
+    gap = rack.value - began
+    precharging = (f.trend.precharge_ms > 0) & (f.modes.rack_mode == int(RackMode.PRECHARGE))
+    judged = precharging & _usable(rack) & _usable(link) & (gap > 0.5 * rack.value)
+    return np.asarray(judged), np.asarray((link.value - began) / np.where(gap > 0, gap, 1.0))
+
+
+def precharge_too_fast(f: Facts) -> Bools:
+    """The link reached the rack's voltage faster than any precharge resistor allows."""
+    judged, part = _filled(f)
+    return np.asarray(judged & (f.trend.precharge_ms <= PRECHARGE_FASTEST_MS) & (part > PRECHARGE_FULL))
+
+
+def precharge_without_rise(f: Facts) -> Bools:
+    """The link stays where it was although precharge has run for a while."""
+    judged, part = _filled(f)
+    return np.asarray(judged & (f.trend.precharge_ms >= PRECHARGE_PATIENCE_MS) & (part < PRECHARGE_EMPTY))
+
+
+def heartbeat_not_received(f: Facts) -> Bools:
+    """The rack controller's echo of our heartbeat stands still: what we write does not arrive."""
+    return np.asarray(_usable(f.measured.points.rack_heartbeat_echo) & (f.trend.echo_still_ms >= ECHO_STILL_MS))
+
+
+def second_controller(f: Facts) -> Bools:
+    """The rack controller hears a heartbeat that is not ours."""
+    return np.asarray(f.trend.echo_foreign_ms > 0)
+
+
+def rack_bms_alarm(f: Facts) -> Bools:
+    """The rack's own BMS reports a protection."""
+    s = f.measured.points.rack_alarm_word
+    return np.asarray(_usable(s) & (s.value != 0))
+
+
+def rack_bms_lost(f: Facts) -> Bools:
+    """Limits or protections of the rack's own BMS cannot be read."""
+    p: Points = f.measured.points
+    return _lost(p.rack_alarm_word) | _lost(p.rack_charge_limit_reported_a) | _lost(p.rack_discharge_limit_reported_a)
+
+
+def rack_bms_limit_exceeded(f: Facts) -> Bools:
+    """The rack carries over 10 % more than its own BMS allows."""
+    p = f.measured.points
+    i, c, d = p.rack_current_a, p.rack_charge_limit_reported_a, p.rack_discharge_limit_reported_a
+    floor = OFFSET_RATIO * f.limit.rack_1c_a
+    charging = _usable(c) & (-i.value > BMS_LIMIT_RATIO * c.value + floor)
+    discharging = _usable(d) & (i.value > BMS_LIMIT_RATIO * d.value + floor)
+    return np.asarray(_usable(i) & (charging | discharging))
+
+
+def soc_unknown(f: Facts) -> Bools:
+    """The SOC of the rack does not rest on data."""
+    sigma = np.where(f.topology.cell_fitted[:, 0], f.estimates.cell_soc_sigma_ratio[:, 0], 0.0)
+    return np.asarray(f.limit.soc_estimated & (sigma.max(axis=1) >= 1.0))
+
+
+def soc_differs(f: Facts) -> Bools:
+    """The SOC of the rack and that of its own BMS differ by more than 15 %, though ours is known well."""
+    s, e = f.measured.points.rack_soc_reported_ratio, f.estimates
+    sure = ~soc_unknown(f) & (e.soc_sigma_ratio < SOC_DIFFERENCE / 3)
+    return np.asarray(_usable(s) & sure & (np.abs(s.value - e.rack_soc_ratio) > SOC_DIFFERENCE))
+
+
+# -- PCS -------------------------------------------------------------------------------------------------------
+
+
+def dc_power_differs(f: Facts) -> Bools:
+    """The power of a bank's racks and that of its PCS differ by more than 10 % of the rating."""
+    t = f.topology
+    (racks, known), (pcs, told) = rack_power(f), pcs_power(f)
+    rating = f.limit.pcs_rated_w * np.bincount(t.pcs_bank, minlength=t.banks)
+    return np.asarray(known & told & (np.abs(racks - pcs) > WITNESS_RATIO * rating))[t.pcs_bank]
+
+
+def no_current_though_commanded(f: Facts) -> Bools:
+    """The PCS is told to give power, and its racks carry next to nothing."""
+    t, o = f.topology, f.outputs
+    # Magnitudes: a reversed sensor beside a sound one must not look like no current at all.
+    racks, known = rack_power(f, magnitude=True)
+    wanted = np.bincount(t.pcs_bank, np.where(o.pcs_run, o.pcs_active_power_setpoint_w, 0.0), t.banks)
+    asked = np.abs(wanted) > WITNESS_RATIO * f.limit.pcs_rated_w
+    return np.asarray(known & asked & (racks < NO_CURRENT_RATIO * np.abs(wanted)))[t.pcs_bank]
+
+
+def link_voltages_differ(f: Facts) -> Bools:
+    """The PCS and a closed rack measure different voltages of the same link."""
+    p, t = f.measured.points, f.topology
+    dc, link = p.pcs_dc_voltage_v, p.rack_link_voltage_v
+    same = (t.pcs_bank[:, None] == t.rack_bank[None, :]) & (closed(f) & _usable(link))[None, :] & _usable(dc)[:, None]
+    apart = np.abs(dc.value[:, None] - link.value[None, :])
+    return np.asarray((same & (apart > LINK_RATIO * np.abs(dc.value)[:, None] + LINK_FLOOR_V)).any(axis=1))
+
+
+def pcs_exceeds_limits(f: Facts) -> Bools:
+    """Power more than 10 % above the limit that the PCS was given, after its time to follow."""
+    p, m = f.measured.points.pcs_active_power_w, f.trend
+    slack = LEAST_ALLOWED_RATIO * f.limit.pcs_rated_w
+    over = (p.value > 1.1 * m.pcs_discharge_allowed_w + slack) | (-p.value > 1.1 * m.pcs_charge_allowed_w + slack)
+    return np.asarray(_usable(p) & over)
+
+
+def pcs_power_uncommanded(f: Facts) -> Bools:
+    """Power flows although the PCS is told to stand still."""
+    p = f.measured.points.pcs_active_power_w
+    return np.asarray(~f.outputs.pcs_run & _usable(p) & (np.abs(p.value) > NO_FLOW_RATIO * f.limit.pcs_rated_w))
+
+
+def pcs_does_not_start(f: Facts) -> Bools:
+    """The PCS is told to run and does not."""
+    s = f.measured.points.pcs_running
+    return np.asarray(f.outputs.pcs_run & _usable(s) & (s.value < 0.5))
+
+
+def pcs_command_not_confirmed(f: Facts) -> Bools:
+    """The PCS reads back another setpoint than was written."""
+    s = f.measured.points.pcs_active_power_confirmed_w
+    off = np.abs(s.value - f.outputs.pcs_active_power_setpoint_w) > CONFIRM_RATIO * f.limit.pcs_rated_w
+    return np.asarray(_usable(s) & off)
+
+
+# -- site ------------------------------------------------------------------------------------------------------
+
+
+def cooling_without_fall(f: Facts) -> Bools:
+    """Cooling runs, and the hottest sensor is above its operating limit and still rises."""
+    hottest = f.measured.extremes.temperature_max_degc
+    hot = bool(hottest.quality <= USABLE) and float(hottest.value) > f.limit.charge_overtemperature.operate
+    return np.asarray(bool(f.trend.cooling_vain) and hot)
+
+
+def clock_jumped(f: Facts) -> Bools:
+    """Wall time moved by more than a second against the monotonic clock."""
+    drift = f.system.utc_ms - f.utc_before_ms - f.system.elapsed_ms
+    return np.asarray(f.utc_before_ms > 0 and abs(drift) > JUMP_MS)
+
+
+def configuration_changed(f: Facts) -> Bools:
+    """The limits in force are not those that ran last."""
+    return np.asarray(f.configuration_changed)

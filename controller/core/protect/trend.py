@@ -1,0 +1,190 @@
+"""What changes, and what does not although it should: kept from scan to scan for the rows that look at rates.
+
+Work on every cell has its own cadence, so that a scan stays short. Nothing here acts; rows judge what it shows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from controller.core.memory import TrendMemory
+from controller.core.protect.flow import closed, expected_current
+from controller.core.signal import USABLE, Bools, Floats
+
+if TYPE_CHECKING:
+    from controller.core.protect.facts import Facts
+
+TEMPERATURE_WINDOW_MS: Final = 800
+RISE_K_PER_S: Final = 0.5
+"""Half of what a cell in runaway shows on its surface (1 K/s), many times what any current of a sound cell gives."""
+UNKNOWN_DEGC: Final = 1000.0
+"""Stands for a temperature that was not usable: nothing can have risen from it."""
+CELLS_MS: Final = 1000
+STILL_V: Final = 0.0005
+"""A value within this of the last one has not moved: below the resolution of any cell monitor that moves at all."""
+STUCK_RATIO: Final = 0.2
+"""Of 1C: a current that moved by so much must show in every cell."""
+NOISE_SHARE: Final = 0.3
+NOISY_V: Final = 0.05
+COOLING_WINDOW_MS: Final = 60_000
+COOLING_RISE_K: Final = 0.5
+MOST_HEAT: Final = 2.0
+ECHO_WINDOW: Final = 50
+"""A heartbeat echo is ours when it is one of so many last scans: what lies on the wire and in slow polling."""
+FOREIGN_MS: Final = 2000
+
+
+def follow(memory: TrendMemory, facts: Facts) -> TrendMemory:
+    """The trends with this scan's data in them."""
+    elapsed = facts.system.elapsed_ms
+    return dataclasses.replace(
+        memory,
+        **_temperatures(memory, facts, elapsed),
+        **_cells(memory, facts, elapsed),
+        **_heat(memory, facts, elapsed),
+        **_currents(memory, facts),
+        **_contactors(memory, facts, elapsed),
+        **_echo(memory, facts, elapsed),
+        **_allowance(memory, facts, elapsed),
+        **_cooling(memory, facts, elapsed),
+        utc_ms=facts.system.utc_ms,
+    )
+
+
+def _temperatures(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
+    """A rise counts when both of two windows rose: a sensor that jumps rises in one only."""
+    age = m.window_ms + elapsed_ms
+    if age < TEMPERATURE_WINDOW_MS:
+        return {"window_ms": age}
+    t = f.measured.points.cell_temperature_degc
+    usable = t.quality <= USABLE
+    step = RISE_K_PER_S * age / 1000.0
+    rising = usable & (t.value - m.sensor_degc >= step) & (m.sensor_degc - m.sensor_before_degc >= step)
+    return {
+        "window_ms": 0,
+        "module_rising": np.asarray(rising.any(axis=2)),
+        "sensor_degc": np.where(usable, t.value, UNKNOWN_DEGC).astype(np.float32),
+        "sensor_before_degc": m.sensor_degc,
+    }
+
+
+def _cells(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
+    """Once a second: which cells stand still while the current moves, and which jump while their module does not.
+
+    Every sound cell answers a step of current at once by its resistance, on the flattest plateau too.
+    """
+    age = m.cells_ms + elapsed_ms
+    if age < CELLS_MS:
+        return {"cells_ms": age}
+    v, i = f.measured.points.cell_voltage_v, f.measured.points.rack_current_a
+    usable = v.quality <= USABLE
+    mean = f.measured.extremes.module_cell_voltage_mean_v.value.astype(np.float32)
+    step = v.value - m.cell_seen_v
+    still = usable & (np.abs(step) <= STILL_V)
+    amps = np.where(i.quality <= USABLE, i.value, m.seen_current_a).astype(np.float32)[:, None, None]
+    low = np.where(still, np.minimum(m.cell_still_low_a, amps), amps)
+    high = np.where(still, np.maximum(m.cell_still_high_a, amps), amps)
+    against = np.abs(step - (mean - m.module_mean_v)[..., None])
+    known = usable & (m.cell_seen_v > 0.0)
+    jitter = np.where(known, m.cell_jitter_v + NOISE_SHARE * (against - m.cell_jitter_v), 0.0)
+    return {
+        "cells_ms": 0,
+        "cell_seen_v": np.where(still, m.cell_seen_v, np.where(usable, v.value, 0.0)).astype(np.float32),
+        "module_mean_v": mean,
+        "cell_still_low_a": low,
+        "cell_still_high_a": high,
+        "cell_jitter_v": jitter.astype(np.float32),
+        "module_stuck": np.asarray((still & (high - low > STUCK_RATIO * f.limit.rack_1c_a)).any(axis=2)),
+        "module_noisy": np.asarray((jitter > NOISY_V).any(axis=2)),
+    }
+
+
+def _heat(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
+    """I2t: 1 when a current just below the trip has flowed for as long as the cells endure it.
+
+    Grows with the square of the current above the recommended limit, falls with the square below it.
+    """
+    limit = f.limit
+    current, known = worst_current(f)
+    parts = {}
+    for name, amps, band in (
+        ("charge_heat_ratio", current[0], limit.charge_overcurrent),
+        ("discharge_heat_ratio", current[1], limit.discharge_overcurrent),
+    ):
+        whole = max(band.trip**2 - band.warn**2, 1e-6) * max(band.endure_ms, 1)
+        grown = getattr(m, name) + (np.maximum(amps, 0.0) ** 2 - band.warn**2) * elapsed_ms / whole
+        parts[name] = np.where(known, np.clip(grown, 0.0, MOST_HEAT), getattr(m, name))
+    return parts
+
+
+def worst_current(f: Facts) -> tuple[tuple[Floats, Floats], Bools]:
+    """(charge, discharge) current of each rack by whichever sensor shows more of it, and where any is known."""
+    a, b = f.measured.points.rack_current_a, f.measured.points.rack_current_redundant_a
+    one, two = a.quality <= USABLE, b.quality <= USABLE
+    low = np.minimum(np.where(one, a.value, np.inf), np.where(two, b.value, np.inf))
+    high = np.maximum(np.where(one, a.value, -np.inf), np.where(two, b.value, -np.inf))
+    known = one | two
+    return (np.where(known, -low, 0.0), np.where(known, high, 0.0)), np.asarray(known)
+
+
+def _currents(m: TrendMemory, f: Facts) -> dict[str, Any]:
+    """How far the PCS moved while a rack's current sensor showed exactly the same."""
+    i = f.measured.points.rack_current_a
+    share, known = expected_current(f)
+    still = known & (i.quality <= USABLE) & (i.value == m.seen_current_a)
+    return {
+        "seen_current_a": np.where(i.quality <= USABLE, i.value, 0.0),
+        "share_low_a": np.where(still, np.minimum(m.share_low_a, share), share),
+        "share_high_a": np.where(still, np.maximum(m.share_high_a, share), share),
+    }
+
+
+def _contactors(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
+    """How long precharge has been commanded, and from which link voltage."""
+    link = f.measured.points.rack_link_voltage_v
+    alone = f.outputs.rack_precharge_close & ~f.outputs.rack_main_close
+    return {
+        "precharge_ms": np.where(alone, m.precharge_ms + elapsed_ms, 0),
+        "link_start_v": np.where(alone, m.link_start_v, link.value),
+        "main_seen_closed": f.outputs.rack_main_close & (m.main_seen_closed | closed(f)),
+    }
+
+
+def _echo(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
+    """Whether the rack controller hears our heartbeat, and only ours."""
+    echo, modulo = f.measured.points.rack_heartbeat_echo, f.limit.heartbeat_modulo
+    heard = echo.quality <= USABLE
+    # Before the first echo nothing has moved: what a rack still holds from an earlier run is nobody's heartbeat.
+    moved = heard & (echo.value != m.echo) & (m.echo != 0)
+    foreign = np.zeros(len(moved), bool)
+    if modulo > ECHO_WINDOW:
+        foreign = moved & ((f.system.scan - echo.value) % modulo > ECHO_WINDOW)
+    return {
+        "echo": np.where(heard, echo.value, m.echo),
+        "echo_still_ms": np.where(moved | ~heard | (m.echo == 0), 0, m.echo_still_ms + elapsed_ms),
+        "echo_foreign_ms": np.where(foreign, FOREIGN_MS, np.maximum(m.echo_foreign_ms - elapsed_ms, 0)),
+    }
+
+
+def _allowance(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
+    """Limits as a PCS can follow them: up at once, down over the time it is given to follow."""
+    fall = f.limit.pcs_rated_w * elapsed_ms / max(f.limit.pcs_follow_ms, 1)
+    charge, discharge = f.outputs.pcs_charge_limit_w, f.outputs.pcs_discharge_limit_w
+    return {
+        "pcs_charge_allowed_w": np.maximum(charge, m.pcs_charge_allowed_w - fall),
+        "pcs_discharge_allowed_w": np.maximum(discharge, m.pcs_discharge_allowed_w - fall),
+    }
+
+
+def _cooling(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
+    """Once a minute: whether the hottest sensor rose although cooling was asked for all the time."""
+    hottest = f.measured.extremes.temperature_max_degc
+    if not f.outputs.cooling_on or int(hottest.quality) > USABLE:
+        return {"hottest_ms": 0, "cooling_vain": 0, "hottest_degc": UNKNOWN_DEGC}
+    age, value = m.hottest_ms + elapsed_ms, float(hottest.value)
+    if age < COOLING_WINDOW_MS:
+        return {"hottest_ms": age, "hottest_degc": value if m.hottest_degc >= UNKNOWN_DEGC else m.hottest_degc}
+    return {"hottest_ms": 0, "hottest_degc": value, "cooling_vain": int(value - m.hottest_degc >= COOLING_RISE_K)}
