@@ -42,9 +42,7 @@ def scan(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory, 
     bleeds, balancing = balance(program.balancing, memory.balancing, measured, estimates, trips, modes, system)
     alarms, told, events, annunciation = annunciate(program.alarms, memory.annunciation, trips, system, commands)
     answers += told
-    outputs = compose(
-        trips, limits, modes, power, bleeds, alarms, program.matrix.priority, program.topology, system
-    )
+    outputs = compose(trips, limits, modes, power, bleeds, alarms, program.matrix.priority, program.topology, system)
 
     events = [tell(a) for a in answers] + mode_events(program, memory.modes, modes) + events
     image = ProcessImage(system, measured, estimates, limits, trips, modes, power, alarms, outputs)
