@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from controller.core.event import text_of
 from controller.core.image import AlarmState
+from controller.core.program import ELEMENT_LETTER
 from controller.core.protect.row import Priority
 from opcua_model.catalog import Catalog, SlotInfo
 from opcua_model.points import Index, Point, Reading, Spec, image_time
@@ -40,6 +42,10 @@ class AlarmPoints:
         """Everything under Alarms that the tags do not give."""
         doc = "Active or unacknowledged alarms, worst first: priority|state|row|place|value|limit|text"
         yield Point("Alarms/List", Spec("List", "String", doc, self._list, array=True))
+        doc = "Alarms off the list by a person: state|row|place|seconds left|user|reason; empty time until ended"
+        yield Point("Alarms/Shelf", Spec("Shelf", "String", doc, self._shelf, array=True))
+        doc = "Alarms told as consequences: row|place|row and place of the alarm that explains it"
+        yield Point("Alarms/Consequences", Spec("Consequences", "String", doc, self._suppressed, array=True))
         for priority in Priority:
             name = f"Active{priority.name.capitalize()}"
             doc = f"Active alarms of {priority.name.lower()} priority"
@@ -91,16 +97,47 @@ class AlarmPoints:
         states = self._states(look)
         shown = np.flatnonzero(ACTIVE[states] | UNACKED[states])
         order = sorted(shown.tolist(), key=lambda i: (-self.priority[i], not UNACKED[states[i]], i))
-        trips = look.image.trips
+        trips, count = look.image.trips, look.image.alarms.alarm_consequences
         lines = [
-            line(self.catalog.slots[i], int(states[i]), float(trips.slot_value[i]), float(trips.slot_limit[i]))
+            line(
+                self.catalog.slots[i],
+                int(states[i]),
+                float(trips.slot_value[i]),
+                float(trips.slot_limit[i]),
+                int(count[i]),
+                int(trips.slot_element[i]),
+            )
             for i in order[:LIST_LINES]
         ]
         return Reading(lines, utc_ms=image_time(look))
 
+    def _shelf(self, look: Look, _index: Index) -> Reading:
+        lines = []
+        for place in look.image.alarms.shelf:
+            slot = self.catalog.slot(int(place["slot"]))
+            if not place["kind"] or slot is None:
+                continue
+            left = f"{int(place['left_ms']) / 1000:.0f}" if place["left_ms"] >= 0 else ""
+            state = AlarmState(int(place["kind"])).name
+            user, why = text_of(place, "user"), text_of(place, "text")
+            lines.append(f"{state}|{slot.row}|{slot.place}|{left}|{user}|{why}")
+        return Reading(lines, utc_ms=image_time(look))
 
-def line(slot: SlotInfo, state: int, value: float, limit: float) -> str:
+    def _suppressed(self, look: Look, _index: Index) -> Reading:
+        roots, slots = look.image.alarms.alarm_root[: len(self.catalog.slots)], self.catalog.slots
+        shown = np.flatnonzero(self._states(look) == AlarmState.SUPPRESSED)[:LIST_LINES]
+        lines = [
+            f"{slots[i].row}|{slots[i].place}|{slots[roots[i]].row} {slots[roots[i]].place}"
+            for i in shown
+            if 0 <= roots[i] < len(slots)
+        ]
+        return Reading(lines, utc_ms=image_time(look))
+
+
+def line(slot: SlotInfo, state: int, value: float, limit: float, consequences: int = 0, element: int = -1) -> str:
     """One alarm as one line of fields that a client can split; a cause that is no quantity has no value and limit."""
+    place = slot.place + (f"/{ELEMENT_LETTER.get(slot.unit, 'E')}{element + 1:02d}" if element >= 0 else "")
     measured = slot.unit not in ("", "1")
     compared = f"{value:.4g} {slot.unit}|{limit:g} {slot.unit}" if measured else "|"
-    return f"{slot.priority}|{AlarmState(state).name}|{slot.row}|{slot.place}|{compared}|{slot.text}"
+    text = f"({consequences} consequences) {slot.text}" if consequences else slot.text
+    return f"{slot.priority}|{AlarmState(state).name}|{slot.row}|{place}|{compared}|{text}"

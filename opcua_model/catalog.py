@@ -40,3 +40,29 @@ class Catalog:
     def slot(self, index: int) -> SlotInfo | None:
         """The slot of an index, None for none."""
         return self.slots[index] if 0 <= index < len(self.slots) else None
+
+
+class AlarmNames:
+    """Finds an alarm by what people call it."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._slots = {f"{s.row} {s.place}": s.slot for s in catalog.slots}
+        self._rows: dict[str, list[SlotInfo]] = {}
+        for slot in catalog.slots:
+            self._rows.setdefault(slot.row, []).append(slot)
+
+    def find(self, text: str) -> int | str:
+        """The slot of `row place`, of a row that has one place only, or of a slot's number; else what is wrong."""
+        name = " ".join(text.replace("@", " ").split())
+        # The list names the cell, the alarm is its module's.
+        for known in (name, name.rpartition("/")[0]):
+            if known in self._slots:
+                return self._slots[known]
+        if name.isascii() and name.isdigit() and int(name) < len(self._slots):
+            return int(name)
+        places = self._rows.get(name.partition(" ")[0])
+        if places is None:
+            return f"no alarm of the name {text!r}"
+        if len(places) == 1 and name == places[0].row:
+            return places[0].slot
+        return f"{places[0].row} has {len(places)} places: name one, like '{places[0].row} {places[0].place}'"

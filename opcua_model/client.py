@@ -46,7 +46,7 @@ class Value:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CallResult:
-    """What a method answered."""
+    """What a method answered; `token` is its third result: ArmShutdown's token, the chain of Why as JSON."""
 
     accepted: bool
     reason: str

@@ -72,7 +72,7 @@ TOKEN_OUT: Final = Argument("Token", "String", "For ExecuteShutdown; empty when 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Method:
-    """A method of Control and the command it becomes."""
+    """A method of Control and the command it becomes; with Kind.NONE a question that the server answers."""
 
     name: str
     kind: Kind
@@ -82,11 +82,16 @@ class Method:
 
     @property
     def least_role(self) -> Role:
-        """The role below which the call is refused before it reaches the scan."""
+        """The role below which the call is refused before it reaches the scan; a question is anybody's who may read."""
+        if self.kind is Kind.NONE:
+            return Role.OBSERVER
         return LEAST_ROLE.get(self.kind, Role.OPERATOR)
 
 
 WHY: Final = Argument("Reason", "String", "Why, for the audit trail", "text")
+ALARM: Final = Argument("Alarm", "String", "Row and place, like 'door_open site'; the place where it has one", "alarm")
+QUESTION: Final = Argument("Question", "String", "limited, connect, trip, or a sentence with one of these", "question")
+CHAIN: Final = Argument("Chain", "String", "JSON: rule, place, value, limit, root, what lifts it, what to do", "token")
 RACK: Final = Argument("Rack", "Int32", "Number of the rack, from 1", "rack")
 
 METHODS: Final = (
@@ -106,6 +111,27 @@ METHODS: Final = (
         Kind.ACKNOWLEDGE,
         "Acknowledge an alarm",
         (Argument("Slot", "Int32", "Slot of the alarm; -1 for all", "target"),),
+    ),
+    Method(
+        "ShelveAlarm",
+        Kind.SHELVE,
+        "Take an alarm off the list for a time; never a trip",
+        (ALARM, Argument("Seconds", "Double", "It comes back by itself after this time", "value"), WHY),
+    ),
+    Method("UnshelveAlarm", Kind.UNSHELVE, "Put a shelved alarm back on the list", (ALARM, WHY)),
+    Method(
+        "AlarmOutOfService",
+        Kind.ALARM_OUT_OF_SERVICE,
+        "Take an alarm out of service; engineers only, protection stays",
+        (ALARM, WHY),
+    ),
+    Method("AlarmInService", Kind.ALARM_IN_SERVICE, "Put an alarm back into service; engineers only", (ALARM, WHY)),
+    Method(
+        "Why",
+        Kind.NONE,
+        "Why power is limited, why it does not connect, why it tripped",
+        (QUESTION,),
+        (*ANSWER, CHAIN),
     ),
     Method(
         "SetActivePower",

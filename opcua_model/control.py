@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 from controller.core.command import TEXT_BYTES, Command, Kind, Origin, Role
 from controller.core.event import What, text_of
 from controller.image.files import SiteFiles
 from opcua_model.caller import Caller
+from opcua_model.catalog import AlarmNames
 from opcua_model.commands import METHODS, SETPOINTS, Method, Setpoint
 from opcua_model.library import ua
 from opcua_model.naming import ROOT
@@ -44,13 +46,23 @@ class Verdict:
     accepted: bool | None
     reason: str
     value: float = 0.0
+    chain: str = ""
 
 
 class Control:
     """Puts commands into the `opcua` ring and waits for the scan's answers."""
 
-    def __init__(self, files: SiteFiles, clock: Clock, cycle_ms: int, site_index: int) -> None:
+    def __init__(
+        self,
+        files: SiteFiles,
+        clock: Clock,
+        cycle_ms: int,
+        site_index: int,
+        names: AlarmNames,
+        explain: Callable[[str], Verdict],
+    ) -> None:
         self.clock, self.site_index = clock, site_index
+        self.names, self.explain = names, explain
         self.write_wait_ms = WRITE_WAIT_CYCLES * cycle_ms
         self.method_wait_ms = max(self.write_wait_ms, METHOD_WAIT_MS)
         self.last_answer = ""
@@ -120,12 +132,23 @@ class Control:
             )
             result.StatusCode = status_code(code)
             return result
-        verdict = await self.ask(method.kind, caller, self.method_wait_ms, **fields)
+        verdict = await self._judge(method, caller, fields)
         if verdict.accepted is None:
             result.StatusCode = status_code(Code.BadTimeout)
             return result
         result.OutputArguments = [ua.Variant(_output(a.field, verdict)) for a in method.outputs]
         return result
+
+    async def _judge(self, method: Method, caller: Caller, fields: dict[str, Any]) -> Verdict:
+        """The scan's verdict on a call; questions and misnamed alarms never reach it."""
+        if method.kind is Kind.NONE:
+            return self.explain(fields["question"])
+        if "alarm" in fields:
+            found = self.names.find(fields.pop("alarm"))
+            if isinstance(found, str):
+                return self._note(method.kind, caller, Verdict(False, found))
+            fields["target"] = found
+        return await self.ask(method.kind, caller, self.method_wait_ms, **fields)
 
     async def ask(self, kind: Kind, caller: Caller, wait_ms: int, **fields: Any) -> Verdict:
         """Puts one command into the ring; the scan's verdict, or none when it did not come in time.
@@ -217,6 +240,9 @@ def _field(field: str, value: Any) -> tuple[str, Any, bool]:
     if field == "text":
         text = value or ""
         return "text", text, len(text.encode()) <= MOST_TEXT
+    if field in ("alarm", "question"):
+        text = value or ""
+        return field, text, len(text.encode()) <= MOST_TEXT
     if field == "token":
         text = value or ""
         ok = text.isascii() and text.isdigit() and len(text) <= len(str(TOKEN_LIMIT)) and int(text) < TOKEN_LIMIT
@@ -232,5 +258,5 @@ def _output(field: str, verdict: Verdict) -> Any:
     if field == "accepted":
         return bool(verdict.accepted)
     if field == "token":
-        return str(int(verdict.value)) if verdict.accepted else ""
+        return verdict.chain or (str(int(verdict.value)) if verdict.accepted else "")
     return verdict.reason

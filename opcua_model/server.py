@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import gc
 import importlib.metadata
+import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +16,8 @@ from asyncua.server.server import Server
 from controller.core.event import Event
 from controller.image.files import SiteFiles
 from controller.image.status import OpcuaStatus
-from opcua_model.catalog import Catalog
-from opcua_model.control import Control
+from opcua_model.catalog import AlarmNames, Catalog
+from opcua_model.control import Control, Verdict
 from opcua_model.gate import LOOPBACK, Gate, Rules
 from opcua_model.hardening import (
     CHUNK_BYTES,
@@ -40,6 +41,7 @@ from opcua_model.space import SpaceBuilder
 from opcua_model.users import UserStore, users_file
 from opcua_model.values import Values
 from opcua_model.view import Clock, Grade, View
+from opcua_model.why import Whys, as_text
 from plc_config.compile import Compiled
 
 MODEL_URI: Final = "urn:cellwarden:model"
@@ -149,6 +151,7 @@ class OpcuaServer:
         self.compiled, self.files, self.clock = compiled, files, clock
         self.place = place or Place(config.opcua.bind, config.opcua.port)
         self.model = model_of(compiled, catalog)
+        self._whys = Whys(compiled, self.model)
         self.pki = Pki(state / "pki")
         rules = Rules(demo, config.opcua.anonymous_read, config.opcua.max_sessions)
         self._events = files.event_writer("opcua")
@@ -200,7 +203,14 @@ class OpcuaServer:
         model_index = await self.server.get_namespace_index(MODEL_URI)
         site_index = await self.server.register_namespace(site_uri(site))
         values = Values(self.view, self.clock, {})
-        self.control = Control(self.files, self.clock, self.model.identity.cycle_ms, site_index)
+        self.control = Control(
+            self.files,
+            self.clock,
+            self.model.identity.cycle_ms,
+            site_index,
+            AlarmNames(self.model.catalog),
+            self._explain,
+        )
         builder = SpaceBuilder(self.iserver.aspace, self.model, site_index, model_index, values.read)
         builder.build(self.control.points())
         values.variables = builder.variables
@@ -237,6 +247,12 @@ class OpcuaServer:
         for name, most in OPERATION_LIMITS.items():
             node = self.server.get_node(ua.NodeId(getattr(ua.ObjectIds, name)))
             await node.write_value(ua.Variant(most, ua.VariantType.UInt32))
+
+    def _explain(self, question: str) -> Verdict:
+        """The answer to a why-question, as text and as data."""
+        answers = self._whys.answer(question, self.view.process())
+        chain = json.dumps([dataclasses.asdict(a) for a in answers])
+        return Verdict(True, "\n\n".join(as_text(a) for a in answers), chain=chain)
 
     def _tell(self, event: Event) -> None:
         self._events.put(event.record(0, self.clock.monotonic_ms(), self.clock.utc_ms()))

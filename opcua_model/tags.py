@@ -77,7 +77,7 @@ class TagPoints:
     def points(self) -> Iterator[Point]:
         """Every variable, device by device."""
         for tag in tags_of(ProcessImage):
-            if tag.path in HIDDEN or "slot" in tag.dims or tag.dims[:1] == ("bus",):
+            if tag.path in HIDDEN or {"slot", "shelf", "bus"} & set(tag.dims):
                 continue
             for spec in self.specs(tag):
                 for index in self._indexes(tag):

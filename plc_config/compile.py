@@ -17,6 +17,7 @@ from controller.core.program import Program
 from controller.core.protect import ROWS, Derating, Matrix
 from controller.core.sequence import Sequences
 from controller.core.settings import (
+    AlarmSettings,
     BalancingSettings,
     Band,
     CellSheet,
@@ -189,6 +190,7 @@ def _program(site: Compiled) -> Program:
         sequences=Sequences(topology, _sequence_settings(site, sheet)),
         dispatch=Dispatch(topology, _dispatch_settings(site)),
         balancing=Balancing(topology, balancing),
+        alarm=AlarmSettings(config.alarms.longest_shelf),
     )
 
 

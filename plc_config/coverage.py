@@ -7,8 +7,10 @@ from typing import Final
 
 import numpy as np
 
+from controller.core.image import Points
+from controller.core.layout import tags_of
 from controller.core.signal import Bools
-from controller.core.topology import Topology, place_name
+from controller.core.topology import Topology, Wires, place_name
 from plc_config.plan import PollingPlan
 from plc_config.problem import Problem
 from plc_config.strict_yaml import Document
@@ -25,6 +27,7 @@ NEEDED: Final = {
 NOT_OF_SELF_PRECHARGING: Final = ("rack_link_voltage_v", "rack_precharge_close")
 """What a rack that precharges by itself may lack: it judges its own precharge."""
 
+POINT_DIMS: Final = {t.name: t.dims for t in tags_of(Points)}
 ADVISED: Final = (
     "estop_channel_1_closed",
     "estop_channel_2_closed",
@@ -47,7 +50,33 @@ def fitted(topology: Topology, plan: PollingPlan) -> Topology:
             elif mask is not None:
                 mask[ref.place][: ref.count] = True
     modules: Bools = np.asarray(cells.any(axis=2))
-    return dataclasses.replace(topology, cell_fitted=cells, temperature_fitted=temperatures, module_fitted=modules)
+    return dataclasses.replace(
+        topology,
+        cell_fitted=cells,
+        temperature_fitted=temperatures,
+        module_fitted=modules,
+        wires=_wires(topology, plan),
+    )
+
+
+def _wires(topology: Topology, plan: PollingPlan) -> Wires:
+    """What is read over which bus."""
+    t, buses = topology, len(plan.buses)
+    modules = np.zeros((buses, t.racks, t.modules), bool)
+    racks, pcs = np.zeros((buses, t.racks), bool), np.zeros((buses, t.pcs), bool)
+    site: list[dict[str, None]] = [{} for _ in range(buses)]
+    for block in plan.reads:
+        for ref in block.points:
+            dims = POINT_DIMS[ref.point]
+            if not dims:
+                site[block.bus][ref.point] = None
+            elif dims == ("pcs",):
+                pcs[block.bus][ref.place] = True
+            elif dims == ("rack",):
+                racks[block.bus][ref.place] = True
+            else:
+                modules[block.bus][ref.place[:2]] = True
+    return Wires(tuple(b.name for b in plan.buses), modules, racks, pcs, tuple(tuple(s) for s in site))
 
 
 def complain(topology: Topology, plan: PollingPlan, document: Document) -> list[Problem]:

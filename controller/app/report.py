@@ -8,7 +8,7 @@ from controller.app.child import TICKS_PER_S
 from controller.app.supervisor import Supervisor
 from controller.core.effect import OPENING
 from controller.core.event import What, text_of
-from controller.core.image import AlarmState, SiteMode
+from controller.core.image import SiteMode
 from controller.image.files import PROCESSES
 from controller.image.histogram import coarse_percentile, percentile
 
@@ -111,13 +111,13 @@ def _troubled_units(s: Supervisor, io: Any, bus: int) -> dict[str, Any]:
 
 
 def _trips(s: Supervisor) -> list[dict[str, Any]]:
-    """Every alarm transition to active of a row that opens contactors, in order."""
+    """Every time that a row came which opens contactors, in order."""
     slots = s.site.program.matrix.slots
     trips: list[dict[str, Any]] = []
     reader = s.files.event_reader("scan", from_start=True)
     for record in reader.take(reader.capacity):
         slot = int(record["slot"])
-        if int(record["what"]) != What.ALARM or int(record["new"]) != AlarmState.UNACKNOWLEDGED:
+        if int(record["what"]) != What.ALARM or not record["came"]:
             continue
         row = slots[slot].row
         if (row.effect | row.bank_effect) & OPENING and len(trips) < MOST_TRIPS:

@@ -37,6 +37,10 @@ class Kind(IntEnum):
     STOP = 13
     RACK_OUT_OF_SERVICE = 14
     RACK_IN_SERVICE = 15
+    SHELVE = 30
+    UNSHELVE = 31
+    ALARM_OUT_OF_SERVICE = 32
+    ALARM_IN_SERVICE = 33
 
 
 class Role(IntEnum):
@@ -72,6 +76,10 @@ OWNER: Final = {
     Kind.EMERGENCY_STOP: "protect",
     Kind.RESET_TRIPS: "protect",
     Kind.ACKNOWLEDGE: "annunciate",
+    Kind.SHELVE: "annunciate",
+    Kind.UNSHELVE: "annunciate",
+    Kind.ALARM_OUT_OF_SERVICE: "annunciate",
+    Kind.ALARM_IN_SERVICE: "annunciate",
 }
 
 LEAST_ROLE: Final = {
@@ -79,6 +87,8 @@ LEAST_ROLE: Final = {
     Kind.LEAVE_MAINTENANCE: Role.ENGINEER,
     Kind.RACK_OUT_OF_SERVICE: Role.ENGINEER,
     Kind.RACK_IN_SERVICE: Role.ENGINEER,
+    Kind.ALARM_OUT_OF_SERVICE: Role.ENGINEER,
+    Kind.ALARM_IN_SERVICE: Role.ENGINEER,
     Kind.STOP: Role.SYSTEM,
 }
 """The least role a command needs; OPERATOR where nothing is said."""
@@ -105,7 +115,7 @@ RECORDS["command"] = COMMAND_DTYPE
 class Command:
     """One request.
 
-    id: unique and rising per origin; target: rack index, alarm slot or -1 for all; value: W, var or heartbeat count;
+    id: unique and rising per origin; target: rack index, alarm slot or -1 for all; value: W, var, s or heartbeat count;
     token: of ArmShutdown, for ExecuteShutdown; issued_ms, expires_ms: CLOCK_MONOTONIC; text: the reason given.
     """
 

@@ -41,7 +41,7 @@ EVENT_DTYPE: Final = np.dtype(
         ("kind", "i4"),
         ("origin", "i4"),
         ("accepted", "i4"),
-        ("spare", "i4"),
+        ("came", "i4"),
         ("value", "f8"),
         ("user", f"S{USER_BYTES}"),
         ("place", "S24"),
@@ -56,7 +56,9 @@ class Event:
     """One thing that happened.
 
     slot: alarm slot for ALARM, else -1; old, new: states or values; for ALARM these are alarm states
-    and `value`, `limit` what was compared. command, kind, origin, accepted: for ANSWER.
+    as people see them and `value`, `limit` what was compared; came: the row began to act, also where nobody is
+    told of it by itself; ago_ms: so much earlier than the scan that tells it. command, kind, origin, accepted: for
+    ANSWER.
     """
 
     what: What
@@ -72,13 +74,15 @@ class Event:
     user: str = ""
     place: str = ""
     text: str = ""
+    came: bool = False
+    ago_ms: int = 0
 
     def record(self, scan: int, time_ms: int, utc_ms: int) -> NDArray[Any]:
         """As one fixed record of EVENT_DTYPE."""
         r = np.zeros((), EVENT_DTYPE)
-        for name in ("what", "slot", "old", "new", "limit", "value", "command", "kind", "origin", "accepted"):
+        for name in ("what", "slot", "old", "new", "limit", "value", "command", "kind", "origin", "accepted", "came"):
             r[name] = getattr(self, name)
-        r["scan"], r["time_ms"], r["utc_ms"] = scan, time_ms, utc_ms
+        r["scan"], r["time_ms"], r["utc_ms"] = scan, time_ms - self.ago_ms, utc_ms - self.ago_ms
         r["user"], r["place"] = cut(self.user, USER_BYTES), cut(self.place, 24)
         r["text"] = cut(self.text, TEXT_BYTES)
         return r

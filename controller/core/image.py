@@ -70,7 +70,11 @@ class RetainedState(IntEnum):
 
 
 class AlarmState(IntEnum):
-    """States of an alarm per ISA-18.2; D..F need an operator before they are normal again."""
+    """States of an alarm per ISA-18.2, from normal (A) to out of service (I).
+
+    RETURNED and LATCHED_* need an operator before they are normal again. The last three hide what is behind them
+    from people, never from protection.
+    """
 
     NORMAL = 0
     UNACKNOWLEDGED = 1
@@ -78,6 +82,9 @@ class AlarmState(IntEnum):
     RETURNED = 3
     LATCHED_UNACKNOWLEDGED = 4
     LATCHED = 5
+    SHELVED = 6
+    SUPPRESSED = 7
+    OUT_OF_SERVICE = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -346,12 +353,28 @@ class Power:
 class Alarms:
     """Annunciation: one state per slot, and the counts an operator looks at first."""
 
-    alarm_state: Flags = tag("1", "slot", doc="AlarmState", dtype="u1")
+    alarm_state: Flags = tag("1", "slot", doc="AlarmState as people see it", dtype="u1")
+    alarm_true_state: Flags = tag("1", "slot", doc="AlarmState behind shelving and suppression", dtype="u1")
     alarm_occurrence: Ints = tag("1", "slot", doc="How often this alarm came", dtype="i8")
     alarm_utc_ms: Ints = tag("ms", "slot", doc="Wall time of the last transition", dtype="i8")
-    active_alarms: int = tag("1", doc="Alarms whose cause is present or latched", dtype="i8")
+    alarm_root: Ints = tag("1", "slot", doc="Slot whose alarm explains this one; -1 none", dtype="i8")
+    alarm_consequences: Ints = tag("1", "slot", doc="Alarms that this one stands for", dtype="i8")
+    shelf: Flags = tag("1", "shelf", doc="Alarms shelved or out of service: who, why, how long", dtype="shelf")
+    active_alarms: int = tag("1", doc="Alarms present or latched, without shelved and suppressed ones", dtype="i8")
     unacknowledged_alarms: int = tag("1", doc="Alarms nobody has acknowledged", dtype="i8")
     highest_priority: int = tag("1", doc="Priority of the worst active alarm; 0 none", dtype="i8")
+    shelved_alarms: int = tag("1", doc="Alarms that a person has shelved", dtype="i8")
+    suppressed_alarms: int = tag("1", doc="Alarms told as consequences of another one", dtype="i8")
+    out_of_service_alarms: int = tag("1", doc="Alarms taken out of service", dtype="i8")
+    alarms_in_ten_minutes: int = tag("1", doc="Alarms that sounded in the last 10 min", dtype="i8")
+    alarms_per_hour: float = tag("1", doc="Alarms per hour, over the last 24 h or since start")
+    alarm_flood: int = tag("1", doc="More than 10 alarms in 10 min; over below 5", dtype="i8", low=0, high=1)
+    chattering_alarms: int = tag("1", doc="Alarms that sounded three times within a minute", dtype="i8")
+    stale_alarms: int = tag("1", doc="Alarms active for more than 24 h", dtype="i8")
+    untold_alarms: int = tag("1", doc="Alarm transitions that wait to be told", dtype="i8")
+    dropped_transitions: int = tag(
+        "1", doc="Alarm transitions overtaken before they were told, since start", dtype="i8"
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -12,10 +12,23 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.core.command import TEXT_BYTES, USER_BYTES
 from controller.core.image import Modes, OutputImage, RetainedState
 from controller.core.layout import RECORDS
 from controller.core.signal import Bools, Floats, Ints, tag
 
+SHELF_DTYPE = np.dtype(
+    [
+        ("slot", "i4"),
+        ("kind", "i4"),  # an AlarmState: SHELVED or OUT_OF_SERVICE; 0 is a free place
+        ("left_ms", "i8"),  # time left; -1 until a person ends it
+        ("utc_ms", "i8"),
+        ("user", f"S{USER_BYTES}"),
+        ("text", f"S{TEXT_BYTES}"),
+    ]
+)
+"""One alarm that a person has taken from the list."""
+RECORDS["shelf"] = SHELF_DTYPE
 BAR_STATES = 4
 BAR_ERRORS = 11
 STRING_DTYPE = np.dtype(
@@ -185,11 +198,30 @@ class BalancingMemory:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AnnunciationMemory:
-    """Alarm states per slot."""
+    """Alarm states per slot, the shelf, and what was told of them."""
 
-    state: NDArray[Any] = tag("1", "slot", doc="AlarmState", dtype="u1")
+    state: NDArray[Any] = tag("1", "slot", doc="AlarmState behind shelving and suppression", dtype="u1")
+    shown: NDArray[Any] = tag("1", "slot", doc="AlarmState as people see it", dtype="u1")
+    told: NDArray[Any] = tag("1", "slot", doc="Shown state, and true state times 16, as last told", dtype="u1")
+    noted: Bools = tag("1", "slot", doc="This occurrence was shown or listed", dtype="?")
+    heard: Bools = tag("1", "slot", doc="That it came was told", dtype="?")
     occurrence: Ints = tag("1", "slot", doc="How often the alarm came", dtype="i8")
     utc_ms: Ints = tag("ms", "slot", doc="Wall time of the last transition", dtype="i8")
+    acting_ms: Ints = tag("ms", "slot", doc="Time since the row began to act; 0 not acting", dtype="i8")
+    due_ms: Ints = tag("ms", "slot", doc="Time that it acted unexplained", dtype="i8")
+    over_ms: Ints = tag("ms", "slot", doc="Time since the row ended", dtype="i8")
+    age_ms: Ints = tag("ms", "slot", doc="Time since it sounded, while it is active", dtype="i8")
+    chatter_ms: Ints = tag("ms", "slot", doc="Time left as a chattering alarm", dtype="i8")
+    sounded_ms: Ints = tag("ms", "recent", "slot", doc="When it sounded last, on clock_ms; 0 never", dtype="i8")
+    shelf: NDArray[Any] = tag("1", "shelf", doc="Alarms shelved or out of service", dtype="shelf")
+    shelf_changes: int = tag("1", doc="Times that the shelf changed", dtype="i8")
+    busy: int = tag("1", doc="Something is not at rest: 1 busy", dtype="i8")
+    clock_ms: int = tag("ms", doc="Time since start", dtype="i8")
+    flood_count: Ints = tag("1", "flood", doc="Alarms that sounded, per 10 s, newest first", dtype="i8")
+    hour_count: Ints = tag("1", "hour", doc="Alarms that sounded, per hour, newest first", dtype="i8")
+    flood: int = tag("1", doc="A flood is going on: 1 flood", dtype="i8")
+    dropped: int = tag("1", doc="Transitions overtaken before they were told", dtype="i8")
+    acknowledger: Any = tag("1", doc="Who acknowledged last", dtype="S32")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -217,8 +249,14 @@ class Retained:
     utc_ms: int = tag("ms", doc="Wall time of that scan", dtype="i8")
     program: int = tag("1", doc="Digest of the rows and places the slots stand for", dtype="u8")
     latched: Bools = tag("1", "slot", doc="Latches", dtype="?")
-    alarm_state: NDArray[Any] = tag("1", "slot", doc="AlarmState", dtype="u1")
+    latched_value: Floats = tag("1", "slot", doc="Value that a latch was set at")
+    latched_element: Ints = tag("1", "slot", doc="Cell or sensor of that value; -1 none", dtype="i8")
+    alarm_state: NDArray[Any] = tag("1", "slot", doc="AlarmState behind shelving and suppression", dtype="u1")
+    alarm_shown: NDArray[Any] = tag("1", "slot", doc="AlarmState as people saw it", dtype="u1")
+    alarm_age_ms: Ints = tag("ms", "slot", doc="Time since it sounded, while it is active", dtype="i8")
     occurrence: Ints = tag("1", "slot", doc="How often the alarm came", dtype="i8")
+    shelf: NDArray[Any] = tag("1", "shelf", doc="Alarms shelved or out of service", dtype="shelf")
+    shelf_changes: int = tag("1", doc="Times that the shelf changed", dtype="i8")
     first_out: int = tag("1", doc="Slot of the first trip; -1 none", dtype="i8")
     first_out_utc_ms: int = tag("ms", doc="Wall time of the first trip", dtype="i8")
     trip_count: int = tag("1", doc="Trips since commissioning", dtype="i8")
@@ -252,8 +290,14 @@ MERGE: Final[dict[str, Merge]] = {
     "utc_ms": Merge.NEWER,
     "program": Merge.NEWER,
     "latched": LARGER,
+    "latched_value": LARGER,
+    "latched_element": LARGER,
     "alarm_state": LARGER,
+    "alarm_shown": LARGER,
+    "alarm_age_ms": LARGER,
     "occurrence": LARGER,
+    "shelf": Merge.NEWER,
+    "shelf_changes": LARGER,
     "first_out": Merge.FIRST_OUT,
     "first_out_utc_ms": Merge.FIRST_OUT,
     "trip_count": LARGER,
@@ -296,8 +340,14 @@ def retain(memory: Memory, scan: int, utc_ms: int, program: int) -> Retained:
         utc_ms,
         program,
         p.latched,
+        np.where(p.latched, p.value, 0.0),
+        np.where(p.latched, p.element, -1),
         a.state,
+        a.shown,
+        a.age_ms,
         a.occurrence,
+        a.shelf,
+        a.shelf_changes,
         p.first_out,
         p.first_out_utc_ms,
         p.trip_count,
@@ -332,6 +382,8 @@ def restore(memory: Memory, retained: Retained) -> Memory:
             memory.protection,
             latched=retained.latched.copy(),
             active=retained.latched.copy(),
+            value=retained.latched_value.copy(),
+            element=np.where(retained.latched, retained.latched_element, -1),
             first_out=retained.first_out,
             first_out_utc_ms=retained.first_out_utc_ms,
             trip_count=retained.trip_count,
@@ -339,7 +391,18 @@ def restore(memory: Memory, retained: Retained) -> Memory:
             configuration=retained.configuration,
         ),
         annunciation=replace(
-            memory.annunciation, state=retained.alarm_state.copy(), occurrence=retained.occurrence.copy()
+            memory.annunciation,
+            state=retained.alarm_state.copy(),
+            shown=retained.alarm_shown.copy(),
+            # What people saw is not told again, and an occurrence that was shown does not count twice.
+            told=retained.alarm_shown | (retained.alarm_state << 4),
+            noted=(retained.alarm_state > 0) | (retained.alarm_shown > 0),
+            heard=(retained.alarm_state > 0) | (retained.alarm_shown > 0),
+            age_ms=retained.alarm_age_ms.copy(),
+            occurrence=retained.occurrence.copy(),
+            shelf=retained.shelf.copy(),
+            shelf_changes=retained.shelf_changes,
+            busy=1,
         ),
         sequencing=replace(
             memory.sequencing,

@@ -14,9 +14,9 @@ from controller.core.estimate import Estimator
 from controller.core.image import Modes, OutputImage, RackMode, SiteMode
 from controller.core.layout import Layout
 from controller.core.memory import Memory
-from controller.core.protect import NAMES, Derating, Matrix
+from controller.core.protect import NAMES, Derating, Matrix, pairs
 from controller.core.sequence import REASONS, Sequences
-from controller.core.settings import LimitSettings
+from controller.core.settings import AlarmSettings, LimitSettings
 from controller.core.signal import Dims
 from controller.core.topology import Topology, place_name
 from controller.core.validate import Sensors
@@ -41,6 +41,7 @@ class Program:
     sequences: Sequences
     dispatch: Dispatch
     balancing: Balancing
+    alarm: AlarmSettings = AlarmSettings()
     limit_names: tuple[str, ...] = NAMES
     reasons: tuple[str, ...] = REASONS
 
@@ -52,7 +53,23 @@ class Program:
     @cached_property
     def alarms(self) -> Annunciator:
         """The annunciation of this program's slots."""
-        return Annunciator(self.matrix.priority, self.describe)
+        m, slots = self.matrix, self.matrix.slots
+        consequence, root = pairs(m)
+        stands = np.zeros(m.size, bool)
+        stands[root] = True
+        return Annunciator(
+            describe=self.describe,
+            name=lambda slot: f"{slots[slot].row.id} {slots[slot].place}",
+            priority=m.priority,
+            opens=m.opening,
+            stands=stands,
+            after_ms=np.array([s.row.alarm_after_ms for s in slots], np.int64),
+            # A row that lets go by itself needs its delay to come back: until then people are not told twice.
+            until_ms=np.where(m.holds, 0, m.delay_ms + np.array([s.row.alarm_until_ms for s in slots], np.int64)),
+            consequence=consequence,
+            root=root,
+            longest_shelf_ms=self.alarm.longest_shelf_ms,
+        )
 
     def describe(self, slot: int, value: float, limit: float, element: int, active: bool) -> tuple[str, str]:
         """(place, text) of a slot for people: where, what, value and limit."""

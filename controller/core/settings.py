@@ -179,3 +179,10 @@ class BalancingSettings:
     least_cell_voltage_v: float
     most_temperature_degc: float
     bleed_current_a: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AlarmSettings:
+    """What people may do with alarms."""
+
+    longest_shelf_ms: int = 8 * 3_600_000

@@ -13,6 +13,32 @@ from controller.core.signal import Bools, Dims, Ints
 MAX_RACKS: Final = 256
 MAX_COMMANDS_PER_SCAN: Final = 16
 HISTOGRAM_BUCKETS: Final = 240
+MAX_SHELVED: Final = 32
+"""Alarms that may be shelved or out of service at one time; more than a person can keep in mind is refused."""
+FLOOD_BUCKETS: Final = 60
+RATE_HOURS: Final = 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Wires:
+    """Which places are read over which bus; the first axis of every mask is the bus."""
+
+    names: tuple[str, ...]
+    modules: Bools
+    racks: Bools
+    pcs: Bools
+    site: tuple[tuple[str, ...], ...]
+
+    @cached_property
+    def used(self) -> Bools:
+        """Buses over which anything is read."""
+        site = np.array([bool(names) for names in self.site], bool)
+        return np.asarray(self.modules.any(axis=(1, 2)) | self.racks.any(axis=1) | self.pcs.any(axis=1) | site)
+
+    @staticmethod
+    def none(racks: int, modules: int, pcs: int) -> Wires:
+        """A plant of which no bus is known."""
+        return Wires((), np.zeros((0, racks, modules), bool), np.zeros((0, racks), bool), np.zeros((0, pcs), bool), ())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +49,7 @@ class Topology:
     represented: over rack, module; 0 where every cell is reported, else the number of cells in series behind the two
     values that the device reports, its highest cell (first) and its lowest (second).
     self_precharging: racks whose own controller precharges and closes after one command.
+    wires: what is read over which bus.
     """
 
     racks: int
@@ -38,6 +65,7 @@ class Topology:
     temperature_fitted: Bools
     represented: Ints
     self_precharging: Bools
+    wires: Wires
 
     @staticmethod
     def regular(
@@ -67,6 +95,7 @@ class Topology:
             np.ones((racks, modules, temperatures), bool),
             np.zeros((racks, modules), np.int64),
             np.zeros(racks, bool),
+            Wires.none(racks, modules, pcs),
         )
 
     @cached_property
@@ -89,6 +118,11 @@ class Topology:
             "temperature": self.temperatures,
             "pcs": self.pcs,
             "bank": self.banks,
+            "bus": len(self.wires.names),
+            "shelf": MAX_SHELVED,
+            "recent": 2,
+            "flood": FLOOD_BUCKETS,
+            "hour": RATE_HOURS,
             "command": MAX_COMMANDS_PER_SCAN,
             "bucket": HISTOGRAM_BUCKETS,
         }

@@ -81,6 +81,10 @@ class HistoryStore:
         """At most `most` events, oldest first; with `newest` the last ones of the time instead of the first."""
         return _records(self.journal, "events", EVENT_COLUMNS, start_utc_ms, end_utc_ms, most, newest)
 
+    def alarms(self, start_utc_ms: int, end_utc_ms: int, most: int) -> list[dict[str, Any]]:
+        """At most `most` transitions of alarms, oldest first."""
+        return _records(self.journal, "events", EVENT_COLUMNS, start_utc_ms, end_utc_ms, most, False, "ALARM")
+
     def audit(self, start_utc_ms: int, end_utc_ms: int, most: int, newest: bool = False) -> list[dict[str, Any]]:
         """As `events`, only who did what, and the result."""
         return _records(self.journal, "audit", AUDIT_COLUMNS, start_utc_ms, end_utc_ms, most, newest)
@@ -97,12 +101,14 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _records(
-    path: Path, table: str, columns: tuple[str, ...], start: int, end: int, most: int, newest: bool
+    path: Path, table: str, columns: tuple[str, ...], start: int, end: int, most: int, newest: bool, what: str = ""
 ) -> list[dict[str, Any]]:
     names = ", ".join(f'"{c}"' for c in columns)
     order = "DESC" if newest else "ASC"
-    sql = f"SELECT {names} FROM {table} WHERE utc_ms BETWEEN ? AND ? ORDER BY id {order} LIMIT ?"  # noqa: S608
-    found = [dict(zip(columns, r, strict=True)) for r in _rows(path, sql, [start, end, most])]
+    only = " AND what = ?" if what else ""
+    sql = f"SELECT {names} FROM {table} WHERE utc_ms BETWEEN ? AND ?{only} ORDER BY id {order} LIMIT ?"  # noqa: S608
+    given = [start, end, *([what] if what else []), most]
+    found = [dict(zip(columns, r, strict=True)) for r in _rows(path, sql, given)]
     return found[::-1] if newest else found
 
 

@@ -36,6 +36,8 @@ class Recorder:
         self.keep_ms, self.keep_bytes = keep_ms, keep_bytes
         self.header = header
         self.news: list[str] = []
+        self.tripped: deque[dict[str, Any]] = deque(maxlen=NOTES_MAX)
+        """Trips that are in the recording and that nobody has taken from here."""
         self.trouble = False
         self.lost = 0
         self._records, self._memory = raw_reader(files, "record"), raw_reader(files, "memory")
@@ -83,10 +85,10 @@ class Recorder:
             except OSError as error:
                 self._failed(error, now_ms)
 
-    def trips(self, count: int, scan: int, utc_ms: int) -> None:
+    def trips(self, count: int, scan: int, utc_ms: int, first_out: str = "") -> None:
         """The trip counter after `scan`: when it rises, this segment and its neighbours are kept."""
         if 0 <= self._trips < count:
-            self._notes.append({"scan": scan, "utc_ms": utc_ms, "count": count})
+            self._notes.append({"scan": scan, "utc_ms": utc_ms, "count": count, "first_out": first_out})
         self._trips = count
 
     # -- records -----------------------------------------------------------------------------------------------
@@ -159,6 +161,7 @@ class Recorder:
         while self._notes and self._notes[0]["scan"] <= scan:
             self._writer.mark(scan, self._notes[0])
             self._writer.flush()
+            self.tripped.append(self._notes[0])
             self.shelf.trip(self._notes.popleft())
             self.shelf.save()
         e = self._entry

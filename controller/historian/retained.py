@@ -31,8 +31,8 @@ COUNTERS_EVERY_MS: Final = 10_000
 ROWS_KEPT: Final = 4
 CATALOGS_KEPT: Final = 16
 AT_ONCE: Final = (
-    "latched", "alarm_state", "first_out", "trip_count", "emergency_stop", "out_of_service", "program",
-    "retained_state", "rack_weld_test", "rack_contactor_hot_openings",
+    "latched", "alarm_state", "alarm_shown", "shelf_changes", "first_out", "trip_count", "emergency_stop",
+    "out_of_service", "program", "retained_state", "rack_weld_test", "rack_contactor_hot_openings",
 )  # fmt: skip
 """Fields whose change is committed in the next pass; the rest follows every ten seconds."""
 
@@ -282,7 +282,7 @@ class _Reader:
             if catalog is None:
                 self.problems.append(f"{source}: written by another program whose catalogue is lost; not used")
                 return None
-            layout = Layout(Retained, catalog.dims)
+            layout = Layout(Retained, {**self.layout.dims, **catalog.dims})
             if stored.layout != layout.digest:
                 return self._other_version(stored, layout, source)
         if len(stored.blob) != layout.size:
@@ -318,8 +318,17 @@ class _Reader:
         gone = np.flatnonzero(old.latched & (here < 0))
         self.problems += [f"{source}: the latch {catalog.names[i]} has no place in this program" for i in gone]
         kept = here >= 0
-        for field in ("latched", "alarm_state", "occurrence"):
+        for field in (
+            "latched",
+            "latched_value",
+            "latched_element",
+            "alarm_state",
+            "alarm_shown",
+            "alarm_age_ms",
+            "occurrence",
+        ):
             getattr(new, field)[here[kept]] = getattr(old, field)[kept]
+        _shelf(old.shelf, new.shelf, here)
         racks = min(len(old.out_of_service), len(new.out_of_service))
         self.problems += [
             f"{source}: rack R{r + 1:02d} was out of service and is not in this program"
@@ -330,6 +339,7 @@ class _Reader:
             scan=old.scan,
             utc_ms=old.utc_ms,
             program=self.program,
+            shelf_changes=old.shelf_changes,
             first_out=int(here[old.first_out]) if old.first_out >= 0 else -1,
             first_out_utc_ms=old.first_out_utc_ms,
             trip_count=old.trip_count,
@@ -347,6 +357,14 @@ class _Reader:
             "cell_charge_ratio": np.full(new.cell_charge_ratio.shape, 0.5),
             "cell_variance": np.ones(new.cell_variance.shape),
         }
+
+
+def _shelf(old: Any, new: Any, here: Any) -> None:
+    """The records of the shelf with the slots of this program; an alarm that is gone leaves it."""
+    kept = [r for r in old if r["kind"] and 0 <= r["slot"] < len(here) and here[r["slot"]] >= 0]
+    for i, record in enumerate(kept[: len(new)]):
+        new[i] = record
+        new[i]["slot"] = here[record["slot"]]
 
 
 def _fitted(old: Any, new: Any) -> Any:

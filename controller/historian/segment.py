@@ -5,7 +5,8 @@
 
 A keyframe (K) is the memory after its scan. A frame (F) is the scan record XOR the frame before it (the first one
 of a file stands for itself): most bytes are zero then, and what is packed is the map of the others and the others.
-A mark (T) is a trip. Everything is little-endian.
+A mark (T) is a trip. After a reset (R) the next frame stands for itself again: files were put behind each other.
+Everything is little-endian.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ ITEM: Final = struct.Struct("<sqIII")
 KEYFRAME: Final = b"K"
 FRAME: Final = b"F"
 MARK: Final = b"T"
+RESET: Final = b"R"
 LEVEL: Final = 1
 BYTES_MAX: Final = 1 << 28
 """No header, frame or keyframe is larger; a damaged length must not make a reader ask for all memory."""
@@ -112,6 +114,14 @@ class SegmentWriter:
         plain = json.dumps(note).encode()
         self._item(MARK, scan, len(plain), zlib.compress(plain, LEVEL))
 
+    def reset(self) -> None:
+        """The next frame stands for itself."""
+        self._item(RESET, 0, 0, b"")
+
+    def copy(self, kind: bytes, scan: int, size: int, packed: bytes) -> None:
+        """An item of another file, as it is packed there."""
+        self._item(kind, scan, size, packed)
+
     def _item(self, kind: bytes, scan: int, size: int, packed: bytes) -> None:
         head = ITEM.pack(kind, scan, size, len(packed), 0)
         self._write(ITEM.pack(kind, scan, size, len(packed), zlib.crc32(packed, zlib.crc32(head))) + packed)
@@ -161,11 +171,17 @@ class Segment:
         for kind, scan, _, packed in self._items():
             yield kind, scan, packed
 
+    def raw(self) -> Iterator[tuple[bytes, int, int, bytes]]:
+        """Kind, scan, unpacked size and packed bytes of every item, checked but not unpacked."""
+        yield from self._items()
+
     def items(self, frame_bytes: int) -> Iterator[Item]:
         """Every item, unpacked. BadRecording at the first damage that is not merely a cut-off end."""
         previous: Bytes = np.zeros(frame_bytes, np.uint8)
         for kind, scan, size, packed in self._items():
-            if kind == FRAME:
+            if kind == RESET:
+                previous = np.zeros(frame_bytes, np.uint8)
+            elif kind == FRAME:
                 if size != frame_bytes:
                     raise BadRecording(f"{self.path}: a frame has {size} bytes, {frame_bytes} are right")
                 previous = unpack_delta(packed, previous)
@@ -184,7 +200,7 @@ class Segment:
                 return
             kind, scan, size, length, crc = ITEM.unpack_from(raw, at)
             packed = raw[at + ITEM.size : at + ITEM.size + length]
-            if len(packed) < length and kind in (KEYFRAME, FRAME, MARK) and max(size, length) <= BYTES_MAX:
+            if len(packed) < length and kind in (KEYFRAME, FRAME, MARK, RESET) and max(size, length) <= BYTES_MAX:
                 self.torn = True
                 return
             if crc != zlib.crc32(packed, zlib.crc32(ITEM.pack(kind, scan, size, length, 0))):

@@ -15,6 +15,7 @@ from controller.historian.recorder import Recorder
 from controller.historian.replay import header_of
 from controller.historian.retained import Catalog, RetainedStore
 from controller.historian.samples import History
+from controller.historian.trips import FOLDER, TripFiles
 from controller.historian.variables import Sampler
 from controller.image.files import PROCESSES, SiteFiles
 from controller.image.status import StoreStatus
@@ -43,6 +44,10 @@ class Store:
         self.journal = Journal(folder / "journal.db")
         self.retained = RetainedStore(folder, files.layouts["retained"], Catalog.of(program))
         self.recorder = Recorder(files, folder / RECORDINGS, header_of(site), h.recording, int(h.recording_size))
+        self.trips = TripFiles(
+            folder / FOLDER, self.recorder.shelf, program.cycle_ms, h.trip_files, int(h.recording_size)
+        )
+        self._names = [f"{s.row.id} {s.place}" for s in program.matrix.slots]
         self._process = files.reader("process")
         self._retained = raw_reader(files, "retained")
         self._status = files.writer("status.store")
@@ -53,7 +58,7 @@ class Store:
             ring.cursor = max(ring.written - ring.capacity, 0)
         layout = files.layouts["retained"]
         self._scan, self._utc = number(layout, "scan"), number(layout, "utc_ms")
-        self._trip_count = number(layout, "trip_count")
+        self._trip_count, self._first_out = number(layout, "trip_count"), number(layout, "first_out")
         self._lost_told = 0
         self._bytes = 0
         self._next = dict.fromkeys(("history", "journal", "status", "size", "lost"), 0)
@@ -64,6 +69,7 @@ class Store:
         """One pass; cheap when nothing is new."""
         self._latches(now_ms, utc_ms)
         self.recorder.step(now_ms)
+        self._trip_files(now_ms)
         self._drain()
         if self._due("journal", JOURNAL_EVERY_MS, now_ms):
             self._tell(now_ms, utc_ms)
@@ -83,6 +89,8 @@ class Store:
         """Take and write all that is still there, and close every file."""
         self._latches(now_ms, utc_ms)
         self.recorder.finish(now_ms)
+        self._trip_files(now_ms)
+        self.trips.finish(now_ms)
         while self._drain():
             self.journal.flush(now_ms, utc_ms)
         self._sample()
@@ -108,7 +116,14 @@ class Store:
             self.retained.commit(now_ms, utc_ms)
             return
         self.retained.offer(image, now_ms, utc_ms)
-        self.recorder.trips(self._trip_count(image), self._scan(image), self._utc(image))
+        slot = self._first_out(image)
+        name = self._names[slot] if 0 <= slot < len(self._names) else ""
+        self.recorder.trips(self._trip_count(image), self._scan(image), self._utc(image), name)
+
+    def _trip_files(self, now_ms: int) -> None:
+        while self.recorder.tripped:
+            self.trips.tripped(self.recorder.tripped.popleft())
+        self.trips.step(now_ms)
 
     def _sample(self) -> None:
         image = self._process.read()
@@ -133,7 +148,9 @@ class Store:
 
     def _tell(self, now_ms: int, utc_ms: int) -> None:
         """What the parts of the store have to say, and what was lost, as events of the store."""
-        parts: tuple[Durable | Recorder, ...] = (self.history, self.journal, self.retained, self.recorder)
+        parts: tuple[Durable | Recorder | TripFiles, ...] = (
+            self.history, self.journal, self.retained, self.recorder, self.trips,
+        )  # fmt: skip
         for part in parts:
             for text in part.news:
                 self._put(Event(What.SYSTEM, place="store", text=text), now_ms, utc_ms)
@@ -158,8 +175,8 @@ class Store:
     @property
     def trouble(self) -> bool:
         """Something cannot be written durably."""
-        parts = (self.history.trouble, self.journal.trouble, self.retained.trouble, self.recorder.trouble)
-        return any(parts) or self.retained.slot_trouble
+        parts = (self.history, self.journal, self.retained, self.recorder, self.trips)
+        return any(p.trouble for p in parts) or self.retained.slot_trouble
 
     @property
     def disk_full(self) -> bool:
@@ -184,4 +201,4 @@ class Store:
 
     def _bytes_used(self) -> int:
         databases = sum(d.bytes_used() for d in (self.history, self.journal, self.retained))
-        return databases + self.recorder.shelf.total_bytes()
+        return databases + self.recorder.shelf.total_bytes() + self.trips.total_bytes()

@@ -234,6 +234,7 @@ class HistorianConfig(Strict):
     size: Bytes = 2e9
     recording: Milliseconds = 900_000
     recording_size: Bytes = 5e8
+    trip_files: int = Field(50, ge=1, le=1000, description="Trips kept as files of their own, within recording_size")
 
 
 class OpcuaConfig(Strict):
@@ -243,6 +244,12 @@ class OpcuaConfig(Strict):
     port: int = Field(4840, ge=1, le=65535)
     max_sessions: int = Field(24, ge=1, le=200)
     anonymous_read: bool = False
+
+
+class AlarmsConfig(Strict):
+    """What people may do with alarms."""
+
+    longest_shelf: Milliseconds = Field(28_800_000, description="An alarm comes back by itself after at most this time")
 
 
 class SiteConfig(Strict):
@@ -262,4 +269,5 @@ class SiteConfig(Strict):
     balancing: BalancingConfig = BalancingConfig()
     historian: HistorianConfig = HistorianConfig()
     opcua: OpcuaConfig = OpcuaConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
     users: dict[str, Literal["Observer", "Operator", "Engineer"]] = {}

@@ -34,6 +34,8 @@ async def test_from_the_wire_to_scada_and_back(tmp_path: Path) -> None:
         plant.plant.wait("main_opened", "R01", 0, 5000)
         assert plant.plant.truth()["racks"][0]["main_closed"] is False
         assert plant.plant.truth()["racks"][1]["main_closed"] is True, "the other rack carries on"
+        why = await client.call("Why", "why did it trip?")
+        assert "cell_overvoltage R01/M02/C03" in why.reason and "then reset by an operator" in why.reason
         refused = await client.call("ResetTrips")
         assert not refused.accepted and "cause still present" in refused.reason
         plant.plant.clear("R01/M02/C03", "cell_voltage_v")
@@ -64,6 +66,7 @@ async def test_from_the_wire_to_scada_and_back(tmp_path: Path) -> None:
         _replay(plant)
         _history(plant)
         _trip_report(plant)
+        _trip_file(plant)
 
 
 def _int32(value: int) -> object:
@@ -90,6 +93,16 @@ def _history(plant: Plant) -> None:
         assert word in audit.stdout
     values = _cellwarden(plant, "history", str(plant.path), "active_power_w", "--csv", "-")
     assert values.returncode == 0 and len(values.stdout.splitlines()) > 3
+
+
+def _trip_file(plant: Plant) -> None:
+    (file,) = (plant.state / "trips").glob("*.cwr")
+    done = _cellwarden(plant, "replay", str(file))
+    assert done.returncode == 0 and "all identical" in done.stdout, done.stdout + done.stderr
+    listed = _cellwarden(plant, "report", "trip", str(plant.path), "--json")
+    assert '"row": "cell_overvoltage"' in listed.stdout and '"place": "R01/M02"' in listed.stdout
+    figures = _cellwarden(plant, "report", "alarms", str(plant.path))
+    assert figures.returncode == 0 and "cell_overvoltage R01/M02" in figures.stdout, figures.stderr
 
 
 def _trip_report(plant: Plant) -> None:

@@ -149,7 +149,7 @@ async def test_alarms_are_plain_variables_too(demo: Rig, client: SiteClient) -> 
     slot = next(s for s in slots if s.row == "cell_overvoltage")
     demo.scan.image.alarms.alarm_state[slot.slot] = int(AlarmState.UNACKNOWLEDGED)
     lines = (await until_read(client, "Alarms/List", lambda v: bool(v.value))).value
-    assert lines[0].split("|")[1:4] == ["UNACKNOWLEDGED", slot.row, slot.place]
+    assert lines[0].split("|")[1:4] == ["UNACKNOWLEDGED", slot.row, f"{slot.place}/C01"]
     row = await client.read([f"Alarms/Rows/{slot.row}/{n}" for n in ("Active", "Unacked", "Count", "Severity")])
     assert [v.value for v in row.values()] == [True, True, 1, 900]
     demo.scan.image.alarms.alarm_state[slot.slot] = int(AlarmState.RETURNED)

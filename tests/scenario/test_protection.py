@@ -49,6 +49,12 @@ def _sense_wire(s: Story) -> None:
     s.points.cell_voltage_v.quality[0, 1, 4] = int(Quality.BAD_SENSOR)
 
 
+def _bus(s: Story) -> None:
+    for name in ("rack_voltage_v", "rack_main_closed"):
+        s.lose(name, 0)
+    s.lose("cell_voltage_v", 0)
+
+
 def _system(**values: int) -> Act:
     return lambda s: s.system.update(values)
 
@@ -139,6 +145,7 @@ STORIES: dict[str, tuple[Act, float]] = {
     "insulation_lost": (_lose("rack_insulation_ohm", 0), 3.2),
     "sum_of_cells_differs": (_set("rack_voltage_v", REST_V * 64 * 1.05, 0), 1.3),
     "rack_not_connected": (_set("rack_current_a", 340.0, 0), 7.0),
+    "bus_lost": (_bus, 2.5),
     "pcs_comm_lost": (_lose("pcs_active_power_w"), 1.0),
     "pcs_fault": (_set("pcs_fault", 1.0), 0.5),
     "pcs_does_not_follow": (_set("pcs_active_power_w", 50e3, ..., hold=True), 2.5),

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 import pytest
 
-from plc_config.compile import Compiled, compile_site
-from tools.commands.why import Explanation, as_text, explain, parse_alarm
+from opcua_model import why
+from opcua_model.why import ActiveAlarm, Explanation, Rules, as_text
+from plc_config.compile import compile_site
 
-OVERVOLTAGE = "3|UNACKNOWLEDGED|cell_overvoltage|R01/M02|3.902 V|3.65 V|An overcharged cell can vent and burn."
-LATCHED = OVERVOLTAGE.replace("UNACKNOWLEDGED", "LATCHED").replace("3.902", "3.281")
-RETURNED = OVERVOLTAGE.replace("UNACKNOWLEDGED", "RETURNED")
-COOLING = "1|ACKNOWLEDGED|cooling_failed|site|||Without cooling temperature will rise."
-WELD = "3|UNACKNOWLEDGED|contactor_does_not_open|R02|||A welded contactor cannot isolate the rack."
-DOOR = "1|UNACKNOWLEDGED|door_open|site|||Somebody may be inside."
-
-
-@pytest.fixture(scope="module")
-def site() -> Compiled:
-    return compile_site("bench")
+OVERVOLTAGE = ActiveAlarm("UNACKNOWLEDGED", "cell_overvoltage", "R01/M02/C05", "3.902 V", "3.65 V")
+LATCHED = dataclasses.replace(OVERVOLTAGE, state="LATCHED", value="3.281 V")
+RETURNED = dataclasses.replace(OVERVOLTAGE, state="RETURNED")
+COOLING = ActiveAlarm("ACKNOWLEDGED", "cooling_failed", "site")
+WELD = ActiveAlarm("UNACKNOWLEDGED", "contactor_does_not_open", "R02")
+DOOR = ActiveAlarm("UNACKNOWLEDGED", "door_open", "site")
+SITE = compile_site("bench")
+RULES = Rules(SITE)
 
 
-def values(*alarms: str, **more: Any) -> dict[str, Any]:
+def explain(question: str, seen: tuple[dict[str, Any], list[ActiveAlarm]]) -> Explanation:
+    return why.explain(question, *seen, RULES)
+
+
+def values(*alarms: ActiveAlarm, **more: Any) -> tuple[dict[str, Any], list[ActiveAlarm]]:
     """A healthy site online, with these alarms."""
     found: dict[str, Any] = {
         "Status/State": "ONLINE",
         "Status/StateReason": "all racks connected",
         "Status/FirstOut": "",
-        "Alarms/List": list(alarms),
     }
     for direction in ("Charge", "Discharge"):
         found[f"Measurements/{direction}Limit"] = 59e3
@@ -40,7 +42,7 @@ def values(*alarms: str, **more: Any) -> dict[str, Any]:
         found |= {f"Racks/{rack}/Voltage": 209.0, f"Racks/{rack}/LinkVoltage": 209.0}
         found |= {f"Racks/{rack}/CellVoltageMax": 3.5, f"Racks/{rack}/CellVoltageMin": 3.2}
         found |= {f"Racks/{rack}/TemperatureMin": 24.0, f"Racks/{rack}/TemperatureMax": 49.0}
-    return found | {k.replace("__", "/"): v for k, v in more.items()}
+    return found | {k.replace("__", "/"): v for k, v in more.items()}, list(alarms)
 
 
 def rules(explanation: Explanation) -> list[str]:
@@ -48,90 +50,131 @@ def rules(explanation: Explanation) -> list[str]:
 
 
 class TestLimited:
-    def test_a_named_limit_tells_its_value_and_what_lifts_it(self, site: Compiled) -> None:
-        found = explain("limited", values(Measurements__ChargeBinding="cell voltage"), site)
+    def test_a_named_limit_tells_its_value_and_what_lifts_it(self) -> None:
+        found = explain("limited", values(Measurements__ChargeBinding="cell voltage"))
         assert "charge up to 59 kW: cell voltage of R01" in found.answer
         reason = next(r for r in found.reasons if r.rule == "cell voltage")
         assert (reason.place, reason.value, reason.limit, reason.lifts) == (
             "R01", "3.5 V", "3.45 V", "full again below 3.45 V",
         )  # fmt: skip
 
-    def test_temperature(self, site: Compiled) -> None:
-        found = explain("limited", values(Measurements__DischargeBinding="temperature"), site)
+    def test_temperature(self) -> None:
+        found = explain("limited", values(Measurements__DischargeBinding="temperature"))
         assert "24 degC to 49 degC against 0 to 48 degC" in as_text(found)
 
-    def test_an_alarm_behind_a_limit_is_named(self, site: Compiled) -> None:
+    def test_an_alarm_behind_a_limit_is_named(self) -> None:
         derated = values(COOLING, DOOR, Measurements__ChargeBinding="derated by an alarm")
-        assert "cooling_failed site" in rules(explain("limited", derated, site))
-        assert "door_open site" not in rules(explain("limited", derated, site))
+        assert "cooling_failed site" in rules(explain("limited", derated))
+        assert "door_open site" not in rules(explain("limited", derated))
 
-    def test_only_alarms_that_act_on_the_binding_rack(self, site: Compiled) -> None:
+    def test_only_alarms_that_act_on_the_binding_rack(self) -> None:
         blocked = values(OVERVOLTAGE, Measurements__ChargeBinding="blocked by an alarm")
-        assert "cell_overvoltage R01/M02" in rules(explain("limited", blocked, site))
-        other = blocked | {"Measurements/ChargeBindingRack": "R02"}
-        assert "cell_overvoltage R01/M02" not in rules(explain("limited", other, site))
+        assert "cell_overvoltage R01/M02/C05" in rules(explain("limited", blocked))
+        other = values(
+            OVERVOLTAGE, Measurements__ChargeBinding="blocked by an alarm", Measurements__ChargeBindingRack="R02"
+        )
+        assert "cell_overvoltage R01/M02/C05" not in rules(explain("limited", other))
         welded = values(WELD, Measurements__ChargeBinding="blocked by an alarm")
-        assert "contactor_does_not_open R02" in rules(explain("limited", welded, site)), "it acts on the whole bank"
+        assert "contactor_does_not_open R02" in rules(explain("limited", welded)), "it acts on the whole bank"
 
 
 class TestConnect:
-    def test_nothing_against_it(self, site: Compiled) -> None:
-        found = explain("connect", values(Status__State="STANDBY"), site)
+    def test_nothing_against_it(self) -> None:
+        found = explain("connect", values(Status__State="STANDBY"))
         assert not found.reasons and "nothing is against it" in found.answer
 
-    def test_alarms_that_block_and_what_clears_them(self, site: Compiled) -> None:
-        found = explain("connect", values(DOOR, COOLING, OVERVOLTAGE, Status__State="STANDBY"), site)
-        assert rules(found) == ["door_open site", "cell_overvoltage R01/M02"]
-        assert found.reasons[1].lifts == "< 3.45 V, then reset by an operator, once clear"
+    def test_alarms_that_block_and_what_clears_them(self) -> None:
+        found = explain("connect", values(DOOR, COOLING, OVERVOLTAGE, Status__State="STANDBY"))
+        assert rules(found) == ["door_open site", "cell_overvoltage R01/M02/C05"]
+        assert found.reasons[1].lifts == "at < 3.45 V, then reset by an operator, once clear"
 
-    def test_a_rack_that_the_connection_policy_holds_back(self, site: Compiled) -> None:
+    def test_a_rack_that_the_connection_policy_holds_back(self) -> None:
         held = values(
             Status__State="CONNECTING", Racks__R02__State="OPEN", Racks__R02__Inrush=150.0,
             Racks__R02__PrechargeHeat=0.8,
         )  # fmt: skip
-        found = explain("connect", held, site)
+        found = explain("connect", held)
         assert rules(found) == ["in-rush too large R02", "precharge resistor hot R02"]
         assert (found.reasons[0].value, found.reasons[0].limit) == ("150 A", "140 A")
 
-    def test_a_rack_whose_voltage_does_not_meet_the_link_s(self, site: Compiled) -> None:
+    def test_a_rack_whose_voltage_does_not_meet_the_link_s(self) -> None:
         apart = values(Racks__R02__State="OPEN", Racks__R02__Voltage=190.0)
-        reason = explain("connect", apart, site).reasons[0]
+        reason = explain("connect", apart).reasons[0]
         assert (reason.rule, reason.place, reason.value, reason.limit) == (
             "voltages do not meet", "R02", "19 V", "10 V",
         )  # fmt: skip
 
-    def test_another_mode_is_the_reason(self, site: Compiled) -> None:
-        found = explain("connect", values(Status__State="MAINTENANCE", Status__StateReason="asked for"), site)
+    def test_another_mode_is_the_reason(self) -> None:
+        found = explain("connect", values(Status__State="MAINTENANCE", Status__StateReason="asked for"))
         assert "it connects from STANDBY only" in found.answer
 
 
 class TestTrip:
-    def test_nothing(self, site: Compiled) -> None:
-        assert explain("trip", values(COOLING), site).answer == "nothing is tripped"
+    def test_nothing(self) -> None:
+        assert explain("trip", values(COOLING)).answer == "nothing is tripped"
 
-    def test_first_out_leads_with_value_limit_and_advice(self, site: Compiled) -> None:
-        found = explain("trip", values(WELD, OVERVOLTAGE, Status__FirstOut="cell_overvoltage R01/M02"), site)
-        assert rules(found) == ["cell_overvoltage R01/M02", "contactor_does_not_open R02"]
+    def test_first_out_leads_with_value_limit_and_advice(self) -> None:
+        found = explain("trip", values(WELD, OVERVOLTAGE, Status__FirstOut="cell_overvoltage R01/M02"))
+        assert rules(found) == ["cell_overvoltage R01/M02/C05", "contactor_does_not_open R02"]
         lead = found.reasons[0]
         assert (lead.value, lead.limit) == ("3.902 V", "3.65 V")
         assert "sense wire" in lead.advice and "1 more since" in found.answer
 
-    def test_a_latch_whose_cause_is_gone_waits_for_its_reset(self, site: Compiled) -> None:
-        found = explain("trip", values(LATCHED, Status__FirstOut="cell_overvoltage R01/M02"), site)
+    def test_a_latch_whose_cause_is_gone_waits_for_its_reset(self) -> None:
+        found = explain("trip", values(LATCHED, Status__FirstOut="cell_overvoltage R01/M02"))
         assert found.reasons[0].lifts == "cause is gone; reset by an operator, once clear"
 
-    def test_a_first_out_that_is_not_in_the_list_is_still_explained(self, site: Compiled) -> None:
-        found = explain("trip", values(Status__FirstOut="estop site"), site)
+    def test_a_first_out_that_is_not_in_the_list_is_still_explained(self) -> None:
+        found = explain("trip", values(Status__FirstOut="estop site"))
         assert rules(found) == ["estop site"] and "local device" in found.reasons[0].lifts
 
 
-def test_lines_that_do_not_count(site: Compiled) -> None:
-    assert parse_alarm("nonsense") is None
-    assert not explain("connect", values(RETURNED, "nonsense"), site).reasons
+def test_what_has_returned_is_against_nothing() -> None:
+    assert not explain("connect", values(RETURNED, Status__State="STANDBY")).reasons
 
 
-def test_answers_are_plain_data(site: Compiled) -> None:
-    import dataclasses
+def test_a_hundred_consequences_are_one_link_that_names_its_root() -> None:
+    lost = [ActiveAlarm("SUPPRESSED", "module_comm_lost", f"R01/M0{m}", root="bus_lost GW01") for m in range(1, 5)]
+    found = explain("connect", values(*lost, Status__State="STANDBY"))
+    assert rules(found) == ["bus_lost GW01", "module_comm_lost at 4 places (R01/M01, R01/M02, R01/M03, ...)"]
+    assert "Check the gateway" in found.reasons[0].advice
+    assert "consequence of bus_lost GW01" in as_text(found)
 
-    found = explain("trip", values(OVERVOLTAGE, Status__FirstOut="cell_overvoltage R01/M02"), site)
+
+def test_a_shelved_alarm_still_answers() -> None:
+    shelved = dataclasses.replace(DOOR, state="SHELVED")
+    found = explain("connect", values(shelved, Status__State="STANDBY"))
+    assert rules(found) == ["door_open site"] and "its alarm is shelved" in as_text(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("why am I limited to 2 MW?", ("limited",)),
+        ("why can't I connect", ("connect",)),
+        ("why did it trip", ("trip",)),
+        ("", ("limited", "connect", "trip")),
+        ("trip", ("trip",)),
+    ],
+)
+def test_a_question_in_the_words_of_a_person(text: str, asked: tuple[str, ...]) -> None:
+    assert why.questions_of(text) == asked
+
+
+def test_what_acts_is_found_behind_shelf_and_root() -> None:
+    from tests.scenario.test_alarms import lose_rack_bus, open_door, shelve
+    from tests.story import Story
+
+    story = Story(SITE).online()
+    shelve(story, "door_open", 600.0)
+    open_door(story)
+    lose_rack_bus(story)
+    image = story.seconds(3)
+    found = why.acting_alarms(story.program, image)
+    assert ("SHELVED", "door_open") in {(a.state, a.row) for a in found}
+    assert {a.root for a in found if a.row == "module_comm_lost"} == {"bus_lost GW01"}
+
+
+def test_answers_are_plain_data() -> None:
+    found = explain("trip", values(OVERVOLTAGE, Status__FirstOut="cell_overvoltage R01/M02"))
     assert json.loads(json.dumps(dataclasses.asdict(found)))["question"] == "trip"

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from opcua_model.client import CallResult, SiteClient
 
 HELP = "give a running site a command over OPC UA"
+ALARM_METHODS: Final = {
+    "shelve": "ShelveAlarm",
+    "unshelve": "UnshelveAlarm",
+    "alarm-out-of-service": "AlarmOutOfService",
+    "alarm-in-service": "AlarmInService",
+}
 EXAMPLE = "cellwarden operate container power '500 kW' --user operator"
 EXIT_UNREACHABLE: Final = 69
 PASSWORD_FROM: Final = "CELLWARDEN_PASSWORD"  # noqa: S105  # the name of a variable
@@ -37,13 +43,15 @@ RACK: Final = re.compile(r"^R?(\d{1,3})$")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """SITE, the command, and who gives it."""
     parser.add_argument("site", help="file, or name of a shipped site")
-    parser.add_argument("do", choices=(*PLAIN, *BY_RACK, "power", "ack", "shutdown", "estop"))
+    parser.add_argument("do", choices=(*PLAIN, *BY_RACK, "power", "ack", *ALARM_METHODS, "shutdown", "estop"))
     parser.add_argument(
         "value",
         nargs="?",
-        help="power: like '500 kW', negative charges; ack: slot, nothing for all; out-of-service, in-service: R01",
+        help="power: like '500 kW', negative charges; out-of-service, in-service: R01; ack: an alarm, nothing for all; "
+        f"{', '.join(ALARM_METHODS)}: an alarm, like 'door_open site'",
     )
-    parser.add_argument("--reason", default="", help="why, for the audit trail; shutdown needs it")
+    parser.add_argument("--for", dest="time", default="1h", metavar="1h", help="shelve: how long (default 1h)")
+    parser.add_argument("--reason", default="", help="why, for the audit trail; shutdown and shelve need it")
     parser.add_argument("--yes", action="store_true", help="shutdown: do not ask")
     connection(parser)
     parser.add_argument("--json", action="store_true")
@@ -57,38 +65,56 @@ def connection(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 accepted, 1 refused, 2 usage, 69 unreachable, 78 configuration."""
-    from plc_config.quantity import parse
+    from plc_config.quantity import duration_ms, parse
 
-    power = 0.0
-    if args.do == "power":
-        try:
-            power = parse(args.value or "", "W")
-        except ValueError as error:
-            print(f"{error}; example: {EXAMPLE}", file=sys.stderr)
-            return 2
-    if args.do == "ack" and args.value is not None and not args.value.isdigit():
-        print("ack takes the number of a slot, or nothing for all", file=sys.stderr)
+    number = 0.0
+    try:
+        if args.do == "power":
+            number = parse(args.value or "", "W")
+        if args.do == "shelve":
+            number = duration_ms(args.time) / 1000
+        if args.do in ALARM_METHODS and not args.value:
+            raise ValueError(f"{args.do} takes an alarm, like 'door_open site'")
+    except ValueError as error:
+        print(f"{error}; example: {EXAMPLE}", file=sys.stderr)
         return 2
     if args.do in BY_RACK and RACK.match(args.value or "") is None:
         print(f"{args.do} takes a rack, like R01", file=sys.stderr)
         return 2
-    if args.do == "shutdown" and not args.reason:
-        print("a shutdown needs a --reason", file=sys.stderr)
+    if args.do in ("shutdown", "shelve", "alarm-out-of-service") and not args.reason:
+        print(f"{args.do} needs a --reason", file=sys.stderr)
         return 2
     try:
-        return asyncio.run(_operate(args, power))
+        if args.do == "ack" and args.value is not None:
+            number = _slot(args.site, args.value)
+        return asyncio.run(_operate(args, number))
     except ConfigError as error:
         return tell(error, args.json)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
-async def _operate(args: argparse.Namespace, power: float) -> int:
+def _slot(site: str, alarm: str) -> int:
+    """The slot of an alarm by its name; ValueError says what is wrong with the name."""
+    from controller.app.opcua_process import catalog_of
+    from opcua_model.catalog import AlarmNames
+    from plc_config.compile import compile_site
+
+    found = AlarmNames(catalog_of(compile_site(site).program)).find(alarm)
+    if isinstance(found, str):
+        raise ValueError(found)
+    return found
+
+
+async def _operate(args: argparse.Namespace, number: float) -> int:
     from opcua_model.library import ua
 
     client = await reach(args)
     if client is None:
         return EXIT_UNREACHABLE
     try:
-        result = await _command(client, args, power)
+        result = await _command(client, args, number)
     except ua.UaStatusCodeError as error:
         result = _denied(error)
     finally:
@@ -131,7 +157,7 @@ def password(user: str) -> str:
     return os.environ.get(PASSWORD_FROM) or getpass.getpass(f"password of {user}: ")
 
 
-async def _command(client: SiteClient, args: argparse.Namespace, power: float) -> CallResult:
+async def _command(client: SiteClient, args: argparse.Namespace, number: float) -> CallResult:
     from opcua_model.library import ua
 
     if args.do in PLAIN:
@@ -141,10 +167,14 @@ async def _command(client: SiteClient, args: argparse.Namespace, power: float) -
         number = int(rack[1]) if rack else 0
         return await client.call(BY_RACK[args.do], ua.Variant(number, ua.VariantType.Int32))
     if args.do == "power":
-        return await client.call("SetActivePower", power)
+        return await client.call("SetActivePower", number)
     if args.do == "ack":
-        slot = int(args.value) if args.value is not None else -1
+        slot = int(number) if args.value is not None else -1
         return await client.call("AcknowledgeAlarm", ua.Variant(slot, ua.VariantType.Int32))
+    if args.do == "shelve":
+        return await client.call("ShelveAlarm", args.value, number, args.reason)
+    if args.do in ALARM_METHODS:
+        return await client.call(ALARM_METHODS[args.do], args.value, args.reason)
     if args.do == "estop":
         return await client.call("EmergencyStop", args.reason)
     return await _shutdown(client, args)

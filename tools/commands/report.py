@@ -1,32 +1,51 @@
-"""`cellwarden report trip`: the last trip as a page, from the recording."""
+"""`cellwarden report`: the last trip as a page, and how well the alarm list serves people."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
+import time
 from pathlib import Path
+from typing import Any, Final
 
 from plc_config.problem import ConfigError
 from tools.commands.check import tell
 
-HELP = "Replays the recording of SITE (or a recording file or folder) and writes each trip as a self-contained page."
+HELP = (
+    "trip: replays the newest trip file of SITE (or a recording file or folder) and writes the trip as a\n"
+    "self-contained page. alarms: rate, floods, chatter, stale alarms and priorities from the journal of SITE."
+)
 EXAMPLE = "cellwarden report trip container --out trip.html"
-EXIT_NONE = 1
-EXIT_BAD = 78
+EXIT_NONE: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_BAD: Final = 78
+MOST_EVENTS: Final = 2_000_000
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Command line of `report`."""
-    parser.add_argument("what", choices=("trip",))
-    parser.add_argument("site", metavar="SITE", help="a site, or a recording file or folder")
+    parser.add_argument("what", choices=("trip", "alarms"))
+    parser.add_argument("site", metavar="SITE", help="a site; for trip also a recording file or folder")
     parser.add_argument("--number", type=int, default=-1, metavar="N", help="which trip, from 0; default the last")
-    parser.add_argument("--out", type=Path, default=Path("trip.html"), metavar="FILE.html")
-    parser.add_argument("--json", action="store_true", help="list the trips found as JSON instead")
+    parser.add_argument("--out", type=Path, default=Path("trip.html"), metavar="FILE.html", help="for trip")
+    parser.add_argument("--last", default="7d", metavar="7d", help="for alarms: the time up to now")
+    parser.add_argument("--json", action="store_true", help="print JSON: the trips there are, or the figures")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 written, 1 when nothing tripped in what is recorded, 78 for a recording of another version."""
+    """0 done, 1 when there is nothing to report, 2 for a bad time, 78 for a bad site or recording."""
+    try:
+        return _alarms(args) if args.what == "alarms" else _trip(args)
+    except ConfigError as error:
+        return tell(error, args.json)
+
+
+# -- trips -----------------------------------------------------------------------------------------------------
+
+
+def _trip(args: argparse.Namespace) -> int:
     from controller.historian.segment import BadRecording
     from controller.image.folder import state_folder
     from plc_config.compile import compile_site
@@ -34,15 +53,20 @@ def run(args: argparse.Namespace) -> int:
     from tools.report.page import render
     from tools.report.trip import find
 
-    path = Path(args.site)
+    path, number, of = Path(args.site), args.number, ""
     try:
         if not (path.is_dir() or path.suffix == ".cwr"):
-            path = state_folder(compile_site(args.site).config.site.id) / "recordings"
+            state = state_folder(compile_site(args.site).config.site.id)
+            files = sorted((state / "trips").glob("*.cwr"))
+            if args.json and files:
+                print(json.dumps([_noted(f) for f in files], indent=1))
+                return 0
+            path = state / "recordings"
+            if files and -len(files) <= number < len(files) and (number != -1 or not _newer(path, files[-1])):
+                path, number, of = files[number], 0, f"one of {len(files)} trip files"
         step(f"replaying {path}")
         program, trips = find(path)
         done()
-    except ConfigError as error:
-        return tell(error)
     except (BadRecording, OSError) as error:
         print(f"{path}: {error}", file=sys.stderr)
         return EXIT_BAD
@@ -53,11 +77,60 @@ def run(args: argparse.Namespace) -> int:
         ]
         print(json.dumps(found, indent=1))
         return 0
-    if not trips or not -len(trips) <= args.number < len(trips):
+    if not trips or not -len(trips) <= number < len(trips):
         print(f"{path}: {len(trips)} trips recorded", file=sys.stderr)
         return EXIT_NONE
-    trip = trips[args.number]
+    trip = trips[number]
     args.out.write_text(render(program, trip), "utf-8")
     row = program.matrix.slots[trip.slot].row
-    print(f"{args.out}: {row.id} at {trip.place}, scan {trip.scan}, one of {len(trips)} recorded trips")
+    print(f"{args.out}: {row.id} at {trip.place}, scan {trip.scan}, {of or f'one of {len(trips)} recorded trips'}")
+    return 0
+
+
+def _noted(file: Path) -> dict[str, Any]:
+    from tools.report.trip import noted
+
+    note = noted(file)
+    row, _, place = str(note.get("first_out", "")).partition(" ")
+    return {"scan": note.get("scan"), "utc_ms": note.get("utc_ms"), "row": row, "place": place, "file": str(file)}
+
+
+def _newer(recordings: Path, newest: Path) -> bool:
+    """The recordings hold a trip whose file is still to come: its two minutes are not over."""
+    from controller.historian.shelf import INDEX
+    from controller.historian.trips import AFTER_MS
+
+    known = int(_noted(newest)["utc_ms"] or 0)
+    try:
+        entries = json.loads((recordings / INDEX).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return any(int(t.get("utc_ms", 0)) > known + AFTER_MS for e in entries for t in e.get("trips", ()))
+
+
+# -- alarms ----------------------------------------------------------------------------------------------------
+
+
+def _alarms(args: argparse.Namespace) -> int:
+    from controller.historian.reader import HistoryStore
+    from controller.image.folder import state_folder
+    from plc_config.compile import compile_site
+    from plc_config.quantity import duration_ms
+    from tools.report.alarms import as_text, kpis
+
+    try:
+        span_ms = duration_ms(args.last)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return EXIT_USAGE
+    site = compile_site(args.site)
+    store = HistoryStore(state_folder(site.config.site.id))
+    end = time.time_ns() // 1_000_000
+    first = store.events(end - span_ms, end, 1)
+    if not first:
+        print(f"nothing in {store.journal}", file=sys.stderr)
+        return EXIT_NONE
+    start = int(first[0]["utc_ms"])
+    found = kpis(store.alarms(start, end, MOST_EVENTS), start, end, site.program)
+    print(json.dumps(dataclasses.asdict(found), indent=1) if args.json else as_text(found, site.config.site.id))
     return 0

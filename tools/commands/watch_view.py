@@ -16,6 +16,13 @@ NOTHING: Final = "·"
 FIXED_ROWS: Final = 20
 LEAST_ROWS: Final = 3
 ALARM_ROWS: Final = 5
+ASIDE: Final = (
+    ("SuppressedAlarms", "consequences"),
+    ("ShelvedAlarms", "shelved"),
+    ("OutOfServiceAlarms", "out of service"),
+    ("ChatteringAlarms", "chattering"),
+)
+"""What is not on the list, or should not be."""
 COLOUR: Final = {
     "ONLINE": "bold green",
     "CLOSED": "green",
@@ -152,6 +159,9 @@ def _racks(s: Snapshot, most: int) -> RenderableType:
 def _alarms(s: Snapshot) -> RenderableType:
     lines = s["Alarms/List"] or []
     count = f"{s['Alarms/ActiveAlarms'] or 0} active, {s['Alarms/UnacknowledgedAlarms'] or 0} unacknowledged"
+    for name, word in ASIDE:
+        count += f", {s[f'Alarms/{name}']} {word}" if s[f"Alarms/{name}"] else ""
+    count += ", FLOOD" if s["Alarms/AlarmFlood"] else ""
     body = Text()
     for line in lines[:ALARM_ROWS]:
         priority, state, row, place, value, limit, text = (line.split("|", 6) + [""] * 7)[:7]

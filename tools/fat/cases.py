@@ -130,6 +130,8 @@ RACKS: Final = (
          react_ms=RACK_WATCHDOG_MS),
     Case("bus_lost", "rack_comm_lost", "28", ("drop {bus}",), OPENED, "rack", lost=True, most_ms=1000,
          react_ms=RACK_WATCHDOG_MS),
+    Case("bus_told_once", "bus_lost", "28", ("drop {bus}",), OPENED, "rack", lost=True, extra_ms=500,
+         react_ms=RACK_WATCHDOG_MS),
     Case("gateway_restart", "rack_comm_lost", "29", ("reboot {bus} 3s",), OPENED, "rack", lost=True, most_ms=1000,
          react_ms=RACK_WATCHDOG_MS),
     Case("garbage_replies", "rack_comm_lost", "30", ("garbage {bus} 4s",), OPENED, "rack", lost=True, most_ms=1000,

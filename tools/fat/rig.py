@@ -157,7 +157,13 @@ class Rig(Pair):
         """Alarm transitions since the last call, as the scan told them."""
         slots = self.site.program.matrix.slots
         return [
-            Alarm(float(r["time_ms"]), slots[int(r["slot"])].row.id, slots[int(r["slot"])].place, int(r["new"]))
+            Alarm(
+                float(r["time_ms"]),
+                slots[int(r["slot"])].row.id,
+                slots[int(r["slot"])].place,
+                # A consequence is told with its root; that its row acted is what counts here.
+                int(AlarmState.UNACKNOWLEDGED if r["came"] else r["new"]),
+            )
             for r in self.events.take(EVENTS_AT_ONCE)
             if int(r["what"]) == What.ALARM and 0 <= int(r["slot"]) < len(slots)
         ]

@@ -20,6 +20,8 @@ BEFORE_MS: Final = 60_000
 AFTER_MS: Final = 120_000
 MOST_TRIPS: Final = 100
 MOST_HAPPENINGS: Final = 500
+MOST_AGE_MS: Final = 1000
+"""An older value did not bring a cause just now."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,7 +115,9 @@ class Collector:
             (trips.slot_cause & ~last.trips.slot_cause, "cause"),
             (trips.slot_active & ~last.trips.slot_active, "acts"),
         ):
-            for slot in np.flatnonzero(mask):
+            # Within a scan causes come in the order in which the devices answered.
+            sampled = {int(s): _sampled_ms(self.program, image, int(s)) for s in np.flatnonzero(mask)}
+            for slot in sorted(sampled, key=lambda s: sampled[s]):
                 place, text = self.program.describe(
                     int(slot),
                     float(trips.slot_value[slot]),
@@ -121,7 +125,8 @@ class Collector:
                     int(trips.slot_element[slot]),
                     True,
                 )
-                yield Happening(now, scan, f"{word}: {text} at {place}")
+                at = sampled[slot] if word == "cause" else now
+                yield Happening(at, scan, f"{word}: {text} at {place}")
         if last.modes.site_mode != image.modes.site_mode:
             yield Happening(
                 now, scan, f"site {SiteMode(last.modes.site_mode).name} -> {SiteMode(image.modes.site_mode).name}"
@@ -131,6 +136,32 @@ class Collector:
             old, new = RackMode(int(last.modes.rack_mode[r])).name, RackMode(int(image.modes.rack_mode[r])).name
             yield Happening(now, scan, f"{name} {old} -> {new}")
         yield from _contactors(now, scan, last, image)
+
+
+SOURCES: Final = {
+    ("module", "V"): "cell_voltage_v",
+    ("module", "degC"): "cell_temperature_degc",
+    ("rack", "A"): "rack_current_a",
+    ("rack", "ohm"): "rack_insulation_ohm",
+    ("site", "V"): "aux_supply_v",
+    ("site", "degC"): "ambient_temperature_degc",
+}
+"""The point that rows of a place compare, by the row's unit."""
+
+
+def _sampled_ms(program: Program, image: ProcessImage, slot: int) -> int:
+    """When the device answered with the value that a row compared; the scan's time where the cause is no quantity."""
+    row, matrix = program.matrix.slots[slot].row, program.matrix
+    number = next(i for i, start in enumerate(matrix.start) if start <= slot < matrix.stop[i])
+    name = SOURCES.get((row.place, row.unit))
+    if name is None:
+        return image.system.now_ms
+    samples: Samples = getattr(image.measured.points, name)
+    where = tuple(int(i) for i in np.unravel_index(slot - matrix.start[number], matrix.shape[number] or (1,)))
+    element = int(image.trips.slot_element[slot])
+    index = (where if matrix.shape[number] else ()) + ((element,) if element >= 0 else ())
+    at = int(samples.time_ms[index])
+    return at if 0 <= image.system.now_ms - at <= MOST_AGE_MS else image.system.now_ms
 
 
 def _contactors(now: int, scan: int, last: ProcessImage, image: ProcessImage) -> Any:
@@ -164,9 +195,21 @@ def _usable(s: Samples) -> float | None:
 
 
 def find(path: Path) -> tuple[Program, list[Trip]]:
-    """Every trip in a recording (a segment file or a folder of them); BadRecording when it cannot be replayed."""
+    """Every trip in a recording (a file or a folder of them); BadRecording when it cannot be replayed.
+
+    Of a trip file only its own trip counts: its lead-in may hold the end of an earlier one.
+    """
     paths = segments_of(path)
-    program = rebuild(Segment(paths[0]).header)
+    header = Segment(paths[0]).header
+    program = rebuild(header)
     collector = Collector(program)
     Replay(paths).run(collector)
-    return program, collector.trips
+    own = header.get("trip") if len(paths) == 1 else None
+    if own is None or not collector.trips:
+        return program, collector.trips
+    return program, [min(collector.trips, key=lambda t: abs(t.scan - int(own["scan"])))]
+
+
+def noted(path: Path) -> dict[str, Any]:
+    """What a trip file says of its trip without being replayed: scan, utc_ms, first_out."""
+    return dict(Segment(path).header.get("trip") or {})

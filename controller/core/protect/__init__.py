@@ -7,6 +7,7 @@ from controller.core.protect.engine import Matrix, Slot, protect
 from controller.core.protect.facts import Facts
 from controller.core.protect.limits import NAMES, Derating, limit_power
 from controller.core.protect.matrix import ROWS
+from controller.core.protect.relations import pairs
 from controller.core.protect.row import Priority, Reset, Row
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "Row",
     "Slot",
     "limit_power",
+    "pairs",
     "protect",
 ]

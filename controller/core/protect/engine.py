@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 
 from controller.core.command import LEAST_ROLE, Answer, Command, Kind, Role
-from controller.core.effect import OPENING
 from controller.core.image import SiteMode, Trips
 from controller.core.memory import ProtectionMemory
 from controller.core.protect.facts import Facts, Quantity, Reading
@@ -30,6 +29,7 @@ PLACE_DIMS: Final[dict[str, tuple[str, ...]]] = {
     "module": ("rack", "module"),
     "rack": ("rack",),
     "pcs": ("pcs",),
+    "bus": ("bus",),
     "site": (),
 }
 
@@ -60,13 +60,14 @@ class Matrix:
             self.start.append(len(self.slots))
             self.shape.append(shape)
             for index in np.ndindex(*shape):
-                self.slots.append(Slot(len(self.slots), row, place_name(dims, index)))
+                place = topology.wires.names[index[0]] if row.place == "bus" else place_name(dims, index)
+                self.slots.append(Slot(len(self.slots), row, place))
             self.stop.append(len(self.slots))
         self.size = len(self.slots)
         self.delay_ms: Ints = np.array([s.row.delay_ms(limit) for s in self.slots], np.int64)
         self.holds: Bools = np.array([s.row.reset is not Reset.SELF for s in self.slots])
         self.maintenance: Bools = np.array([s.row.reset is Reset.MAINTENANCE for s in self.slots])
-        self.opening: Bools = np.array([bool((s.row.effect | s.row.bank_effect) & OPENING) for s in self.slots])
+        self.opening: Bools = np.array([s.row.opens for s in self.slots])
         self.priority: Ints = np.array([int(s.row.priority) for s in self.slots], np.int64)
         self._lay_out(limit)
         self.configuration = zlib.crc32(repr(limit).encode()) or 1
@@ -131,6 +132,9 @@ class Matrix:
             return np.asarray(active.any(axis=1))
         if row.place == "rack":
             return active
+        if row.place == "bus":
+            wires = self.topology.wires
+            return np.asarray((wires.racks | wires.modules.any(axis=2))[active].any(axis=0))
         return np.asarray(np.isin(self.topology.rack_bank, self.topology.pcs_bank[active]))
 
 

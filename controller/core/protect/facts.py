@@ -38,8 +38,7 @@ OPEN_RACK_CURRENT_A: Final = 5.0
 NOT_JOINED: Final = (int(RackMode.OPEN), int(RackMode.TRIPPED), int(RackMode.LOCKED_OUT))
 LOST_SIGN_OF_LIFE_MS: Final = 2000
 PROCESS_START_MS: Final = 30_000
-FOLLOW_RATIO: Final = 0.1
-EXCEED_RATIO: Final = 1.1
+FOLLOW_RATIO, EXCEED_RATIO = 0.1, 1.1
 WORN: Final = 0.9
 
 
@@ -234,6 +233,14 @@ def current_on_open_rack(f: Facts) -> Bools:
     i = f.measured.points.rack_current_a
     open_ = ~f.outputs.rack_main_close & ~f.outputs.rack_precharge_close
     return np.asarray(open_ & (i.quality <= USABLE) & (np.abs(i.value) > OPEN_RACK_CURRENT_A))
+
+
+def bus_lost(f: Facts) -> Bools:
+    """Nothing that is read over the bus is heard."""
+    w, p = f.topology.wires, f.measured.points
+    heard = ~w.used | np.array([not all(_lost(getattr(p, n)) for n in s) for s in w.site], bool)
+    heard |= (w.racks & ~rack_lost(f)).any(axis=1) | (w.pcs & ~pcs_lost(f)).any(axis=1)
+    return np.asarray(~(heard if heard.all() else heard | (w.modules & ~module_lost(f)).any(axis=(1, 2))))
 
 
 def pcs_lost(f: Facts) -> Bools:

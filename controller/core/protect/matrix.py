@@ -10,6 +10,7 @@ from typing import Final
 from controller.core.effect import Effect
 from controller.core.protect import facts as f
 from controller.core.protect import plausible as p
+from controller.core.protect.relations import related
 from controller.core.protect.row import Priority, Reset, Row, Threshold, When
 
 A, D, C, X = Effect.ALARM, Effect.DERATE, Effect.BLOCK_CHARGE, Effect.BLOCK_DISCHARGE
@@ -300,6 +301,12 @@ SITE: Final = (
         "The copies of the retained memory disagreed or one was damaged; the worse one is in force.",
         "Check the disk and the journal; trips that come back may be reset once their cause is gone."),
 )
+
+BUSES: Final = (
+    Row("bus_lost", "bus", When(f.bus_lost), A, 0, SELF, MEDIUM,
+        "Nothing on this bus is heard: cells, racks or devices behind it are not seen.",
+        "Check the gateway's supply and its cable; the devices behind it are listed as its consequences.", "UL 1973"),
+)
 # fmt: on
 
-ROWS: Final = CELLS + RACKS + PCS + SITE
+ROWS: Final = related(CELLS + RACKS + PCS + SITE + BUSES)

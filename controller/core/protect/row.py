@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from enum import Enum, IntEnum
 
-from controller.core.effect import Effect
+from controller.core.effect import OPENING, Effect
 from controller.core.protect.facts import Condition, Quantity
 from controller.core.signal import Bools, Floats, Ints
 
@@ -65,8 +65,11 @@ Cause = Threshold | When
 class Row:
     """The whole truth about one hazard.
 
-    place: module, rack, pcs or site. effect acts on the place's rack (the bank's racks for a PCS, all for the
+    place: module, rack, pcs, bus or site. effect acts on the place's rack (the bank's racks for a PCS, all for the
     site); bank_effect on every rack of the bank. delay: ms, or the name of a setting; None takes the band's.
+    explained_by: rows whose presence above, around or on the bus of this place makes this alarm their consequence;
+    it is then told with theirs, and acts all the same. alarm_after_ms, alarm_until_ms: how long the row must act
+    before it is told to people, and be over before it is told to have returned, on top of the row's own delay.
     """
 
     id: str
@@ -81,6 +84,14 @@ class Row:
     standard: str = ""
     unit: str = ""
     bank_effect: Effect = Effect.NONE
+    explained_by: tuple[str, ...] = ()
+    alarm_after_ms: int = 0
+    alarm_until_ms: int = 2000
+
+    @property
+    def opens(self) -> bool:
+        """It opens contactors, now or after the current is gone."""
+        return bool((self.effect | self.bank_effect) & OPENING)
 
     def delay_ms(self, facts_limit: object) -> int:
         """The on-delay in force."""

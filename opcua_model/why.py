@@ -1,0 +1,337 @@
+"""Why is power limited, why does it not connect, why did it trip: the chain of rule, place, value, limit, way out.
+
+One answer for everybody: the method `Why` gives it to SCADA, and `cellwarden why` and panels call that method.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Final
+
+from controller.core.image import AlarmState
+from controller.core.program import Program
+from opcua_model.model import Model
+from opcua_model.points import Point, sample
+from opcua_model.view import Look
+from plc_config.cause_effect import facts
+from plc_config.compile import Compiled
+
+QUESTIONS: Final = ("limited", "connect", "trip")
+WORDS: Final = {"limit": "limited", "power": "limited", "connect": "connect", "close": "connect", "trip": "trip"}
+"""What in a question, as a person may word it, tells which one it is."""
+NOT_ACTING: Final = ("NORMAL", "RETURNED")
+LATCHED: Final = ("LATCHED_UNACKNOWLEDGED", "LATCHED")
+OPENS: Final = ("STOP", "TRIP", "LOCKOUT")
+CAUSE_GONE: Final = "cause gone"
+PLACES_SHOWN: Final = 3
+MOST_REASONS: Final = 40
+SITE_PATHS: Final = (
+    "Status/State",
+    "Status/StateReason",
+    "Status/FirstOut",
+    "Status/FirstOutUtc",
+    *(f"Measurements/{d}{n}" for d in ("Charge", "Discharge") for n in ("Limit", "Binding", "BindingRack")),
+)
+RACK_PATHS: Final = (
+    "State", "StateReason", "Ready", "Voltage", "LinkVoltage", "Inrush", "PrechargeHeat",
+    "CellVoltageMin", "CellVoltageMax", "TemperatureMin",
+    "TemperatureMax", "ChargeLimit", "DischargeLimit",
+)  # fmt: skip
+Values = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reason:
+    """One link of the chain: which rule, where, the value against the limit, what explains it, and what lifts it."""
+
+    rule: str
+    place: str
+    value: str = ""
+    limit: str = ""
+    lifts: str = ""
+    advice: str = ""
+    because: str = ""
+    root: str = ""
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer to one question; without reasons the answer says that there is nothing to explain."""
+
+    question: str
+    answer: str
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ActiveAlarm:
+    """A row that acts: how its alarm is shown, where, the value compared, and the alarm that explains it."""
+
+    state: str
+    row: str
+    place: str
+    value: str = ""
+    limit: str = ""
+    root: str = ""
+
+
+# -- the answers -----------------------------------------------------------------------------------------------
+
+
+def questions_of(text: str) -> tuple[str, ...]:
+    """Which questions a text asks; all of them where it names none."""
+    named = dict.fromkeys(q for word, q in WORDS.items() if word in text.lower())
+    return tuple(q for q in QUESTIONS if q in named) or QUESTIONS
+
+
+def explain(question: str, values: Values, alarms: Sequence[ActiveAlarm], rules: Rules) -> Explanation:
+    """The answer to one question from values and alarms seen at one moment."""
+    acting = [a for a in alarms if a.state not in NOT_ACTING]
+    found = {"limited": _limited, "connect": _connect, "trip": _trip}[question](values, acting, rules)
+    if len(found.reasons) <= MOST_REASONS:
+        return found
+    more = len(found.reasons) - MOST_REASONS
+    return dataclasses.replace(found, answer=f"{found.answer}; {more} more", reasons=found.reasons[:MOST_REASONS])
+
+
+class Whys:
+    """Answers questions of one site from looks at its process image."""
+
+    def __init__(self, site: Compiled, model: Model) -> None:
+        self.site = site
+        racks = [f"Racks/R{r + 1:02d}" for r in range(site.topology.racks)]
+        wanted = {*SITE_PATHS, *(f"{rack}/{name}" for rack in racks for name in RACK_PATHS)}
+        self._points: dict[str, Point] = {p.path: p for p in model.points if p.path in wanted}
+
+    @cached_property
+    def rules(self) -> Rules:
+        """Compiled at the first question."""
+        return Rules(self.site)
+
+    def answer(self, text: str, look: Look) -> list[Explanation]:
+        """Every question of the text answered; one explanation that says so when there is no image."""
+        if look.image is None:
+            return [Explanation("", "the controller has not published anything yet")]
+        values = {path: sample(p.spec, look, p.index).value for path, p in self._points.items()}
+        alarms = acting_alarms(self.site.program, look.image)
+        return [explain(q, values, alarms, self.rules) for q in questions_of(text)]
+
+
+def acting_alarms(program: Program, image: Any) -> list[ActiveAlarm]:
+    """Every row that acts, also where its alarm is shelved, out of service or told with another one; worst first."""
+    t, alarms, slots = image.trips, image.alarms, program.matrix.slots
+    found = []
+    for slot in sorted(t.slot_active.nonzero()[0].tolist(), key=lambda i: -int(program.matrix.priority[i])):
+        row, root = slots[slot].row, int(alarms.alarm_root[slot])
+        value, limit = float(t.slot_value[slot]), float(t.slot_limit[slot])
+        place, _ = program.describe(slot, value, limit, int(t.slot_element[slot]), True)
+        found.append(
+            ActiveAlarm(
+                _state(int(alarms.alarm_state[slot]), bool(t.slot_latched[slot] and not t.slot_cause[slot])),
+                row.id,
+                place,
+                f"{value:.4g} {row.unit}" if row.unit else "",
+                f"{limit:g} {row.unit}" if row.unit else "",
+                f"{slots[root].row.id} {slots[root].place}" if root >= 0 else "",
+            )
+        )
+    return found
+
+
+def _state(shown: int, held: bool) -> str:
+    """The state as people see it; a row that acts before it is told counts as acting."""
+    name = AlarmState(shown).name
+    if name in NOT_ACTING:
+        return "LATCHED" if held else "UNACKNOWLEDGED"
+    return name
+
+
+class Rules:
+    """What the matrix says of its rows at this site, and which racks a place acts on."""
+
+    def __init__(self, site: Compiled) -> None:
+        self.site = site
+        self.rows = {row.id: facts(row, site.program) for row in site.program.matrix.rows}
+
+    def reasons(self, alarms: Iterable[ActiveAlarm]) -> list[Reason]:
+        """Alarms as links of the chain; consequences of one root in one row are one link."""
+        groups: dict[tuple[str, str, str], list[ActiveAlarm]] = {}
+        for alarm in alarms:
+            if alarm.root:
+                row, _, place = alarm.root.partition(" ")
+                groups.setdefault((row, "", place), [ActiveAlarm("UNACKNOWLEDGED", row, place)])
+            alone = alarm.place if not alarm.root else ""
+            groups.setdefault((alarm.row, alarm.root, alone), []).append(alarm)
+        return [self._reason(group) for group in groups.values()]
+
+    def _reason(self, group: Sequence[ActiveAlarm]) -> Reason:
+        alarm, row = group[0], self.rows.get(group[0].row, {})
+        how = str(row.get("reset", ""))
+        if alarm.state in LATCHED:
+            lifts = f"cause is gone; reset {how}"
+        else:
+            itself = how.startswith("by itself")
+            back = str(row.get("clear", CAUSE_GONE))
+            when = "when the cause is gone" if back == CAUSE_GONE else f"at {back}"
+            lifts = f"by itself {when}" if itself else f"{when}, then reset {how}"
+        place = ", ".join(a.place for a in group[:PLACES_SHOWN])
+        if len(group) > PLACES_SHOWN:
+            place = f"at {len(group)} places ({place}, ...)"
+        note = {"SHELVED": "its alarm is shelved", "OUT_OF_SERVICE": "its alarm is out of service"}.get(alarm.state, "")
+        return Reason(
+            alarm.row, place, alarm.value, alarm.limit, lifts, row.get("advice", ""), row.get("because", ""),
+            alarm.root, note,
+        )  # fmt: skip
+
+    def acting(self, alarms: Iterable[ActiveAlarm], effects: Iterable[str], rack: str = "") -> list[ActiveAlarm]:
+        """Alarms with one of the effects, those that act on a rack when one is named."""
+        wanted = set(effects)
+        return [a for a in alarms if self._effects(a, rack) & wanted]
+
+    def _effects(self, alarm: ActiveAlarm, rack: str) -> set[str]:
+        row = self.rows.get(alarm.row)
+        if row is None:
+            return set()
+        own, bank = set(row["effects"]), set(row["bank_effects"])
+        if not rack:
+            return own | bank
+        t, level = self.site.topology, row["place"]
+        if level == "site":
+            return own
+        if level == "bus":
+            wires = self.site.topology.wires
+            bus = wires.names.index(alarm.place)
+            reads = wires.racks[bus] | wires.modules[bus].any(axis=1)
+            return own if reads[int(rack[1:]) - 1] else set()
+        number = int(alarm.place.partition("/")[0][1:]) - 1
+        home = int(t.pcs_bank[number] if level == "pcs" else t.rack_bank[number])
+        if int(t.rack_bank[int(rack[1:]) - 1]) != home:
+            return set()
+        here = level == "pcs" or number == int(rack[1:]) - 1
+        return (own if here else set()) | bank
+
+
+def _limited(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanation:
+    parts, reasons = [], []
+    for direction in ("Discharge", "Charge"):
+        limit = values.get(f"Measurements/{direction}Limit")
+        name = values.get(f"Measurements/{direction}Binding") or "none"
+        rack = values.get(f"Measurements/{direction}BindingRack") or ""
+        shown = "unknown" if limit is None else f"{float(limit) / 1000:.0f} kW"
+        parts.append(f"{direction.lower()} up to {shown}: {name}{f' of {rack}' if rack else ''}")
+        reasons += _binding(direction, str(name), str(rack), values, alarms, rules)
+    return Explanation("limited", "; ".join(parts), tuple(dict.fromkeys(reasons)))
+
+
+def _binding(
+    direction: str, name: str, rack: str, values: Values, alarms: list[ActiveAlarm], rules: Rules
+) -> list[Reason]:
+    """What stands behind a named limit."""
+    cell = rules.site.cell
+    place = rack or "site"
+    if name in ("derated by an alarm", "blocked by an alarm"):
+        block = ("DERATE",) if name.startswith("derated") else (f"BLOCK_{direction.upper()}", *OPENS)
+        return rules.reasons(rules.acting(alarms, block, rack))
+    if name == "cell voltage":
+        curve = cell.derate_charge_voltage if direction == "Charge" else cell.derate_discharge_voltage
+        end, at = ("Max", curve.at[0]) if direction == "Charge" else ("Min", curve.at[-1])
+        side = "below" if direction == "Charge" else "above"
+        value = _number(values.get(f"Racks/{rack}/CellVoltage{end}"), "V")
+        return [Reason(name, place, value, f"{at:g} V", f"full again {side} {at:g} V")]
+    if name == "temperature":
+        curve = cell.derate_charge_temperature if direction == "Charge" else cell.derate_discharge_temperature
+        full = [t for t, fraction in zip(curve.at, curve.fraction, strict=True) if fraction >= 1.0]
+        inside = f"{full[0]:g} to {full[-1]:g} degC" if full else "the middle of the curve"
+        span = [_number(values.get(f"Racks/{rack}/Temperature{end}"), "degC") for end in ("Min", "Max")]
+        return [Reason(name, place, " to ".join(span), inside, f"full again while all sensors are at {inside}")]
+    lifts = {
+        "rated current": "nothing: the cell type's rated current",
+        "PCS rating": "nothing: the rated power of the PCS",
+        "data lost": "usable cell voltages, temperatures, current and voltage of the rack",
+        "rack open": "connect the rack",
+        "no rack connected": "connect",
+    }
+    return [Reason(name, place, lifts=lifts.get(name, ""))] if name in lifts else []
+
+
+def _connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanation:
+    state = str(values.get("Status/State"))
+    blocking = rules.acting(alarms, ("BLOCK_CLOSE", *OPENS))
+    reasons = rules.reasons(blocking)
+    most = rules.site.config.limits.precharge.rack_voltage_difference
+    racks = sorted({path.split("/")[1] for path in values if path.startswith("Racks/")})
+    for rack in racks:
+        if values.get(f"Racks/{rack}/State") == "OUT_OF_SERVICE":
+            reasons.append(Reason("out of service", rack, lifts="an engineer puts the rack back into service"))
+        rack_v, link_v = (values.get(f"Racks/{rack}/{n}") for n in ("Voltage", "LinkVoltage"))
+        waiting = values.get(f"Racks/{rack}/State") == "OPEN" and not values.get(f"Racks/{rack}/Ready")
+        if state == "ONLINE" and waiting and rack_v is not None and link_v is not None and abs(rack_v - link_v) > most:
+            off = _number(abs(rack_v - link_v), "V")
+            lifts = f"a voltage difference to the DC link below {most:g} V"
+            reasons.append(Reason("voltages do not meet", rack, off, f"{most:g} V", lifts))
+        elif waiting:
+            reasons += _held_back(values, rack, rules)
+    closed = sum(values.get(f"Racks/{rack}/State") == "CLOSED" for rack in racks)
+    where = f"the site is {state}, {closed} of {len(racks)} racks are connected"
+    if reasons:
+        return Explanation("connect", f"{where}; against it: {len(reasons)}", tuple(reasons))
+    if state in ("STANDBY", "CONNECTING", "ONLINE"):
+        return Explanation("connect", f"{where}; nothing is against it")
+    return Explanation("connect", f"{where}: {values.get('Status/StateReason')}; it connects from STANDBY only")
+
+
+def _held_back(values: Values, rack: str, rules: Rules) -> list[Reason]:
+    """What of the connection policy keeps an open rack out."""
+    reasons = []
+    limit, inrush = rules.site.program.sequences.settings.inrush_a, values.get(f"Racks/{rack}/Inrush") or 0.0
+    if inrush > limit:
+        lifts = f"a predicted in-rush below {limit:g} A: the racks' voltages must come closer"
+        reasons.append(Reason("in-rush too large", rack, _number(inrush, "A"), f"{limit:g} A", lifts))
+    heat = values.get(f"Racks/{rack}/PrechargeHeat") or 0.0
+    if heat > 0.5:
+        lifts = "the precharge resistor has cooled down"
+        reasons.append(Reason("precharge resistor hot", rack, _number(100 * heat, "%"), "100 %", lifts))
+    return reasons
+
+
+def _trip(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanation:
+    first = str(values.get("Status/FirstOut") or "")
+    opening = rules.acting(alarms, OPENS)
+    if not first:
+        return Explanation("trip", "nothing is tripped")
+    row, _, place = first.partition(" ")
+    lead = [a for a in opening if a.row == row and (not place or a.place == place or a.place.startswith(f"{place}/"))]
+    others = [a for a in opening if a not in lead]
+    chain = [*rules.reasons(lead), *rules.reasons(others)]
+    if not lead and row in rules.rows:
+        facts = rules.rows[row]
+        chain.insert(0, Reason(row, place, lifts=facts["reset"], advice=facts["advice"], because=facts["because"]))
+    when = values.get("Status/FirstOutUtc")
+    since = f" at {when:%Y-%m-%d %H:%M:%S} UTC" if hasattr(when, "strftime") else ""
+    more = f", {len(others)} more since" if others else ""
+    return Explanation("trip", f"first out: {first}{since}{more}", tuple(chain))
+
+
+def _number(value: Any, unit: str) -> str:
+    return "unknown" if value is None else f"{float(value):.4g} {unit}"
+
+
+def as_text(explanation: Explanation) -> str:
+    """An answer for people."""
+    lines = [f"{explanation.question}: {explanation.answer}"]
+    for reason in explanation.reasons:
+        compared = f": {reason.value} against {reason.limit}" if reason.limit else ""
+        lines.append(f"  {reason.rule} {reason.place}{compared}")
+        root = f"consequence of {reason.root}" if reason.root else ""
+        for label, text in (
+            ("because", root or reason.because),
+            ("note", reason.note),
+            ("lifts", reason.lifts),
+            ("advice", "" if root else reason.advice),
+        ):
+            if text:
+                lines.append(f"    {label}: {text}")
+    return "\n".join(lines)
