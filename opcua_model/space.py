@@ -29,6 +29,7 @@ UNECE: Final = {
     "degC": ("CEL", "°C", "degree Celsius"),
     "ratio": ("C62", "1", "one"),
     "ms": ("C26", "ms", "milli second"),
+    "h": ("HUR", "h", "hour"),
     "Hz": ("HTZ", "Hz", "hertz"),
 }
 """Units of tags as UN/CEFACT Recommendation 20 codes; OPC 10000-8 packs the code's characters into UnitId."""

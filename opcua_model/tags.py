@@ -10,6 +10,7 @@ import numpy as np
 
 from controller.core.image import ProcessImage, RackMode, SiteMode
 from controller.core.layout import tags_of
+from controller.core.outlook import CAUSES, WINDOWS
 from controller.core.signal import Tag
 from controller.core.topology import Topology, place_name
 from opcua_model.catalog import Catalog
@@ -50,6 +51,7 @@ DEFAULT_RANGE: Final = {
     "degC": (-45.0, 150.0),
     "ratio": (0.0, 1.0),
     "ms": (0.0, 1e6),
+    "h": (0.0, 1000.0),
     "Hz": (0.0, 100.0),
 }
 """EURange of a unit where the tag declares no instrument range."""
@@ -64,7 +66,7 @@ TEXT_DOC: Final = {
 }
 """What the text of a code tells, where the tag's own words speak of the code."""
 
-RESTS_ON_SOC: Final = ("soc", "soh", "energy", "capacity")
+RESTS_ON_SOC: Final = ("soc", "soh", "energy", "capacity", "power", "time_to", "recalibration")
 
 
 class TagPoints:
@@ -140,6 +142,10 @@ class TagPoints:
             return self._first_out, ""
         if name.endswith("_binding"):
             return self.catalog.limit, "Limit"
+        if name.endswith("_limited_by"):
+            return _named(CAUSES), ""
+        if name == "rack_recalibration_kind":
+            return _named(WINDOWS), ""
         if name.endswith("_binding_rack"):
             return (lambda i: place_name(("rack",), (i,)) if i >= 0 else ""), ""
         if name.endswith("_place"):
@@ -170,6 +176,10 @@ def eu_range(tag: Tag) -> tuple[float | None, float | None]:
     if tag.unit == "V" and "cell" in tag.name:
         return CELL_RANGE
     return DEFAULT_RANGE.get(tag.unit, (None, None))
+
+
+def _named(names: tuple[str, ...]) -> Callable[[int], str]:
+    return lambda code: names[code] if 0 <= code < len(names) else f"code {code}"
 
 
 def _mode_text(modes: type[SiteMode] | type[RackMode]) -> Callable[[int], str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from controller.core.balance import Balancing
 from controller.core.dispatch import Dispatch
-from controller.core.estimate import REGISTRY, EstimatorInputs
+from controller.core.estimate import REGISTRY, Complete, EstimatorInputs
 from controller.core.program import Program
 from controller.core.protect import ROWS, Derating, Matrix
 from controller.core.sequence import Sequences
@@ -183,7 +183,7 @@ def _program(site: Compiled) -> Program:
         topology=topology,
         buses=len(site.plan.buses),
         sensors=Sensors(topology, SensorSettings(limits.stale_after, limits.lost_after, FROZEN_AFTER_MS)),
-        estimator=REGISTRY[config.estimator.soc](inputs),
+        estimator=Complete(REGISTRY[config.estimator.soc](inputs), inputs, derating, config.estimator.target_soc),
         limit=limit,
         matrix=Matrix(ROWS, topology, limit, config.cycle),
         derating=Derating(topology, derating),
@@ -202,7 +202,8 @@ def _heartbeat_modulo(site: Compiled) -> int:
 
 
 def _sheet(cell: CellType, parallel: int) -> CellSheet:
-    gap, circuit = cell.hysteresis, cell.circuit
+    gap, circuit, heat = cell.hysteresis, cell.circuit, cell.thermal
+    entropy, capacity_j_k, conductance = heat.entropy_volts_per_kelvin, heat.heat_capacity, heat.core_conductance
     return CellSheet(
         capacity_ah=cell.capacity * parallel,
         resistance_ohm=cell.resistance / parallel,
@@ -220,6 +221,9 @@ def _sheet(cell: CellType, parallel: int) -> CellSheet:
         tau2_s=None if circuit.tau2 is None else circuit.tau2 / 1000,
         r0_arrhenius_k=circuit.r0_arrhenius,
         rc_arrhenius_k=circuit.rc_arrhenius,
+        heat_capacity_j_per_k=None if capacity_j_k is None else capacity_j_k * parallel,
+        core_conductance_w_per_k=None if conductance is None else conductance * parallel,
+        entropy_v_per_k=None if entropy is None else np.array(entropy),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from controller.core.command import Command
+from controller.core.outlook import Outlook
 from controller.core.signal import Bools, Floats, Ints, Samples, tag
 
 Flags = NDArray[Any]
@@ -258,6 +259,7 @@ class Estimates:
     discharge_energy_wh: float = tag("Wh", doc="Energy the site can still deliver")
     charge_energy_wh: float = tag("Wh", doc="Energy the site can still take")
     soc_valid: int = tag("1", doc="The SOC rests on data since start: 1 valid", dtype="i8")
+    outlook: Outlook
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from controller.core.command import TEXT_BYTES, USER_BYTES
 from controller.core.image import Modes, OutputImage, RetainedState
 from controller.core.layout import RECORDS
+from controller.core.outlook_memory import OutlookMemory
 from controller.core.signal import Bools, Floats, Ints, tag
 
 SHELF_DTYPE = np.dtype(
@@ -94,6 +95,7 @@ class EstimationMemory:
     cell_stuck: NDArray[Any] = tag(
         "1", "rack", "module", "cell", doc="Current steps in a row that the cell voltage did not follow", dtype="u1"
     )
+    outlook: OutlookMemory
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -274,6 +276,12 @@ class Retained:
     rack_weld_test: Ints = tag("1", "rack", doc="WeldTest", dtype="i8")
     rack_weld_test_utc_ms: Ints = tag("ms", "rack", doc="Wall time of that result", dtype="i8")
     rack_precharge_heat_wh: Floats = tag("Wh", "rack", doc="Energy in the precharge resistor, not yet given off")
+    rack: NDArray[Any] = tag("1", "rack", doc="Capacity and resistance of the rack", dtype="outlook")
+    ledger: NDArray[Any] = tag("1", "rack", doc="Ageing ledger of the rack", dtype="ledger")
+    cell_lack: Floats = tag("1", "rack", "module", "cell", doc="Capacity lacking to the string's", dtype="f4")
+    cell_lack_variance: Floats = tag("1", "rack", "module", "cell", doc="Its variance", dtype="f4")
+    cell_resistance: Floats = tag("1", "rack", "module", "cell", doc="Resistance less the string's", dtype="f4")
+    cell_resistance_variance: Floats = tag("1", "rack", "module", "cell", doc="Its variance", dtype="f4")
 
 
 class Merge(Enum):
@@ -315,6 +323,12 @@ MERGE: Final[dict[str, Merge]] = {
     "rack_weld_test": Merge.NEWER,
     "rack_weld_test_utc_ms": Merge.NEWER,
     "rack_precharge_heat_wh": LARGER,
+    "rack": Merge.NEWER,
+    "ledger": Merge.NEWER,
+    "cell_lack": Merge.NEWER,
+    "cell_lack_variance": Merge.NEWER,
+    "cell_resistance": Merge.NEWER,
+    "cell_resistance_variance": Merge.NEWER,
 }
 """How two copies become one: a new retained field says it here."""
 
@@ -335,6 +349,7 @@ def worse(newer: Retained, older: Retained) -> Retained:
 def retain(memory: Memory, scan: int, utc_ms: int, program: int) -> Retained:
     """The retained part of a memory."""
     p, a, e, c = memory.protection, memory.annunciation, memory.estimation, memory.modes.contactors
+    kept = e.outlook
     return Retained(
         scan,
         utc_ms,
@@ -365,6 +380,12 @@ def retain(memory: Memory, scan: int, utc_ms: int, program: int) -> Retained:
         c.rack_weld_test,
         c.rack_weld_test_utc_ms,
         memory.sequencing.precharge_heat_wh,
+        kept.rack,
+        kept.ledger,
+        kept.cell_lack,
+        kept.cell_lack_variance,
+        kept.cell_resistance,
+        kept.cell_resistance_variance,
     )
 
 
@@ -427,5 +448,24 @@ def restore(memory: Memory, retained: Retained) -> Memory:
             rack_throughput_ah=retained.rack_throughput_ah.copy(),
             cell_charge_ratio=retained.cell_charge_ratio.copy(),
             cell_variance=retained.cell_variance.copy(),
+            outlook=replace(
+                memory.estimation.outlook,
+                rack=_slow(retained.rack),
+                ledger=retained.ledger.copy(),
+                cell_lack=retained.cell_lack.copy(),
+                cell_lack_variance=retained.cell_lack_variance.copy(),
+                cell_resistance=retained.cell_resistance.copy(),
+                cell_resistance_variance=retained.cell_resistance_variance.copy(),
+            ),
         ),
     )
+
+
+def _slow(retained: NDArray[Any]) -> NDArray[Any]:
+    """What of a rack's record is still true after a stop of unknown length: capacity and resistance."""
+    rack = np.zeros_like(retained)
+    rack["ready"] = retained["ready"]
+    for name in ("sums", "ratio", "slow_ratio", "ratio_sigma", "pairs", "growth", "growth_variance", "steps"):
+        rack["health"][name] = retained["health"][name]
+    rack["health"]["step_ms"] = -1.0
+    return rack

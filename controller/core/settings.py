@@ -63,6 +63,11 @@ class CellSheet:
     tau2_s: float | None = None
     r0_arrhenius_k: float = 2000.0
     rc_arrhenius_k: float = 2000.0
+    heat_capacity_j_per_k: float | None = None
+    """Of core and surface together; None: the usual share per Ah stands in, as for the conductance."""
+    core_conductance_w_per_k: float | None = None
+    entropy_v_per_k: Floats | None = None
+    """dU/dT on `soc_grid`; None: no reversible heat."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -110,6 +110,7 @@ UNIT_SUFFIX: Final[Mapping[str, str]] = {
     "degC": "degc",
     "ratio": "ratio",
     "ms": "ms",
+    "h": "h",
     "Hz": "hz",
 }
 """Units and the suffix that a field name must carry for them; unit "1" (counts, codes, flags) carries none."""

@@ -39,8 +39,14 @@ AT_ONCE: Final = (
 PER_RACK: Final = (
     "out_of_service", "rack_throughput_ah", "rack_contactor_operations", "rack_contactor_hot_openings",
     "rack_contactor_breaks", "rack_weld_test", "rack_weld_test_utc_ms", "rack_precharge_heat_wh",
+    "rack", "ledger",
 )  # fmt: skip
 """Fields that follow their rack into a program with another number of racks."""
+CELL_STATE: Final = (
+    "rack_known", "cell_charge_ratio", "cell_variance", "cell_lack", "cell_lack_variance", "cell_resistance",
+    "cell_resistance_variance",
+)  # fmt: skip
+"""What is carried to another program only where the battery has the same size."""
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS retained (sequence INTEGER PRIMARY KEY, scan INTEGER NOT NULL, utc_ms INTEGER NOT NULL,
@@ -351,7 +357,7 @@ class _Reader:
 
     def _charge(self, old: Retained, new: Retained, source: str) -> dict[str, Any]:
         if old.cell_charge_ratio.shape == new.cell_charge_ratio.shape:
-            return {n: getattr(old, n) for n in ("rack_known", "cell_charge_ratio", "cell_variance")}
+            return {n: getattr(old, n) for n in CELL_STATE}
         self.problems.append(f"{source}: the battery has another size; its charge is unknown")
         return {
             "cell_charge_ratio": np.full(new.cell_charge_ratio.shape, 0.5),

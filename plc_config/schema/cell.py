@@ -139,6 +139,18 @@ class Circuit(Strict):
     rc_arrhenius: Kelvin = 2000.0
 
 
+JoulePerKelvin = Annotated[float, BeforeValidator(lambda text: parse(text, "J/K"))]
+WattPerKelvin = Annotated[float, BeforeValidator(lambda text: parse(text, "W/K"))]
+
+
+class Thermal(Strict):
+    """Heat of one cell; what is not given follows from the capacity."""
+
+    heat_capacity: JoulePerKelvin | None = Field(None, description="Core and surface together")
+    core_conductance: WattPerKelvin | None = Field(None, description="From the core to the surface")
+    entropy_volts_per_kelvin: list[float] | None = Field(None, description="dU/dT over the soc points of `ocv`")
+
+
 class CellType(Strict):
     """One cell type."""
 
@@ -154,6 +166,7 @@ class CellType(Strict):
     ocv: Ocv
     hysteresis: Hysteresis | None = None
     circuit: Circuit = Circuit()
+    thermal: Thermal = Thermal()
     derate_charge_voltage: Derating
     derate_discharge_voltage: Derating
     derate_charge_temperature: Derating
@@ -161,7 +174,10 @@ class CellType(Strict):
     limits: CellLimits
 
     @model_validator(mode="after")
-    def _gap_on_the_same_points(self) -> CellType:
+    def _on_the_same_points(self) -> CellType:
         if self.hysteresis is not None and len(self.hysteresis.half_gap_volts) != len(self.ocv.soc):
             raise ValueError(f"{len(self.ocv.soc)} ocv points but {len(self.hysteresis.half_gap_volts)} of hysteresis")
+        entropy = self.thermal.entropy_volts_per_kelvin
+        if entropy is not None and len(entropy) != len(self.ocv.soc):
+            raise ValueError(f"{len(self.ocv.soc)} ocv points but {len(entropy)} of entropy")
         return self

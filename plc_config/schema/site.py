@@ -203,6 +203,7 @@ class EstimatorConfig(Strict):
 
     soc: Literal["none", "coulomb", "ekf"] = "coulomb"
     initial_soc: Ratio | None = Field(None, description="Only for a site without memory and without rest voltage")
+    target_soc: Ratio = Field(0.5, ge=0, le=1, description="SOC that `TimeToTarget` tells the way to")
 
 
 class DispatchConfig(Strict):

@@ -48,7 +48,7 @@ def site(tmp_path: Path) -> Path:
 
 
 def test_a_site_may_ask_for_it(site: Path) -> None:
-    assert isinstance(compile_site(str(site)).program.estimator, Ekf)
+    assert isinstance(compile_site(str(site)).program.estimator.soc, Ekf)
     assert REGISTRY["ekf"] is Ekf
 
 

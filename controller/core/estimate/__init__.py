@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from controller.core.estimate.complete import Complete
 from controller.core.estimate.coulomb import Coulomb
 from controller.core.estimate.ekf import Ekf
 from controller.core.estimate.none import NoEstimate
@@ -17,4 +18,4 @@ REGISTRY: Final[dict[str, Callable[[EstimatorInputs], Estimator]]] = {
 }
 """What `estimator.soc` may name; adding an estimator is one sibling module and one entry here."""
 
-__all__ = ["REGISTRY", "Coulomb", "Ekf", "Estimator", "EstimatorInputs", "NoEstimate"]
+__all__ = ["REGISTRY", "Complete", "Coulomb", "Ekf", "Estimator", "EstimatorInputs", "NoEstimate"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from typing import Protocol
 
 import numpy as np
 
 from controller.core.image import Estimates, Measured, OutputImage, System
+from controller.core.layout import Layout
 from controller.core.memory import EstimationMemory
+from controller.core.outlook import Outlook
 from controller.core.settings import BalancingSettings, CellSheet
 from controller.core.signal import Bools, Floats
 from controller.core.topology import Topology
@@ -86,4 +89,11 @@ def summarize(inputs: EstimatorInputs, table: EnergyTable, soc: Floats, sigma: F
         discharge_energy_wh=float(discharge.sum()),
         charge_energy_wh=float(charge.sum()),
         soc_valid=int(known.all()),
+        outlook=no_outlook(t.racks, t.modules, t.cells),
     )
+
+
+@cache
+def no_outlook(racks: int, modules: int, cells: int) -> Outlook:
+    """The outlook of an estimator that has none: zeros, limited by what is not known. Shared, so never to be changed."""
+    return Layout(Outlook, {"rack": racks, "module": modules, "cell": cells}).blank()

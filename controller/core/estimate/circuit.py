@@ -1,0 +1,144 @@
+"""What is known of the cells of some racks at one moment, on flat (rack, cell) arrays: the base of every outlook.
+
+The one place that reads the SOC filter's memory: another filter is connected here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+import numpy as np
+
+from controller.core.estimate.cell_model import HIGH, LOW, CellModel
+from controller.core.image import Measured
+from controller.core.memory import EstimationMemory
+from controller.core.signal import USABLE, Bools, Floats, Ints
+
+SIGMAS: Final = 3.0
+"""Standard deviations that a promise keeps clear of."""
+UNSEEN_V: Final = 0.01
+"""Standard deviation of a cell's open-circuit voltage when its own voltage is not usable."""
+DEGC_UNKNOWN: Final = 25.0
+INVERSE_POINTS: Final = 2048
+
+
+class Table:
+    """A uniform table: one take and one multiply-add per element; flat outside."""
+
+    def __init__(self, low: float, high: float, values: Floats) -> None:
+        self.low, self.scale = low, (len(values) - 1) / (high - low)
+        self.values = np.asarray(values, float)
+        self.steps = np.append(np.diff(self.values), 0.0)
+        self.last = len(values) - 1.0
+
+    def __call__(self, at: Floats) -> Floats:
+        """Linear between the points, for any shape."""
+        place = (at - self.low) * self.scale
+        np.clip(place, 0.0, self.last, out=place)
+        index = place.astype(np.int32)
+        place -= index
+        place *= self.steps.take(index)
+        place += self.values.take(index)
+        return np.asarray(place)
+
+
+class Circuit:
+    """Tables and constants of the cell type that every outlook works with."""
+
+    def __init__(self, model: CellModel) -> None:
+        self.model = model
+        self.ocv = Table(LOW, HIGH, model.ocv_v)
+        steps = np.diff(model.grid) * (model.ocv_v[1:] + model.ocv_v[:-1]) / 2
+        self.energy = Table(LOW, HIGH, np.concatenate([[0.0], np.cumsum(steps)]))
+        """Integral of the OCV over SOC, V."""
+        inside = (model.grid >= 0) & (model.grid <= 1)
+        rising = model.ocv_v[inside] + np.arange(int(inside.sum())) * 1e-9
+        volts = np.linspace(rising[0], rising[-1], INVERSE_POINTS)
+        self.soc_at = Table(rising[0], rising[-1], np.interp(volts, rising, model.grid[inside]))
+        """SOC of an open-circuit voltage."""
+        self.full_ohm = model.r0 + model.r1 + model.r2
+        self.ohm_share = (model.r1 / model.r0, model.r2 / model.r0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cells:
+    """Racks `racks`: (n,) per rack, (n, cells) per cell. `emf_v` is the voltage behind R0, without current.
+
+    `known` is False where nothing may be promised: no SOC, or no current. `place` is the flat index of a rack's
+    first cell; what is not fitted is masked by `fitted`.
+    """
+
+    racks: Ints
+    place: Ints
+    known: Bools
+    fitted: Bools
+    count: Floats
+    current_a: Floats
+    soc: Floats
+    sigma: Floats
+    emf_v: Floats
+    emf_sigma_v: Floats
+    v1: Floats
+    v2: Floats
+    hysteresis: Floats
+    r0: Floats
+    r0_sigma: Floats
+    r1: Floats
+    r2: Floats
+    capacity_ah: Floats
+    capacity_sigma_ah: Floats
+    surface_degc: Floats
+
+    @property
+    def low_soc(self) -> Floats:
+        """The SOC that a cell has at least."""
+        return np.asarray(np.maximum(self.soc - SIGMAS * self.sigma, 0.0))
+
+    @property
+    def high_soc(self) -> Floats:
+        """The SOC that a cell has at most."""
+        return np.asarray(np.minimum(self.soc + SIGMAS * self.sigma, 1.0))
+
+
+def string_of(memory: EstimationMemory, racks: Ints) -> tuple[Any, Bools]:
+    """The string filters of some racks, and which of them run; a counter without filter has none running."""
+    s = memory.string[racks]
+    return s, s["ready"] == 1
+
+
+def look(circuit: Circuit, memory: EstimationMemory, measured: Measured, fitted: Bools, racks: Ints) -> Cells:
+    """What is known now. Voltages anchor the promise: the model only tells how they move from here."""
+    m, n = circuit.model, len(racks)
+    s, ready = string_of(memory, racks)
+    health, warmth = memory.outlook.health, memory.outlook.warmth
+    flat = memory.cell_charge_ratio.shape[1] * memory.cell_charge_ratio.shape[2]
+
+    def cells(a: Any) -> Floats:
+        return np.asarray(a[racks], np.float64).reshape(n, flat)
+
+    i = measured.points.rack_current_a
+    heard = i.quality[racks] <= USABLE
+    current = np.where(heard, i.value[racks], 0.0)
+    surface = cells(warmth.cell_surface_temperature_degc)
+    cold = m.heat(surface.mean(axis=1)) if m.sheet.r0_arrhenius_k or m.sheet.rc_arrhenius_k else (1.0, 1.0)
+    warm0, warm1 = (np.broadcast_to(np.asarray(h), (n,))[:, None] for h in cold)
+    r25 = cells(health.cell_resistance_ohm)
+    r0 = r25 * warm0
+    soc = cells(memory.cell_charge_ratio)
+    v1, v2 = np.where(ready, s["x"][:, 1], 0.0), np.where(ready, s["x"][:, 2], 0.0)
+    h = np.where(ready, s["hysteresis"], 0.0)
+    v = measured.points.cell_voltage_v
+    usable = (v.quality[racks] <= USABLE).reshape(n, flat) & heard[:, None]
+    seen = np.asarray(v.value[racks], np.float64).reshape(n, flat) + r0 * current[:, None]
+    if not usable.all():
+        model_v = circuit.ocv(soc) + m.branch(soc) * h[:, None] - (v1 + v2)[:, None]
+        seen = np.where(usable, seen, model_v)
+    mask = fitted[racks].reshape(n, flat)
+    return Cells(
+        racks, racks * flat, memory.rack_known[racks] & heard & mask.any(axis=1), mask, mask.sum(axis=1).astype(float),
+        current, soc, np.sqrt(cells(memory.cell_variance)), seen, np.where(usable, 0.0, UNSEEN_V), v1, v2, h,
+        r0, cells(health.cell_resistance_sigma_ohm) * warm0, r25 * circuit.ohm_share[0] * warm1,
+        r25 * circuit.ohm_share[1] * warm1, cells(health.cell_capacity_ah), cells(health.cell_capacity_sigma_ah),
+        surface,
+    )  # fmt: skip

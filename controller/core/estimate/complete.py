@@ -1,0 +1,249 @@
+"""Any SOC estimator made complete: power, energy, health, temperatures, ageing and recalibration around it.
+
+Throughput is booked in every scan; the rest goes round once a second in small jobs, a group of racks and a subject at
+a time, so that no scan pays for all of it. What is published is the last finished round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+
+from controller.core.estimate import capacity
+from controller.core.estimate.ageing import Ledger
+from controller.core.estimate.cell_model import CellModel
+from controller.core.estimate.circuit import Circuit, look
+from controller.core.estimate.energy import STILL_C, Energies, rack_energy, site_energy
+from controller.core.estimate.planner import Planner, plan_of
+from controller.core.estimate.power import PowerLimits, members, rack_power, site_power
+from controller.core.estimate.protocol import Estimator, EstimatorInputs
+from controller.core.estimate.thermal import Temperatures
+from controller.core.image import Estimates, Measured, OutputImage, System
+from controller.core.memory import EstimationMemory
+from controller.core.outlook import Health, Outlook, Warmth
+from controller.core.outlook_memory import OutlookMemory
+from controller.core.settings import DeratingSettings
+from controller.core.signal import USABLE, Bools, Floats, Ints
+
+ROUND_MS: Final = 1_000
+GROUP_CELLS: Final = 5_000
+"""Cells that one job looks at, roughly."""
+POWER_TAU_S: Final = 30.0
+MS_PER_HOUR: Final = 3_600_000.0
+STILL_W: Final = 0.001
+"""Site power below which nothing gets emptier or fuller, as a fraction of the PCS rating."""
+LONGEST_MS: Final = 60_000
+"""A longer gap is not booked as if its last current had flowed all the time."""
+
+
+class Complete:
+    """Estimates of `soc` with everything that follows from them; deterministic, the memory given is never changed."""
+
+    def __init__(self, soc: Estimator, inputs: EstimatorInputs, derating: DeratingSettings, target_soc: float) -> None:
+        self.soc, self.inputs, self.target_soc = soc, inputs, target_soc
+        t = self.topology = inputs.topology
+        self.pcs_rated_w = derating.pcs_rated_w
+        self.circuit = circuit = Circuit(CellModel(inputs.cell))
+        self.limits, self.energies = PowerLimits(circuit, derating), Energies(circuit, derating)
+        self.capacities, self.temperatures = capacity.Capacities(circuit), Temperatures(circuit, t)
+        self.ledger, self.planner = Ledger(derating), Planner(circuit)
+        per_group = max(GROUP_CELLS // max(t.modules * t.cells, 1), 1)
+        racks = np.arange(t.racks)
+        self.groups = [racks[k : k + per_group] for k in range(0, t.racks, per_group)]
+        self.jobs = [(subject, group) for group in self.groups for subject in (self._health, self._discharge,
+                     self._charge, self._energy)]  # fmt: skip
+
+    def update(
+        self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, system: System
+    ) -> tuple[Estimates, EstimationMemory]:
+        """One step of `system.elapsed_ms`."""
+        estimates, memory = self.soc.update(memory, measured, outputs, system)
+        kept = self._book(memory.outlook, measured, min(system.elapsed_ms, LONGEST_MS))
+        memory = self._round(dataclasses.replace(memory, outlook=kept), measured, estimates, system.elapsed_ms)
+        return self._publish(estimates, memory.outlook), memory
+
+    # -- every scan ----------------------------------------------------------------------------------------------
+
+    def _book(self, kept: OutlookMemory, measured: Measured, elapsed_ms: int) -> OutlookMemory:
+        p = measured.points
+        rack, ledger = kept.rack.copy(), kept.ledger.copy()
+        heard = p.rack_current_a.quality <= USABLE
+        i = np.where(heard, p.rack_current_a.value, 0.0)
+        v = np.where(p.rack_voltage_v.quality <= USABLE, p.rack_voltage_v.value, 0.0)
+        rack["ms"] += elapsed_ms
+        rack["a_ms"] += i * elapsed_ms
+        rack["square_ms"] += i * i * elapsed_ms
+        out, into = np.maximum(i, 0.0) * (elapsed_ms / MS_PER_HOUR), np.maximum(-i, 0.0) * (elapsed_ms / MS_PER_HOUR)
+        ledger["discharge_ah"] += out
+        ledger["charge_ah"] += into
+        ledger["discharge_wh"] += out * v
+        ledger["charge_wh"] += into * v
+        return dataclasses.replace(kept, rack=rack, ledger=ledger, turn_ms=kept.turn_ms + elapsed_ms)
+
+    def _round(
+        self, memory: EstimationMemory, measured: Measured, estimates: Estimates, elapsed_ms: int
+    ) -> EstimationMemory:
+        """The jobs that are due; a long scan does one round at most."""
+        kept = memory.outlook
+        count = len(self.jobs) + 1
+        due = min(kept.turn_ms * count // ROUND_MS, count)
+        for turn in range(kept.turn, due):
+            if turn < len(self.jobs):
+                subject, racks = self.jobs[turn]
+                memory = dataclasses.replace(memory, outlook=subject(memory, measured, racks))
+            else:
+                memory = dataclasses.replace(memory, outlook=self._site(memory, measured, estimates))
+        done = due >= count
+        left = min(kept.turn_ms - ROUND_MS, ROUND_MS) if done else kept.turn_ms
+        kept = dataclasses.replace(memory.outlook, turn=0 if done else max(due, kept.turn), turn_ms=left)
+        return dataclasses.replace(memory, outlook=kept)
+
+    def _publish(self, estimates: Estimates, kept: OutlookMemory) -> Estimates:
+        e, ready = kept.rack["energy"], kept.rack["warm"] == 1
+        least = kept.health.cell_capacity_ah.ravel()[kept.health.rack_capacity_place]
+        capacity_ah = np.where(ready, least, estimates.rack_capacity_ah)
+        soh = np.clip(capacity_ah / self.inputs.cell.capacity_ah, 0.0, 1.0)
+        return dataclasses.replace(
+            estimates,
+            rack_soh_ratio=soh,
+            rack_capacity_ah=capacity_ah,
+            rack_discharge_energy_wh=e["wh"][:, 0].copy(),
+            rack_charge_energy_wh=e["wh"][:, 1].copy(),
+            soh_ratio=float(soh.mean()),
+            discharge_energy_wh=kept.discharge_energy_wh,
+            charge_energy_wh=kept.charge_energy_wh,
+            outlook=Outlook(
+                kept.rack_power, kept.site_power, kept.rack_energy, kept.site_energy, kept.health, kept.warmth, kept.plan
+            ),
+        )
+
+    # -- the jobs ------------------------------------------------------------------------------------------------
+
+    def _health(self, memory: EstimationMemory, measured: Measured, racks: Ints) -> OutlookMemory:
+        """Temperatures, capacity, resistance and the ledger of some racks."""
+        kept, t = memory.outlook, self.topology
+        rack, ledger = kept.rack.copy(), kept.ledger.copy()
+        r, book = rack[racks], ledger[racks]
+        fresh = r["ready"] == 0
+        if fresh.any():
+            begin = r["health"]
+            new = begin[fresh]
+            capacity.first(new)
+            begin[fresh] = new
+        elapsed = np.maximum(r["ms"], 1.0)
+        mean_a, square = r["a_ms"] / elapsed, r["square_ms"] / elapsed
+        cells = SimpleNamespace(
+            **{n: getattr(kept, n).copy() for n in ("cell_lack", "cell_lack_variance", "cell_resistance",
+                                                    "cell_resistance_variance")},
+            surface=kept.warmth.cell_surface_temperature_degc.copy(),
+            core=kept.warmth.cell_core_temperature_degc.copy(),
+        )  # fmt: skip
+        capacity.cells(memory, cells, racks, self.circuit, fresh)
+        health = self._cell_health(kept.health, cells, r, racks)
+        memory = dataclasses.replace(memory, outlook=dataclasses.replace(kept, health=health))
+        heat = self.temperatures.rack(memory, cells, measured, racks, r["ms"], square, mean_a, r["warm"] == 0)
+        warmth = self._warmth(kept.warmth, cells, racks, heat)
+        memory = dataclasses.replace(memory, outlook=dataclasses.replace(kept, health=health, warmth=warmth))
+        seen = look(self.circuit, memory, measured, t.cell_fitted, racks)
+        self.capacities.rack(seen, r["health"], r["ms"], self._counted(memory, r, racks), mean_a)
+        one = np.where(seen.fitted, 1.0, 0.0)
+        middle = (seen.soc * one).sum(axis=1) / np.maximum(seen.count, 1.0)
+        self.ledger.rack(book, measured, racks, r["ms"], mean_a, middle)
+        for name in ("ms", "a_ms", "square_ms"):
+            r[name] = 0.0
+        r["ready"], r["warm"] = 1, 1
+        rack[racks], ledger[racks] = r, book
+        return dataclasses.replace(
+            kept, rack=rack, ledger=ledger, health=health, warmth=warmth, cell_lack=cells.cell_lack,
+            cell_lack_variance=cells.cell_lack_variance, cell_resistance=cells.cell_resistance,
+            cell_resistance_variance=cells.cell_resistance_variance,
+        )  # fmt: skip
+
+    def _counted(self, memory: EstimationMemory, r: Any, racks: Ints) -> Floats:
+        """Ah out of the racks since their last turn, without what the SOC filter knows to be the sensor's bias."""
+        s = memory.string[racks]
+        bias = np.where(s["ready"] == 1, s["x"][:, 3], 0.0)
+        clean_ms = r["a_ms"] - bias * r["ms"]
+        return np.asarray(np.where(clean_ms < 0, self.inputs.cell.efficiency, 1.0) * clean_ms / MS_PER_HOUR)
+
+    def _cell_health(self, old: Health, cells: Any, r: Any, racks: Ints) -> Health:
+        """Capacity and resistance of the cells of some racks, and their sigma."""
+        h, q, r0 = r["health"], self.inputs.cell.capacity_ah, self.circuit.model.r0
+        fitted = self.topology.cell_fitted[racks]
+        ah, sigma = capacity.capacity_of(h["slow_ratio"], h["ratio"], h["ratio_sigma"], q)
+        lack = np.clip(cells.cell_lack[racks], *capacity.LACK_RANGE)
+        own = np.where(fitted, ah[:, None, None] / (1.0 + lack), 0.0)
+        doubt = own * np.sqrt(cells.cell_lack_variance[racks] + (sigma / np.maximum(ah, 1e-9))[:, None, None] ** 2)
+        ohm = np.where(fitted, np.maximum(r0 * h["growth"][:, None, None] + cells.cell_resistance[racks], 0.1 * r0), 0.0)
+        ohm_doubt = np.sqrt(cells.cell_resistance_variance[racks] + (r0**2 * h["growth_variance"])[:, None, None])
+        arrays = [getattr(old, n).copy() for n in ("cell_capacity_ah", "cell_capacity_sigma_ah", "cell_resistance_ohm",
+                  "cell_resistance_sigma_ohm", "rack_capacity_sigma_ah", "rack_capacity_place", "rack_soh_sigma_ratio",
+                  "rack_resistance_growth_ratio")]  # fmt: skip
+        flat = np.where(fitted, own, np.inf).reshape(len(racks), -1)
+        least = flat.argmin(axis=1)
+        least_sigma = doubt.reshape(len(racks), -1)[np.arange(len(racks)), least]
+        values = (own, np.where(fitted, doubt, 0.0), ohm, np.where(fitted, ohm_doubt, 0.0), least_sigma,
+                  least + racks * flat.shape[1], np.minimum(least_sigma / q, 1.0), h["growth"] - 1.0)  # fmt: skip
+        for array, value in zip(arrays, values, strict=True):
+            array[racks] = value
+        return Health(*arrays)
+
+    def _warmth(self, old: Warmth, cells: Any, racks: Ints, heat_w: Floats) -> Warmth:
+        fitted = self.topology.cell_fitted[racks]
+        core = np.where(fitted, cells.core[racks], -np.inf).reshape(len(racks), -1)
+        hottest = core.argmax(axis=1)
+        most, place, heat = (a.copy() for a in (old.rack_core_temperature_max_degc, old.rack_core_temperature_max_place,
+                                                old.rack_heat_w))  # fmt: skip
+        most[racks] = np.where(fitted.any(axis=(1, 2)), core[np.arange(len(racks)), hottest], 0.0)
+        place[racks], heat[racks] = racks * core.shape[1] + hottest, heat_w
+        return Warmth(cells.surface, cells.core, most, place, heat)
+
+    def _discharge(self, memory: EstimationMemory, measured: Measured, racks: Ints) -> OutlookMemory:
+        return self._power(memory, measured, racks, 0)
+
+    def _charge(self, memory: EstimationMemory, measured: Measured, racks: Ints) -> OutlookMemory:
+        return self._power(memory, measured, racks, 1)
+
+    def _power(self, memory: EstimationMemory, measured: Measured, racks: Ints, direction: int) -> OutlookMemory:
+        rack = memory.outlook.rack.copy()
+        r = rack[racks]
+        seen = look(self.circuit, memory, measured, self.topology.cell_fitted, racks)
+        self.limits.rack(seen, r["power"], direction)
+        rack[racks] = r
+        return dataclasses.replace(memory.outlook, rack=rack)
+
+    def _energy(self, memory: EstimationMemory, measured: Measured, racks: Ints) -> OutlookMemory:
+        rack = memory.outlook.rack.copy()
+        r = rack[racks]
+        seen = look(self.circuit, memory, measured, self.topology.cell_fitted, racks)
+        self.energies.rack(seen, r["energy"])
+        self.planner.rack(seen, r["plan"], r["energy"])
+        rack[racks] = r
+        return dataclasses.replace(memory.outlook, rack=rack)
+
+    def _site(self, memory: EstimationMemory, measured: Measured, estimates: Estimates) -> OutlookMemory:
+        """Racks to banks to site, and everything that was found in this round is published."""
+        kept, t, p = memory.outlook, self.topology, measured.points
+        ok = (p.rack_current_a.quality <= USABLE) & (p.rack_voltage_v.quality <= USABLE)
+        current = np.where(ok, p.rack_current_a.value, 0.0)
+        now_w = float((current * np.where(ok, p.rack_voltage_v.value, 0.0)).sum())
+        power_w = kept.power_w + (now_w - kept.power_w) * (1.0 - float(np.exp(-ROUND_MS / 1000.0 / POWER_TAU_S)))
+        closed: Bools = (p.rack_main_closed.quality <= USABLE) & (p.rack_main_closed.value >= 0.5)
+        racks_of = members(t, closed, memory.rack_known)
+        soe, sop = kept.rack["energy"], kept.rack["power"]
+        still_w = STILL_W * self.pcs_rated_w * max(t.pcs, 1)
+        group, out_wh, in_wh = site_energy(soe, racks_of, power_w, still_w, estimates.soc_ratio, self.target_soc)
+        return dataclasses.replace(
+            kept,
+            power_w=power_w,
+            discharge_energy_wh=out_wh,
+            charge_energy_wh=in_wh,
+            rack_power=rack_power(sop),
+            site_power=site_power(t, sop, racks_of, self.pcs_rated_w),
+            rack_energy=rack_energy(soe, current, STILL_C * self.inputs.cell.capacity_ah),
+            site_energy=group,
+            plan=plan_of(kept.rack["plan"]),
+        )
