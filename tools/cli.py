@@ -19,6 +19,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "watch": ("tools.commands.watch", "live terminal view over OPC UA"),
     "operate": ("tools.commands.operate", "connect, set power, acknowledge, reset, shut down over OPC UA"),
     "why": ("tools.commands.why", "why power is limited, why it cannot connect, why it tripped"),
+    "deliver": ("tools.commands.deliver", "whether the battery can give a power for a time, and what ends it"),
     "history": ("tools.commands.history", "list, filter and export what the store has kept"),
     "replay": ("tools.commands.replay", "run a recording again and compare bit for bit"),
     "fat": ("tools.commands.fat", "factory acceptance test: inject every fault and measure the reaction"),

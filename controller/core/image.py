@@ -242,6 +242,7 @@ class Measured:
 class Estimates:
     """What cannot be measured. SOC is 0..1; sigma is one standard deviation, 1.0 when nothing is known."""
 
+    outlook: Outlook
     cell_soc_ratio: Floats = tag("ratio", "rack", "module", "cell", doc="Cell state of charge", low=0, high=1)
     cell_soc_sigma_ratio: Floats = tag(
         "ratio", "rack", "module", "cell", doc="Standard deviation of the cell SOC", low=0, high=1
@@ -259,7 +260,6 @@ class Estimates:
     discharge_energy_wh: float = tag("Wh", doc="Energy the site can still deliver")
     charge_energy_wh: float = tag("Wh", doc="Energy the site can still take")
     soc_valid: int = tag("1", doc="The SOC rests on data since start: 1 valid", dtype="i8")
-    outlook: Outlook
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ class ValidationMemory:
 class EstimationMemory:
     """Charge state of every cell, and how far it is trusted."""
 
+    outlook: OutlookMemory
     cell_charge_ratio: Floats = tag("ratio", "rack", "module", "cell", doc="Cell state of charge")
     cell_variance: Floats = tag("1", "rack", "module", "cell", doc="Variance of the cell SOC")
     rack_known: Bools = tag("1", "rack", doc="The rack's SOC rests on data", dtype="?")
@@ -95,7 +96,6 @@ class EstimationMemory:
     cell_stuck: NDArray[Any] = tag(
         "1", "rack", "module", "cell", doc="Current steps in a row that the cell voltage did not follow", dtype="u1"
     )
-    outlook: OutlookMemory
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

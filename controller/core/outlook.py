@@ -147,6 +147,8 @@ class SiteEnergy:
     charge_energy_place: int = tag("1", doc="Cell that ends the charge of the site; -1 none", dtype="i8")
     usable_energy_wh: float = tag("Wh", doc="Energy of the site from full to empty as the cells stand now")
     balanced_energy_wh: float = tag("Wh", doc="Energy of the site from full to empty if all cells were balanced")
+    energy_reference_power_w: float = tag("W", doc="Power for which the energies are told, a quarter of 1C")
+    energy_loss_ratio: float = tag("ratio", doc="Share of the energy lost as heat at that power", low=0, high=1)
     time_to_empty_h: float = tag("h", doc="Time to empty at the present power; 999 never")
     time_to_full_h: float = tag("h", doc="Time to full at the present power; 999 never")
     time_to_target_h: float = tag("h", doc="Time to the SOC `estimator.target_soc` at the present power; 999 never")
@@ -180,9 +182,7 @@ class Warmth:
         "degC", "rack", "module", "cell", doc="Cell surface temperature, from its own and neighbouring sensors",
         dtype="f4",
     )  # fmt: skip
-    cell_core_temperature_degc: Floats = tag(
-        "degC", "rack", "module", "cell", doc="Cell core temperature", dtype="f4"
-    )
+    cell_core_temperature_degc: Floats = tag("degC", "rack", "module", "cell", doc="Cell core temperature", dtype="f4")
     rack_core_temperature_max_degc: Floats = tag("degC", "rack", doc="Hottest core of the rack")
     rack_core_temperature_max_place: Ints = tag("1", "rack", doc="Cell of the hottest core; -1 none", dtype="i8")
     rack_heat_w: Floats = tag("W", "rack", doc="Heat made by the cells of the rack")

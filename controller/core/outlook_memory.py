@@ -31,6 +31,8 @@ ENERGY_DTYPE: Final = np.dtype(
         ("usable_wh", "f8"),
         ("balanced_wh", "f8"),
         ("capacity_ah", "f8"),  # charge from full to empty if balanced
+        ("reference_w", "f8"),  # power at the reference rate without losses, and the losses
+        ("loss_w", "f8"),
     ]
 )
 HEALTH_DTYPE: Final = np.dtype(
@@ -102,6 +104,13 @@ RECORDS["ledger"] = LEDGER_DTYPE
 class OutlookMemory:
     """Whose turn it is, what is known of racks and cells, and what was published last."""
 
+    rack_power: RackPower
+    site_power: SitePower
+    rack_energy: RackEnergy
+    site_energy: SiteEnergy
+    health: Health
+    warmth: Warmth
+    plan: Plan
     turn: int = tag("1", doc="Jobs done in this round", dtype="i8")
     turn_ms: int = tag("ms", doc="Time since the round began", dtype="i8")
     rack: NDArray[Any] = tag("1", "rack", doc="What the outlook knows of the rack", dtype="outlook")
@@ -117,10 +126,3 @@ class OutlookMemory:
     power_w: float = tag("W", doc="DC power of the site, slow mean, discharge positive")
     discharge_energy_wh: float = tag("Wh", doc="Energy the site can still deliver")
     charge_energy_wh: float = tag("Wh", doc="Energy the site can still take")
-    rack_power: RackPower
-    site_power: SitePower
-    rack_energy: RackEnergy
-    site_energy: SiteEnergy
-    health: Health
-    warmth: Warmth
-    plan: Plan

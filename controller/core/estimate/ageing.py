@@ -32,9 +32,7 @@ class Ledger:
         self.plating_degc = float(d.charge_temperature.at[0])
         self.most_a = (OVERCURRENT * sheet.discharge_current_a, OVERCURRENT * sheet.charge_current_a)
 
-    def rack(
-        self, book: Any, measured: Measured, racks: Ints, elapsed_ms: Floats, mean_a: Floats, soc: Floats
-    ) -> None:
+    def rack(self, book: Any, measured: Measured, racks: Ints, elapsed_ms: Floats, mean_a: Floats, soc: Floats) -> None:
         """`book`: the racks' records, changed in place; mean_a over `elapsed_ms`, `soc` of the middle cell."""
         e = measured.extremes
         hours = elapsed_ms / MS_PER_HOUR

@@ -52,7 +52,6 @@ LACK_RANGE: Final = (-0.3, 1.0)
 MS_PER_HOUR, MS_PER_DAY = 3_600_000.0, 86_400_000.0
 
 
-
 def first(record: Any) -> None:
     """Records that know nothing but the datasheet."""
     record["sums"] = prior()

@@ -1,7 +1,7 @@
 """Any SOC estimator made complete: power, energy, health, temperatures, ageing and recalibration around it.
 
-Throughput is booked in every scan; the rest goes round once a second in small jobs, a group of racks and a subject at
-a time, so that no scan pays for all of it. What is published is the last finished round.
+Throughput is booked in every scan; the rest goes round once a second (slower above 20,000 cells) in small jobs, a group
+of racks and a subject at a time, so that no scan pays for all of it. What is published is the last finished round.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from controller.core.settings import DeratingSettings
 from controller.core.signal import USABLE, Bools, Floats, Ints
 
 ROUND_MS: Final = 1_000
+JOB_MS: Final = 50
+"""Time that a job has at least: on very large sites a round takes longer than `ROUND_MS`."""
 GROUP_CELLS: Final = 5_000
 """Cells that one job looks at, roughly."""
 POWER_TAU_S: Final = 30.0
@@ -55,6 +57,7 @@ class Complete:
         self.groups = [racks[k : k + per_group] for k in range(0, t.racks, per_group)]
         self.jobs = [(subject, group) for group in self.groups for subject in (self._health, self._discharge,
                      self._charge, self._energy)]  # fmt: skip
+        self.round_ms = max(ROUND_MS, JOB_MS * (len(self.jobs) + 1))
 
     def update(
         self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, system: System
@@ -89,7 +92,7 @@ class Complete:
         """The jobs that are due; a long scan does one round at most."""
         kept = memory.outlook
         count = len(self.jobs) + 1
-        due = min(kept.turn_ms * count // ROUND_MS, count)
+        due = min(kept.turn_ms * count // self.round_ms, count)
         for turn in range(kept.turn, due):
             if turn < len(self.jobs):
                 subject, racks = self.jobs[turn]
@@ -97,7 +100,7 @@ class Complete:
             else:
                 memory = dataclasses.replace(memory, outlook=self._site(memory, measured, estimates))
         done = due >= count
-        left = min(kept.turn_ms - ROUND_MS, ROUND_MS) if done else kept.turn_ms
+        left = min(kept.turn_ms - self.round_ms, self.round_ms) if done else kept.turn_ms
         kept = dataclasses.replace(memory.outlook, turn=0 if done else max(due, kept.turn), turn_ms=left)
         return dataclasses.replace(memory, outlook=kept)
 
@@ -116,7 +119,13 @@ class Complete:
             discharge_energy_wh=kept.discharge_energy_wh,
             charge_energy_wh=kept.charge_energy_wh,
             outlook=Outlook(
-                kept.rack_power, kept.site_power, kept.rack_energy, kept.site_energy, kept.health, kept.warmth, kept.plan
+                kept.rack_power,
+                kept.site_power,
+                kept.rack_energy,
+                kept.site_energy,
+                kept.health,
+                kept.warmth,
+                kept.plan,
             ),
         )
 
@@ -177,16 +186,17 @@ class Complete:
         lack = np.clip(cells.cell_lack[racks], *capacity.LACK_RANGE)
         own = np.where(fitted, ah[:, None, None] / (1.0 + lack), 0.0)
         doubt = own * np.sqrt(cells.cell_lack_variance[racks] + (sigma / np.maximum(ah, 1e-9))[:, None, None] ** 2)
-        ohm = np.where(fitted, np.maximum(r0 * h["growth"][:, None, None] + cells.cell_resistance[racks], 0.1 * r0), 0.0)
+        ohm = np.where(
+            fitted, np.maximum(r0 * h["growth"][:, None, None] + cells.cell_resistance[racks], 0.1 * r0), 0.0
+        )
         ohm_doubt = np.sqrt(cells.cell_resistance_variance[racks] + (r0**2 * h["growth_variance"])[:, None, None])
-        arrays = [getattr(old, n).copy() for n in ("cell_capacity_ah", "cell_capacity_sigma_ah", "cell_resistance_ohm",
-                  "cell_resistance_sigma_ohm", "rack_capacity_sigma_ah", "rack_capacity_place", "rack_soh_sigma_ratio",
-                  "rack_resistance_growth_ratio")]  # fmt: skip
+        arrays = [getattr(old, f.name).copy() for f in dataclasses.fields(Health)]
         flat = np.where(fitted, own, np.inf).reshape(len(racks), -1)
         least = flat.argmin(axis=1)
         least_sigma = doubt.reshape(len(racks), -1)[np.arange(len(racks)), least]
-        values = (own, np.where(fitted, doubt, 0.0), ohm, np.where(fitted, ohm_doubt, 0.0), least_sigma,
-                  least + racks * flat.shape[1], np.minimum(least_sigma / q, 1.0), h["growth"] - 1.0)  # fmt: skip
+        per_cell = [np.where(fitted, a, 0.0) for a in (own, doubt, ohm, ohm_doubt)]
+        place, soh_sigma = least + racks * flat.shape[1], np.minimum(least_sigma / q, 1.0)
+        values = (*per_cell, least_sigma, place, soh_sigma, h["growth"] - 1.0)
         for array, value in zip(arrays, values, strict=True):
             array[racks] = value
         return Health(*arrays)
@@ -195,8 +205,8 @@ class Complete:
         fitted = self.topology.cell_fitted[racks]
         core = np.where(fitted, cells.core[racks], -np.inf).reshape(len(racks), -1)
         hottest = core.argmax(axis=1)
-        most, place, heat = (a.copy() for a in (old.rack_core_temperature_max_degc, old.rack_core_temperature_max_place,
-                                                old.rack_heat_w))  # fmt: skip
+        most, heat = old.rack_core_temperature_max_degc.copy(), old.rack_heat_w.copy()
+        place = old.rack_core_temperature_max_place.copy()
         most[racks] = np.where(fitted.any(axis=(1, 2)), core[np.arange(len(racks)), hottest], 0.0)
         place[racks], heat[racks] = racks * core.shape[1] + hottest, heat_w
         return Warmth(cells.surface, cells.core, most, place, heat)
@@ -230,7 +240,7 @@ class Complete:
         ok = (p.rack_current_a.quality <= USABLE) & (p.rack_voltage_v.quality <= USABLE)
         current = np.where(ok, p.rack_current_a.value, 0.0)
         now_w = float((current * np.where(ok, p.rack_voltage_v.value, 0.0)).sum())
-        power_w = kept.power_w + (now_w - kept.power_w) * (1.0 - float(np.exp(-ROUND_MS / 1000.0 / POWER_TAU_S)))
+        power_w = kept.power_w + (now_w - kept.power_w) * (1.0 - float(np.exp(-self.round_ms / 1000.0 / POWER_TAU_S)))
         closed: Bools = (p.rack_main_closed.quality <= USABLE) & (p.rack_main_closed.value >= 0.5)
         racks_of = members(t, closed, memory.rack_known)
         soe, sop = kept.rack["energy"], kept.rack["power"]

@@ -1,9 +1,9 @@
 """State of energy: what can still be taken out and put in, ended by the first cell that is empty or full.
 
-All at a reference rate of a quarter of 1C (a four-hour system): losses are taken off what is delivered and added to what
-is taken. Empty and full are where the site's derating curves no longer permit that rate. Figures are best estimates; a
-standard deviation stands beside each. A bank ends with its first rack: all its racks are taken to give the same share
-of their charge, which is how the dispatch limits them.
+All at a reference rate of a quarter of 1C (a four-hour system): losses are taken off what is delivered and added to
+what is taken. Empty and full are where the site's derating curves no longer permit that rate. Figures are best
+estimates; a standard deviation stands beside each. A bank ends with its first rack: all its racks are taken to give the
+same share of their charge, which is how the dispatch limits them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ RATE_C: Final = 0.25
 STILL_C: Final = 0.002
 """Current below which nothing gets emptier or fuller, as a fraction of 1C."""
 SEARCH_POINTS: Final = 401
-
 
 
 class Energies:
@@ -62,6 +61,7 @@ class Energies:
         soe["usable_wh"] = np.where(c.known, np.maximum(whole, 0.0), 0.0)
         soe["balanced_wh"] = np.where(c.known, np.maximum(even, whole), 0.0)
         soe["capacity_ah"] = np.where(c.known, span, 0.0)
+        soe["reference_w"], soe["loss_w"] = self.rate_a * volts, self.rate_a * loss
 
 
 def _end(curve: Polyline, share: float, first: Any) -> float:
@@ -93,7 +93,7 @@ def rack_energy(soe: Any, current_a: Floats, still_a: float) -> RackEnergy:
 def site_energy(
     soe: Any, racks_of: list[Ints], power_w: float, still_w: float, soc: float, target_soc: float
 ) -> tuple[SiteEnergy, float, float]:
-    """The site's group, and the energy it can deliver and take, Wh. `power_w`: at the DC terminals, discharge positive."""
+    """The site's group, and the energy it can deliver and take, Wh. `power_w` is DC, discharge positive."""
     wh, variance, place = np.zeros(2), np.zeros(2), np.full(2, -1)
     least = np.full(2, np.inf)
     for racks in racks_of:
@@ -114,6 +114,7 @@ def site_energy(
     away = (soc - target_soc) * usable
     hours = [w / abs(power_w) if abs(power_w) > still_w else NEVER_H for w in (wh[0], wh[1], abs(away))]
     towards = away * power_w >= 0
+    reference, loss = float(soe["reference_w"][chosen].sum()), float(soe["loss_w"][chosen].sum())
     group = SiteEnergy(
         discharge_energy_sigma_wh=float(np.sqrt(variance[0])),
         charge_energy_sigma_wh=float(np.sqrt(variance[1])),
@@ -121,6 +122,8 @@ def site_energy(
         charge_energy_place=int(place[1]),
         usable_energy_wh=usable,
         balanced_energy_wh=float(soe["balanced_wh"][chosen].sum()),
+        energy_reference_power_w=max(reference - loss, 0.0),
+        energy_loss_ratio=float(np.clip(loss / max(reference, 1e-9), 0.0, 1.0)),
         time_to_empty_h=float(min(hours[0], NEVER_H)) if power_w > 0 else NEVER_H,
         time_to_full_h=float(min(hours[1], NEVER_H)) if power_w < 0 else NEVER_H,
         time_to_target_h=float(min(hours[2], NEVER_H)) if towards else NEVER_H,

@@ -1,4 +1,4 @@
-"""State of power: what a rack and the site can deliver or take for 2 s, 10 s, 30 s and 15 min, and which cell limits it.
+"""State of power: what racks and site can deliver or take for 2 s, 10 s, 30 s and 15 min, and which cell limits it.
 
 A promise holds when, at constant power, no cell is asked for more current than its voltage and its temperature still
 permit at the end (the site's own derating curves), and no cell runs out of charge: SOC three sigma worse, resistance
@@ -8,11 +8,12 @@ only from now on. Racks in parallel share by their resistances and open-circuit 
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Final
 
 import numpy as np
 
-from controller.core.estimate.circuit import SIGMAS, Cells, Circuit
+from controller.core.estimate.circuit import SIGMAS, Cells, Circuit, Table
 from controller.core.estimate.thermal import heat_capacity
 from controller.core.outlook import (
     CHARGE,
@@ -35,11 +36,99 @@ SECONDS: Final = np.array([seconds for _, seconds in HORIZONS])
 MARGIN: Final = 0.05
 """Share of the current kept back: resistance falls with current less than the model says (HPPC: 8 % median)."""
 PARAMETER_SIGMAS: Final = 2.0
-STEPS: Final = 10
-"""Halvings of the current's bracket: 0.1 % of the rated current."""
+SUM_MARGIN: Final = 0.005
+"""Where only the rating limits: the rack's voltage is known from its mean cell."""
+SPOTS: Final = np.linspace(-SIGMAS, SIGMAS, 5)
+STEPS: Final = 6
+LEAST_CUT: Final = 0.02
+"""Share of the bracket that every step cuts off at least."""
+BEYOND: Final = 0.02
+"""Of the rated current."""
 SEARCH_SHARES: Final = (1.0, 0.3)
-"""Shares of the rated current at which the weakest cells are looked for, beside zero."""
+"""Shares of the rated current at which the weakest cells after 15 min are looked for."""
 
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """What the picked cells permit as a function of the current; arrays end in (rack, cell).
+
+    `soc` and its `ocv_v` have one more axis: places within the doubt of the SOC, for a curve of steps and plateaus may
+    move the voltage further from any of them.
+    """
+
+    ocv: Table
+    sign: float
+    rated: float
+    volts: Polyline
+    heat: Polyline
+    hysteresis: bool
+    start_v: Floats
+    ohm: Floats
+    soc: Floats
+    ocv_v: Floats
+    per_amp: Floats
+    branch_v: Floats
+    charge_a: Floats
+    settle: Floats
+    surface_degc: Floats
+    surface_a: Floats
+    heating: Floats
+
+    def of(self, where: Any) -> Problem:
+        """The part of it that an index picks."""
+        return dataclasses.replace(self, **{n: getattr(self, n)[where] for n in ARRAYS})
+
+    def permitted(self, amps: Floats, where: Any = ...) -> tuple[Floats, Floats, Floats]:
+        """Current that voltage, charge and temperature of every cell still permit at the end of `amps`."""
+        p = self if where is ... else self.of(where)
+        i = amps[..., None]
+        moved = p.ocv(p.soc - (i * p.per_amp)[..., None]) - p.ocv_v
+        volts = p.start_v - p.sign * i * p.ohm + (moved.min(axis=-1) if p.sign > 0 else moved.max(axis=-1))
+        if p.hysteresis:
+            volts = volts - p.branch_v * (1.0 - np.exp(-i * p.settle))
+        warm = p.surface_degc + i * i * p.heating
+        return (
+            p.rated * p.volts(volts),
+            p.charge_a,
+            np.minimum(p.rated * p.heat(warm), p.surface_a),
+        )
+
+
+ARRAYS: Final = (
+    "start_v", "ohm", "soc", "ocv_v", "per_amp", "branch_v", "charge_a", "settle", "surface_degc", "surface_a",
+    "heating",
+)  # fmt: skip
+KINDS: Final = (VOLTAGE, CHARGE, TEMPERATURE)
+"""In the order of `Problem.permitted`."""
+
+
+def _least(parts: tuple[Floats, Floats, Floats]) -> Floats:
+    return np.asarray(np.minimum(np.minimum(parts[0], parts[1]), parts[2]).min(axis=-1))
+
+
+def _search(problem: Problem, rated: float) -> Floats:
+    """(2, horizon, n) the most current that is permitted at its own end, from below.
+
+    Regula falsi with halving of the end that stays (Illinois): what is permitted falls as the current grows. Only
+    what is not settled at the rated current is looked at further.
+    """
+    found = np.full(problem.ohm.shape[:-1], rated)
+    spare = _least(problem.permitted(found)) - rated
+    open_ = np.nonzero(spare < 0)
+    if not len(open_[0]):
+        return found
+    part = problem.of(open_)
+    low, high = np.zeros(len(open_[0])), np.full(len(open_[0]), rated)
+    at_low, at_high = _least(part.permitted(low)), spare[open_]
+    shut = at_low <= 0
+    for _ in range(STEPS):
+        middle = low + (high - low) * np.clip(at_low / np.maximum(at_low - at_high, 1e-12), LEAST_CUT, 1 - LEAST_CUT)
+        at = _least(part.permitted(middle)) - middle
+        fits = at >= 0
+        low, high = np.where(fits, middle, low), np.where(fits, high, middle)
+        at_low, at_high = np.where(fits, at, 0.5 * at_low), np.where(fits, 0.5 * at_high, at)
+    found[open_] = np.where(shut, 0.0, low)
+    return found
 
 
 class PowerLimits:
@@ -56,22 +145,19 @@ class PowerLimits:
         sign, sheet = DIRECTIONS[direction][1], self.derating.cell
         rated = sheet.discharge_current_a if sign > 0 else sheet.charge_current_a
         picked = self._weakest(cells, sign, rated)
-        low = np.zeros((2, len(SECONDS), len(cells.racks)))
-        high = np.full_like(low, rated)
-        for step in range(STEPS + 1):
-            # The first look is at the rated current itself.
-            middle = high if step == 0 else 0.5 * (low + high)
-            fits = middle <= self._permitted(cells, picked, middle, sign, rated)[0].min(axis=-1)
-            low, high = np.where(fits, middle, low), np.where(fits, high, middle)
-        permitted, kinds = self._permitted(cells, picked, np.maximum(high, low)[:1], sign, rated)
-        worst = permitted[0].argmin(axis=-1)
-        column = np.arange(len(cells.racks))[None, :]
-        binds = np.where(low[0] >= rated, RATED, np.take_along_axis(kinds[0], worst[..., None], -1)[..., 0])
-        cell = np.where(binds == RATED, -1, cells.place[None, :] + picked[column, worst])
-        known = cells.known[None, :]
-        amps = np.where(known, low * (1 - MARGIN * (low < rated)), 0.0)
+        problem = self._problem(cells, picked, sign, rated)
+        low = _search(problem, rated)
+        # What binds is judged just beyond the current found.
+        beyond = np.stack(problem.permitted(np.minimum(low[0] + BEYOND * rated, rated), 0))
+        smallest = beyond.min(axis=-1)
+        kind = smallest.argmin(axis=0)
+        worst = np.take_along_axis(beyond.argmin(axis=-1), kind[None], axis=0)[0]
+        by = np.where(low[0] >= rated, RATED, np.array(KINDS)[kind])
+        cell = np.where(by == RATED, -1, cells.place + picked[np.arange(len(cells.racks)), worst])
+        known = cells.known
+        amps = np.where(known, low * (1 - np.where(low < rated, MARGIN, SUM_MARGIN)), 0.0)
         sop["amps"][:, :, direction] = amps.transpose(2, 0, 1)
-        sop["by"][:, direction] = np.where(known, binds, NOT_KNOWN).T
+        sop["by"][:, direction] = np.where(known, by, NOT_KNOWN).T
         sop["cell"][:, direction] = np.where(known, cell, -1).T
         self._sums(cells, sop, direction, amps[0], sign)
 
@@ -80,38 +166,43 @@ class PowerLimits:
         ohm = c.r0 + c.r1 + c.r2
         sure = c.low_soc if sign > 0 else c.high_soc
         start = self.circuit.ocv(sure)
-        away = np.where(c.fitted, 0.0, np.inf)
-        ends = [sign * c.emf_v + away]
-        for share in SEARCH_SHARES:
-            moved = rated * share * SECONDS[-1] / 3600.0 / c.capacity_ah
-            ends.append(ends[0] - (rated * share) * ohm)
-            ends.append(ends[-1] - sign * (start - self.circuit.ocv(sure - sign * moved)))
-        ends.append(sign * sure * c.capacity_ah + away)
-        ends += [c.surface_degc + away, away - c.surface_degc]
+        moved = sign * rated * SECONDS[-1] / 3600.0 / c.capacity_ah
+        now = sign * c.emf_v
+        ends = [now, now - rated * ohm, sign * sure * c.capacity_ah, c.surface_degc, -c.surface_degc]
+        ends += [now - share * rated * ohm + sign * (self.circuit.ocv(sure - share * moved) - start)
+                 for share in SEARCH_SHARES]  # fmt: skip
+        if not c.fitted.all():
+            ends = [np.where(c.fitted, e, np.inf) for e in ends]
         return np.stack([e.argmin(axis=1) for e in ends], axis=1)
 
-    def _permitted(self, c: Cells, picked: Ints, amps: Floats, sign: float, rated: float) -> tuple[Floats, Ints]:
-        """Current that every picked cell still permits at the end of `amps`, and what says so: (k, horizon, n, p)."""
+    def _problem(self, c: Cells, picked: Ints, sign: float, rated: float) -> Problem:
+        """All that does not change with the current, for the picked cells: (k, horizon, n, p)."""
         at = (np.arange(len(c.racks))[:, None], picked)
-        i = amps[..., None]
         seconds = SECONDS[:, None, None]
-        k = np.array([1.0, 0.0])[: len(amps), None, None, None]
-        sigma = c.sigma[at] * SIGMAS * k
-        soc = np.clip(c.soc[at] - sign * sigma, 0.0, 1.0)
+        k = np.array([1.0, 0.0])[:, None, None, None]
+        soc = np.clip(c.soc[at] - sign * SIGMAS * k * c.sigma[at], 0.0, 1.0)
         extra = PARAMETER_SIGMAS * k * c.r0_sigma[at] / np.maximum(c.r0[at], 1e-9)
         capacity = np.maximum(c.capacity_ah[at] - PARAMETER_SIGMAS * k * c.capacity_sigma_ah[at], 1e-6)
-        moved = sign * i * seconds / 3600.0 / capacity
         ohm = self._ohm(c, at) * (1.0 + extra)
-        volts = c.emf_v[at] - sign * SIGMAS * k * c.emf_sigma_v[at] + self._relaxed(c)[..., None] - sign * i * ohm
-        volts = volts + self.circuit.ocv(soc - moved) - self.circuit.ocv(soc) + self._branch(c, at, sign, i, seconds)
-        warm = c.surface_degc[at] + i * i * ohm * seconds / self.heat_capacity
-        curves = self._curves(sign)
-        by_volts = rated * curves[0](volts)
-        by_heat = rated * np.minimum(curves[1](warm), curves[1](c.surface_degc[at]))
-        by_charge = np.maximum(soc if sign > 0 else 1.0 - soc, 0.0) * capacity * 3600.0 / seconds
-        permitted = np.minimum(np.minimum(by_volts, by_heat), by_charge)
-        kinds = np.where(by_volts <= permitted, VOLTAGE, np.where(by_charge <= permitted, CHARGE, TEMPERATURE))
-        return permitted, kinds
+        start = c.emf_v[at] - sign * SIGMAS * k * c.emf_sigma_v[at] + self._relaxed(c)[..., None]
+        volts, heat = self._curves(sign)
+        branch: Floats = np.zeros(1)
+        m = self.circuit.model
+        if m.branch_v.any():
+            branch = m.branch(c.soc[at]) * (c.hysteresis[:, None] + sign)
+        shape = ohm.shape
+        charge = np.broadcast_to((soc if sign > 0 else 1.0 - soc) * capacity * 3600.0 / seconds, shape)
+        full = {
+            "start_v": start, "ohm": ohm,
+            "per_amp": sign * seconds / 3600.0 / capacity, "branch_v": branch, "charge_a": charge,
+            "settle": m.gamma / 3600.0 / m.capacity_ah * seconds, "surface_degc": c.surface_degc[at],
+            "surface_a": rated * heat(c.surface_degc[at]), "heating": ohm * seconds / self.heat_capacity,
+        }  # fmt: skip
+        arrays = {name: np.broadcast_to(a, shape) for name, a in full.items()}
+        spots = np.clip(c.soc[at][..., None] + SPOTS * (k * c.sigma[at])[..., None], 0.0, 1.0)
+        arrays["soc"] = np.broadcast_to(spots, (*shape, len(SPOTS)))
+        arrays["ocv_v"] = np.broadcast_to(self.circuit.ocv(spots), (*shape, len(SPOTS)))
+        return Problem(self.circuit.ocv, sign, rated, volts, heat, bool(m.branch_v.any()), **arrays)
 
     def _curves(self, sign: float) -> tuple[Polyline, Polyline]:
         d = self.derating
@@ -128,14 +219,6 @@ class PowerLimits:
     def _relaxed(self, c: Cells) -> Floats:
         """(horizon, n) what the RC voltages of today give back by then."""
         return np.asarray((1 - self.a1)[:, None] * c.v1 + (1 - self.a2)[:, None] * c.v2)
-
-    def _branch(self, c: Cells, at: Any, sign: float, i: Floats, seconds: Floats) -> Floats | float:
-        """Voltage lost on the way to the branch that the current leads to."""
-        m = self.circuit.model
-        if not m.branch_v.any():
-            return 0.0
-        towards = 1.0 - np.exp(-np.abs(i) * (m.gamma / 3600.0 / m.capacity_ah) * seconds)
-        return np.asarray(-m.branch(c.soc[at]) * towards * (c.hysteresis[:, None] + sign))
 
     def _sums(self, c: Cells, sop: Any, direction: int, amps: Floats, sign: float) -> None:
         """What the whole string shows at the end of each horizon, for power and for sharing between racks."""
@@ -198,9 +281,7 @@ def site_power(topology: Topology, sop: Any, racks_of: list[Ints], pcs_rated_w: 
     return SitePower(**values)
 
 
-def _banks(
-    sop: Any, racks_of: list[Ints], ratings: list[float], d: int, sign: float
-) -> tuple[Floats, Ints, Ints]:
+def _banks(sop: Any, racks_of: list[Ints], ratings: list[float], d: int, sign: float) -> tuple[Floats, Ints, Ints]:
     """Sure and likely power (2, horizon) of all banks, and what limits the tightest one."""
     total = np.zeros((2, len(HORIZONS)))
     by, cell = np.full(len(HORIZONS), NO_RACK), np.full(len(HORIZONS), -1)

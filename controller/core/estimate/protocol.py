@@ -95,5 +95,5 @@ def summarize(inputs: EstimatorInputs, table: EnergyTable, soc: Floats, sigma: F
 
 @cache
 def no_outlook(racks: int, modules: int, cells: int) -> Outlook:
-    """The outlook of an estimator that has none: zeros, limited by what is not known. Shared, so never to be changed."""
+    """The outlook of an estimator that has none: zeros, nothing known. Shared: never to be changed."""
     return Layout(Outlook, {"rack": racks, "module": modules, "cell": cells}).blank()
