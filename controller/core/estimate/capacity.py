@@ -62,8 +62,8 @@ def first(record: Any) -> None:
 
 def prior() -> Floats:
     """The datasheet as one pair of points: capacity 1 with `PRIOR_SIGMA`."""
-    sigma = np.array(PRIOR_SIGMA / np.sqrt(2.0))
-    return sums_of(np.array(1.0), np.array(1.0), sigma, sigma)
+    sigma = np.array(PRIOR_SIGMA / np.hypot(1.0, 1.0 / SCALE))
+    return sums_of(np.array(1.0), np.array(1.0), sigma, sigma / SCALE)
 
 
 def sums_of(x: Floats, y: Floats, sigma_x: Floats, sigma_y: Floats) -> Floats:

@@ -19,6 +19,7 @@ SIGMAS_KEPT: Final = 3.0
 """Standard deviations by which the published power lies below the likely one."""
 LEAST_SIGMA: Final = 1e-3
 """Of the value, so that no promise is ever quite certain."""
+DIGITS: Final = 3
 CELL_ENDS: Final = ("cell empty", "cell full")
 
 
@@ -81,11 +82,12 @@ def deliver(offer: Offer, power_w: float, hours: float, sure: float = SURE) -> A
     """Whether `power_w` (a magnitude, > 0) holds for `hours` (> 0) in the direction of the offer."""
     at = next((k for k, (_, seconds) in enumerate(HORIZONS) if hours * 3600.0 <= seconds), len(HORIZONS) - 1)
     need, have = power_w * hours, energy_at(offer, power_w)
-    by_power = _power_holds(offer, at, power_w)
-    by_energy = _normal((have - need) / max(offer.energy_sigma_wh, LEAST_SIGMA * have, 1e-9))
+    by_power = round(_power_holds(offer, at, power_w), DIGITS)
+    # Rounded, so that of two near certainties the one with less room is named.
+    by_energy = round(_normal((have - need) / max(offer.energy_sigma_wh, LEAST_SIGMA * have, 1e-9)), DIGITS)
     probability = min(by_power, by_energy) if offer.known else 0.0
     cause, place = (offer.limited_by[at], offer.places[at])
-    if by_energy < by_power:
+    if (by_energy, have / need) < (by_power, (offer.power_w[at] + SIGMAS_KEPT * offer.power_sigma_w[at]) / power_w):
         cause, place = CELL_ENDS[offer.charge], offer.energy_place
     if not offer.known:
         cause, place = CAUSES[0], ""
