@@ -152,19 +152,19 @@ def test_a_string_that_is_cycled_shows_its_capacity_and_its_resistance() -> None
     string = String.drawn(3, 0.5, 25.0)
     string.capacity_ah[...] = 0.9 * m.capacity_ah
     string.r0[...] = 1.25 * m.r0
-    i, dt = 0.0, 1.0
+    i, dt = 0.0, 2.0
     plan = [0.0] * 5 + [70.0]
-    for k in range(9 * 3600):
+    for k in range(9 * 1800):
         volts = string.emf() - i * string.r0
         if volts.max() > 3.55 and i < 0:
-            plan = [0.0] * 900 + [70.0]
+            plan = [0.0] * 450 + [70.0]
         if volts.min() < 2.8 and i > 0:
-            plan = [0.0] * 900 + [-70.0]
-        i = plan.pop(0) if len(plan) > 1 else plan[0] * (1 + 0.3 * (k // 60 % 2))
+            plan = [0.0] * 450 + [-70.0]
+        i = plan.pop(0) if len(plan) > 1 else plan[0] * (1 + 0.3 * (k // 30 % 2))
         seen = dataclasses.replace(string.seen(), current_a=np.array([i]))
         seen.emf_v[...] += (seen.r0 * 0.8 - seen.r0) * i  # what the outlook still believes of the resistance
         seen = dataclasses.replace(seen, r0=seen.r0 * 0.8)
-        caps.rack(seen, health, np.array([1000.0]), np.array([i * dt / 3600]), np.array([i]))
+        caps.rack(seen, health, np.array([2000.0]), np.array([i * dt / 3600]), np.array([i]))
         string.soc = np.clip(string.soc - i * dt / 3600 / string.capacity_ah, 0, 1)
         string.v1 += (m.r1 * i - string.v1) * (1 - np.exp(-dt / m.tau1_s))
         string.v2 += (m.r2 * i - string.v2) * (1 - np.exp(-dt / m.tau2_s))
@@ -184,7 +184,6 @@ def test_a_string_that_is_cycled_shows_its_capacity_and_its_resistance() -> None
         (0.55, 0.08, "full charge"),
         (0.55, 0.005, "none"),
         (0.12, 0.08, "empty"),
-        (0.06, 0.03, "rest"),
         (0.9, 0.06, "full charge"),
     ],
 )
@@ -195,6 +194,14 @@ def test_a_window_is_asked_for_where_it_pays(soc: float, sigma: float, kind: str
     assert WINDOWS[int(rack["plan"]["kind"][0])] == kind
     assert (rack["plan"]["gain_wh"][0] > 0) == (kind != "none")
     assert rack["plan"]["after"][0] <= rack["plan"]["sigma"][0]
+
+
+def test_on_a_sloping_curve_a_rest_is_enough() -> None:
+    rack = record()
+    rack["energy"]["balanced_wh"] = 10_000.0
+    sloping = Planner(Circuit(CellModel(sheet_of(sheet("nmc-94")))))
+    sloping.rack(String.drawn(1, 0.6, 25.0).seen(sigma=0.06), rack["plan"], rack["energy"])
+    assert WINDOWS[int(rack["plan"]["kind"][0])] == "rest"
 
 
 # -- in the scan -------------------------------------------------------------------------------------------------
@@ -222,12 +229,12 @@ def test_without_a_soc_nothing_is_promised() -> None:
 def test_time_to_empty_at_the_present_power() -> None:
     story = Story("bench").online()
     story.points.rack_current_a.value[...] = 28.0
-    e = story.seconds(240).estimates
+    e = story.seconds(100).estimates
     assert e.outlook.rack_energy.rack_time_to_empty_h[0] == pytest.approx(
         e.outlook.rack_energy.rack_discharge_charge_ah[0] / 28.0, rel=0.01
     )
     power = 2 * 28.0 * float(story.points.rack_voltage_v.value[0])
-    assert e.outlook.site_energy.time_to_empty_h == pytest.approx(e.discharge_energy_wh / power, rel=0.02)
+    assert e.outlook.site_energy.time_to_empty_h == pytest.approx(e.discharge_energy_wh / power, rel=0.06)
     assert e.outlook.site_energy.time_to_full_h == NEVER_H
     assert e.outlook.site_energy.time_to_target_h < e.outlook.site_energy.time_to_empty_h
 
@@ -236,7 +243,7 @@ def test_the_core_is_warmer_than_the_surface_under_load() -> None:
     story = Story("bench").online()
     story.points.rack_current_a.value[...] = 140.0
     story.points.cell_temperature_degc.value[0, 0, 0] = 31.0
-    o = story.seconds(120).estimates.outlook
+    o = story.seconds(60).estimates.outlook
     surface, core = o.warmth.cell_surface_temperature_degc, o.warmth.cell_core_temperature_degc
     assert (core > surface + 0.1)[1].all()
     assert surface[0, 0, 0] == pytest.approx(31.0, abs=0.4) and surface[0, 0, -1] < 30.0

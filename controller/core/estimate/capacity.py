@@ -44,6 +44,9 @@ STEP_MOST_MS: Final = 2500.0
 STEP_NOISE_V: Final = 0.0005
 STEP_ERROR: Final = 0.05
 """Share of a voltage step that is no resistance: diffusion within the second, sensors that are not simultaneous."""
+STEP_SIGMAS: Final = 4.0
+REFUSED_GROWTH: Final = 1.05
+"""Of the variance, at a step that does not fit: what keeps coming is believed in the end."""
 RESISTANCE_RANGE: Final = (0.2, 5.0)
 LACK_SIGMA: Final = 0.015
 CELL_SPREAD: Final = 0.1
@@ -177,10 +180,12 @@ class Capacities:
             seen = -(volts - r["step_v"]) - rc
             h, p = sheet * di, r["growth_variance"]
             noise = STEP_NOISE_V**2 + (STEP_ERROR * h) ** 2
-            gain = np.where(valid, p * h / (h * h * p + noise), 0.0)
-            r["growth"] = np.clip(r["growth"] + gain * (seen - h * r["growth"]), *RESISTANCE_RANGE)
-            r["growth_variance"] = p * (1.0 - gain * h)
-            r["steps"] += valid
+            surprise, variance = seen - h * r["growth"], h * h * p + noise
+            believed = valid & (surprise**2 < STEP_SIGMAS**2 * variance)
+            gain = np.where(believed, p * h / variance, 0.0)
+            r["growth"] = np.clip(r["growth"] + gain * surprise, *RESISTANCE_RANGE)
+            r["growth_variance"] = p * (1.0 - gain * h) * np.where(valid & ~believed, REFUSED_GROWTH, 1.0)
+            r["steps"] += believed
         r["step_v"], r["step_a"] = np.where(calm, volts, r["step_v"]), np.where(calm, c.current_a, r["step_a"])
         r["step_ms"] = np.where(calm, 0.0, np.where(r["step_ms"] < 0, -1.0, age))
 
