@@ -200,7 +200,7 @@ def test_on_a_sloping_curve_a_rest_is_enough() -> None:
     rack = record()
     rack["energy"]["balanced_wh"] = 10_000.0
     sloping = Planner(Circuit(CellModel(sheet_of(sheet("nmc-94")))))
-    sloping.rack(String.drawn(1, 0.6, 25.0).seen(sigma=0.06), rack["plan"], rack["energy"])
+    sloping.rack(String.drawn(1, 0.6, 25.0).seen(sigma=0.03), rack["plan"], rack["energy"])
     assert WINDOWS[int(rack["plan"]["kind"][0])] == "rest"
 
 

@@ -23,8 +23,8 @@ END_H: Final = 0.5
 """Rest at full or empty until the voltage has settled."""
 OFFSET_V, TABLE_RATIO = 0.010, 0.005
 WIDTH: Final = 0.01
-GOOD_DAYS: Final = 7.0
-"""For so long a count of charge with a zeroed sensor stays better than what was before."""
+GOOD_DAYS: Final = 2.0
+"""For so long a count of charge stays clearly better than what was before."""
 LEAST_GAIN: Final = 0.02
 """Share of the usable energy below which no window is worth asking for."""
 NONE, REST, FULL, EMPTY = range(4)
