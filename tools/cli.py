@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "user": ("tools.commands.user", "set passwords of a site's users"),
     "cert": ("tools.commands.cert", "list and trust OPC UA certificates"),
     "score": ("tools.commands.score", "the estimators against recorded truth: table and page"),
+    "fit": ("tools.commands.fit", "a cell type from a pulse test and a slow charge or discharge"),
     "bench": ("tools.commands.bench", "measure scan, I/O and OPC UA beside their peers"),
 }
 
