@@ -90,7 +90,7 @@ class Method:
 
 WHY: Final = Argument("Reason", "String", "Why, for the audit trail", "text")
 ALARM: Final = Argument("Alarm", "String", "Row and place, like 'door_open site'; the place where it has one", "alarm")
-QUESTION: Final = Argument("Question", "String", "limited, connect, trip, or a sentence with one of these", "question")
+QUESTION: Final = Argument("Question", "String", "limited, connect, trip, recalibrate, or a sentence with one of these", "question")
 CHAIN: Final = Argument("Chain", "String", "JSON: rule, place, value, limit, root, what lifts it, what to do", "token")
 RACK: Final = Argument("Rack", "Int32", "Number of the rack, from 1", "rack")
 
@@ -129,7 +129,7 @@ METHODS: Final = (
     Method(
         "Why",
         Kind.NONE,
-        "Why power is limited, why it does not connect, why it tripped",
+        "Why power is limited, why it does not connect, why it tripped, would recalibration pay",
         (QUESTION,),
         (*ANSWER, CHAIN),
     ),

@@ -1,4 +1,4 @@
-"""Why is power limited, why does it not connect, why did it trip: the chain of rule, place, value, limit, way out.
+"""Why is power limited, why does it not connect, why did it trip, would a recalibration pay: the chain of rule, place, value, limit, way out.
 
 One answer for everybody: the method `Why` gives it to SCADA, and `cellwarden why` and panels call that method.
 """
@@ -18,8 +18,8 @@ from opcua_model.view import Look
 from plc_config.cause_effect import facts
 from plc_config.compile import Compiled
 
-QUESTIONS: Final = ("limited", "connect", "trip")
-WORDS: Final = {"limit": "limited", "power": "limited", "connect": "connect", "close": "connect", "trip": "trip"}
+QUESTIONS: Final = ("limited", "connect", "trip", "recalibrate")
+WORDS: Final = {"limit": "limited", "power": "limited", "connect": "connect", "close": "connect", "trip": "trip", "calibr": "recalibrate"}
 """What in a question, as a person may word it, tells which one it is."""
 NOT_ACTING: Final = ("NORMAL", "RETURNED")
 LATCHED: Final = ("LATCHED_UNACKNOWLEDGED", "LATCHED")
@@ -35,9 +35,9 @@ SITE_PATHS: Final = (
     *(f"Measurements/{d}{n}" for d in ("Charge", "Discharge") for n in ("Limit", "Binding", "BindingRack")),
 )
 RACK_PATHS: Final = (
-    "State", "StateReason", "Ready", "Voltage", "LinkVoltage", "Inrush", "PrechargeHeat",
-    "CellVoltageMin", "CellVoltageMax", "TemperatureMin",
-    "TemperatureMax", "ChargeLimit", "DischargeLimit",
+    "State", "StateReason", "Ready", "Voltage", "LinkVoltage", "Inrush", "PrechargeHeat", "CellVoltageMin",
+    "CellVoltageMax", "TemperatureMin", "TemperatureMax", "ChargeLimit", "DischargeLimit", "RecalibrationPays",
+    "RecalibrationKind", "RecalibrationGain", "RecalibrationSigma", "RecalibrationTime", "SocSigma",
 )  # fmt: skip
 Values = Mapping[str, Any]
 
@@ -90,7 +90,8 @@ def questions_of(text: str) -> tuple[str, ...]:
 def explain(question: str, values: Values, alarms: Sequence[ActiveAlarm], rules: Rules) -> Explanation:
     """The answer to one question from values and alarms seen at one moment."""
     acting = [a for a in alarms if a.state not in NOT_ACTING]
-    found = {"limited": _limited, "connect": _connect, "trip": _trip}[question](values, acting, rules)
+    answers = {"limited": _limited, "connect": _connect, "trip": _trip, "recalibrate": _recalibrate}
+    found = answers[question](values, acting, rules)
     if len(found.reasons) <= MOST_REASONS:
         return found
     more = len(found.reasons) - MOST_REASONS
@@ -313,6 +314,23 @@ def _trip(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanatio
     since = f" at {when:%Y-%m-%d %H:%M:%S} UTC" if hasattr(when, "strftime") else ""
     more = f", {len(others)} more since" if others else ""
     return Explanation("trip", f"first out: {first}{since}{more}", tuple(chain))
+
+
+def _recalibrate(values: Values, alarms: Sequence[ActiveAlarm], rules: Rules) -> Explanation:
+    racks = sorted({path.split("/")[1] for path in values if path.startswith("Racks/")})
+    reasons = []
+    for rack in racks:
+        v = {name: values.get(f"Racks/{rack}/{name}") for name in RACK_PATHS}
+        if not v["RecalibrationPays"]:
+            continue
+        now, after = (100 * float(v[n] or 0.0) for n in ("SocSigma", "RecalibrationSigma"))
+        gain, hours = float(v["RecalibrationGain"] or 0.0) / 1000, float(v["RecalibrationTime"] or 0.0)
+        because = f"{gain:.1f} kWh are held back at both ends because the SOC is not known better"
+        lifts = f"{v['RecalibrationKind']}, about {hours:.1f} h at a quarter of 1C and its rest"
+        reasons.append(Reason("SOC uncertain", rack, f"sigma {now:.1f} %", f"{after:.1f} % after", lifts, "", because))
+    if not reasons:
+        return Explanation("recalibrate", "no rack would gain enough from a window")
+    return Explanation("recalibrate", f"a window would pay for {len(reasons)} of {len(racks)} racks", tuple(reasons))
 
 
 def _number(value: Any, unit: str) -> str:

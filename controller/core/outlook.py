@@ -198,7 +198,7 @@ class Plan:
         "ratio", "rack", doc="Standard deviation of the SOC after it", low=0, high=1
     )
     rack_recalibration_gain_wh: Floats = tag("Wh", "rack", doc="Energy that its certainty would set free")
-    rack_recalibration_h: Floats = tag("h", "rack", doc="Time it would take at a quarter of 1C, with its rest")
+    rack_recalibration_time_h: Floats = tag("h", "rack", doc="Time it would take at a quarter of 1C, with its rest")
     rack_recalibration_pays: Ints = tag("1", "rack", doc="A window would pay: 1 yes", low=0, high=1, dtype="i8")
     recalibration_gain_wh: float = tag("Wh", doc="Energy that recalibrating every rack that pays would set free")
 

@@ -6,17 +6,22 @@ import argparse
 import csv
 import json
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from plc_config.problem import ConfigError
 from tools.commands.check import tell
 
+if TYPE_CHECKING:
+    from plc_config.compile import Compiled
+
 HELP = (
-    "Prints the OPC UA types, a site's variables or their pattern, the protection matrix, the alarm list, "
-    "the sequences, or the schema of site files."
+    "Prints the OPC UA types, a site's variables or their pattern, the protection matrix, the alarm list,\n"
+    "the sequences, the schema of site files, or the ageing ledger that the controller keeps per rack (for warranty\n"
+    "and battery passport)."
 )
 EXAMPLE = "cellwarden export points container > points.csv; cellwarden export alarms container --html > alarms.html"
 DEFAULT_SITE: Final = "container"
+EXIT_FAILED: Final = 1
 DIAGRAMS_HEAD: Final = """# The sequences
 
 Printed by `cellwarden export diagrams` from the tables the scan runs. Of all lines that apply in a mode the first one
@@ -27,18 +32,19 @@ opens the contactors in the scan in which its row acts.
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What to export, of which site."""
-    parser.add_argument("what", choices=("nodeset", "points", "pattern", "matrix", "alarms", "schema", "diagrams"))
+    kinds = ("nodeset", "points", "pattern", "matrix", "alarms", "schema", "diagrams", "ageing")
+    parser.add_argument("what", choices=kinds)
     parser.add_argument(
-        "site", nargs="?", default=DEFAULT_SITE, help=f"points, matrix and alarms; default {DEFAULT_SITE}"
+        "site", nargs="?", default=DEFAULT_SITE, help=f"points, matrix, alarms and ageing; default {DEFAULT_SITE}"
     )
-    parser.add_argument("--json", action="store_true", help="points, pattern, matrix and alarms as JSON")
+    parser.add_argument("--json", action="store_true", help="points, pattern, matrix, alarms and ageing as JSON")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="alarms as CSV (the default)")
     form.add_argument("--html", action="store_true", help="alarms as a page")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 done, 78 configuration."""
+    """0 done, 1 nothing kept yet, 78 configuration."""
     from opcua_model.model import node_rows, pattern_rows
     from opcua_model.server import NODESET
 
@@ -61,11 +67,44 @@ def run(args: argparse.Namespace) -> int:
         compiled = compile_site(args.site)
     except ConfigError as error:
         return tell(error, args.json)
+    if args.what == "ageing":
+        return _ageing(compiled, args.json)
     if args.what == "points":
         return _write(node_rows(model_of(compiled, catalog_of(compiled.program)).points), args.json)
     if args.what == "alarms":
         return _alarms(compiled.program, args)
     return _matrix(compiled.program, args.json)
+
+
+def _ageing(site: Compiled, as_json: bool) -> int:
+    """The newest ledger: of the running controller, else of the state folder."""
+    from controller.core.layout import Layout
+    from controller.core.memory import Retained
+    from controller.historian import retained as durable
+    from controller.image.files import SiteFiles
+    from controller.image.folder import run_folder, state_folder
+    from tools.report.ageing import HEAD, rows
+
+    program, site_id = site.program, site.config.site.id
+    layout = Layout(Retained, program.dims)
+    files = SiteFiles(run_folder(site_id), program.dims)
+    try:
+        image = files.reader("retained").read()
+    except OSError:
+        image = None
+    names = durable.Catalog.of(program).names
+    loaded = durable.load(state_folder(site_id), layout, program.matrix.digest, image, names)
+    if loaded.retained is None:
+        print("\n".join(loaded.problems) or "nothing kept yet", file=sys.stderr)
+        return EXIT_FAILED
+    table = rows(loaded.retained, program.topology, site.program.derating.settings.cell.capacity_ah)
+    if as_json:
+        print(json.dumps({"site": site_id, "utc_ms": loaded.retained.utc_ms, "source": loaded.source, "ledger": table}))
+        return 0
+    writer = csv.DictWriter(sys.stdout, HEAD, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return 0
 
 
 def schema() -> str:

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         first = curve.curve(recordings, 0.0)
         rough = circuit.fit(recordings, first, args.start_soc)
-        found = curve.curve(recordings, rough.whole_ohm)
+        found = curve.curve(recordings, rough.fast_ohm)
         fitted = circuit.fit(recordings, found, args.start_soc)
         base = sheet.like(args.like, found)
         sheet.write(args.cell, found, fitted, base, [p.name for p in args.csv])

@@ -12,16 +12,19 @@ from plc_config.problem import ConfigError
 from tools.commands.check import tell
 from tools.commands.operate import EXIT_UNREACHABLE, connection
 
-HELP = "answer why power is limited, why the site cannot connect, why it tripped: rule, place, value, what lifts it"
+HELP = (
+    "answer why power is limited, why the site cannot connect, why it tripped: rule, place, value, what lifts it;\n"
+    "and whether a recalibration would pay, and why"
+)
 EXAMPLE = "cellwarden why container trip"
-QUESTIONS: Final = ("limited", "connect", "trip")
+QUESTIONS: Final = ("limited", "connect", "trip", "recalibrate")
 EXIT_REFUSED: Final = 1
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """SITE and the question."""
     parser.add_argument("site", help="file, or name of a shipped site")
-    parser.add_argument("question", nargs="?", choices=QUESTIONS, default="", help="all three when not given")
+    parser.add_argument("question", nargs="?", choices=QUESTIONS, default="", help="all when not given")
     connection(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 

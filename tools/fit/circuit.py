@@ -49,9 +49,9 @@ class Fitted:
     degc: float
 
     @property
-    def whole_ohm(self) -> float:
-        """What a lasting current meets."""
-        return self.r0 + self.r1 + self.r2
+    def fast_ohm(self) -> float:
+        """What a current meets beside diffusion, which at a slow rate cannot be told from hysteresis."""
+        return self.r0 + self.r1
 
 
 class NoSteps(Exception):
@@ -176,12 +176,12 @@ def _solved(columns: list[Floats], branch: Floats | None, rest: Floats, rows: Bo
     """Least squares over `rows`; the share of the hysteresis stays between nothing and the whole measured gap."""
     matrix = np.stack(columns, axis=1)
     if branch is None:
-        solved = np.linalg.lstsq(matrix[rows], rest[rows], rcond=None)[0]
-        return solved, matrix @ solved, 0.0
+        solved = np.asarray(np.linalg.lstsq(matrix[rows], rest[rows], rcond=None)[0], np.float64)
+        return solved, np.asarray(matrix @ solved), 0.0
     both = np.column_stack([matrix, branch])
     scale = float(np.clip(np.linalg.lstsq(both[rows], rest[rows], rcond=None)[0][-1], 0.0, 1.0))
-    solved = np.linalg.lstsq(matrix[rows], (rest - scale * branch)[rows], rcond=None)[0]
-    return solved, matrix @ solved + scale * branch, scale
+    solved = np.asarray(np.linalg.lstsq(matrix[rows], (rest - scale * branch)[rows], rcond=None)[0], np.float64)
+    return np.asarray(solved), np.asarray(matrix @ solved + scale * branch), scale
 
 
 def _at_25(f: Fitted) -> Fitted:

@@ -80,7 +80,7 @@ def plan_of(record: Any) -> Plan:
         rack_recalibration_kind=record["kind"].copy(),
         rack_recalibration_sigma_ratio=record["after"].copy(),
         rack_recalibration_gain_wh=record["gain_wh"].copy(),
-        rack_recalibration_h=record["hours"].copy(),
+        rack_recalibration_time_h=record["hours"].copy(),
         rack_recalibration_pays=record["pays"].copy(),
         recalibration_gain_wh=float(record["gain_wh"].sum()),
     )
