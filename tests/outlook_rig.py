@@ -55,11 +55,14 @@ class String:
         """What a perfect estimator knows; `off` is the error of its SOC."""
         m, n = circuit().model, len(self.soc)
         rc = self.r0 / m.heat(self.degc)[0] / m.r0 * m.heat(self.degc)[1]
+        soc = np.clip(self.soc + off, 0, 1)
         row = lambda a: np.broadcast_to(np.asarray(a, float), (n,))[None, :].copy()  # noqa: E731
         return Cells(
             racks=np.array([0]), place=np.array([0]), known=np.array([True]), fitted=np.ones((1, n), bool),
-            count=np.array([float(n)]), current_a=np.zeros(1), soc=row(np.clip(self.soc + off, 0, 1)),
-            sigma=row(sigma), emf_v=row(self.emf()), emf_sigma_v=row(0.0), v1=np.array([self.v1.mean()]),
+            count=np.array([float(n)]), current_a=np.zeros(1), soc=row(soc),
+            sigma=row(sigma), low_soc=row(np.maximum(soc - 3 * sigma, 0.0)),
+            high_soc=row(np.minimum(soc + 3 * sigma, 1.0)), emf_v=row(self.emf()), emf_sigma_v=row(0.0),
+            v1=np.array([self.v1.mean()]),
             v2=np.array([self.v2.mean()]), hysteresis=np.zeros(1), r0=row(self.r0), r0_sigma=row(0.0),
             r1=row(m.r1 * rc), r2=row(m.r2 * rc), capacity_ah=row(self.capacity_ah), capacity_sigma_ah=row(0.0),
             surface_degc=row(self.degc),

@@ -19,6 +19,12 @@ SIGMAS: Final = 3.0
 """Standard deviations that a promise keeps clear of."""
 UNSEEN_V: Final = 0.01
 """Standard deviation of a cell's open-circuit voltage when its own voltage is not usable."""
+OFFSET_V, BRANCH_ERROR, UNKNOWN_BRANCH_V, CIRCUIT_ERROR = 0.010, 0.5, 0.010, 0.5
+"""Doubt of what a voltage tells of the SOC: sensor, share of the hysteresis (or all of it), share of the drops."""
+UNTOLD_V: Final = 1.0
+"""Added where a cell's own voltage is not usable: it then bounds nothing."""
+EVEN_SIGMA: Final = 0.2887
+"""Standard deviation of what may lie anywhere in a span, as a share of it."""
 DEGC_UNKNOWN: Final = 25.0
 INVERSE_POINTS: Final = 2048
 
@@ -66,7 +72,8 @@ class Cells:
     """Racks `racks`: (n,) per rack, (n, cells) per cell. `emf_v` is the voltage behind R0, without current.
 
     `known` is False where nothing may be promised: no SOC, or no current. `place` is the flat index of a rack's
-    first cell; what is not fitted is masked by `fitted`.
+    first cell; what is not fitted is masked by `fitted`. `low_soc`, `high_soc`: what a cell has at least and at most,
+    three sigma away, and not further than its voltage allows.
     """
 
     racks: Ints
@@ -77,6 +84,8 @@ class Cells:
     current_a: Floats
     soc: Floats
     sigma: Floats
+    low_soc: Floats
+    high_soc: Floats
     emf_v: Floats
     emf_sigma_v: Floats
     v1: Floats
@@ -89,16 +98,6 @@ class Cells:
     capacity_ah: Floats
     capacity_sigma_ah: Floats
     surface_degc: Floats
-
-    @property
-    def low_soc(self) -> Floats:
-        """The SOC that a cell has at least."""
-        return np.asarray(np.maximum(self.soc - SIGMAS * self.sigma, 0.0))
-
-    @property
-    def high_soc(self) -> Floats:
-        """The SOC that a cell has at most."""
-        return np.asarray(np.minimum(self.soc + SIGMAS * self.sigma, 1.0))
 
 
 def string_of(memory: EstimationMemory, racks: Ints) -> tuple[Any, Bools]:
@@ -135,9 +134,19 @@ def look(circuit: Circuit, memory: EstimationMemory, measured: Measured, fitted:
         model_v = circuit.ocv(soc) + m.branch(soc) * h[:, None] - (v1 + v2)[:, None]
         seen = np.where(usable, seen, model_v)
     mask = fitted[racks].reshape(n, flat)
+    sigma = np.sqrt(cells(memory.cell_variance))
+    drops = np.abs(current)[:, None] * (r0 + np.where(ready, 0.0, 1.0)[:, None] * r25 * sum(circuit.ohm_share))
+    drops = drops + (np.abs(v1) + np.abs(v2))[:, None]
+    half = m.branch(soc) * BRANCH_ERROR if m.branch_v.any() else UNKNOWN_BRANCH_V
+    doubt = SIGMAS * (np.sqrt(OFFSET_V**2 + half**2 + (CIRCUIT_ERROR * drops) ** 2) + np.where(usable, 0.0, UNTOLD_V))
+    open_v = seen + (v1 + v2)[:, None]
+    low = np.maximum(soc - SIGMAS * sigma, np.minimum(circuit.soc_at(open_v - doubt), soc))
+    high = np.minimum(soc + SIGMAS * sigma, np.maximum(circuit.soc_at(open_v + doubt), soc))
+    low, high = np.maximum(low, 0.0), np.minimum(high, 1.0)
+    sigma = np.minimum(sigma, (high - low) * EVEN_SIGMA)
     return Cells(
         racks, racks * flat, memory.rack_known[racks] & heard & mask.any(axis=1), mask, mask.sum(axis=1).astype(float),
-        current, soc, np.sqrt(cells(memory.cell_variance)), seen, np.where(usable, 0.0, UNSEEN_V), v1, v2, h,
+        current, soc, sigma, low, high, seen, np.where(usable, 0.0, UNSEEN_V), v1, v2, h,
         r0, cells(health.cell_resistance_sigma_ohm) * warm0, r25 * circuit.ohm_share[0] * warm1,
         r25 * circuit.ohm_share[1] * warm1, cells(health.cell_capacity_ah), cells(health.cell_capacity_sigma_ah),
         surface,

@@ -36,9 +36,9 @@ SECONDS: Final = np.array([seconds for _, seconds in HORIZONS])
 MARGIN: Final = 0.05
 """Share of the current kept back: resistance falls with current less than the model says (HPPC: 8 % median)."""
 PARAMETER_SIGMAS: Final = 2.0
-SUM_MARGIN: Final = 0.005
-"""Where only the rating limits: the rack's voltage is known from its mean cell."""
-SPOTS: Final = np.linspace(-SIGMAS, SIGMAS, 5)
+SUM_MARGIN: Final = 0.01
+"""Where only the rating limits: the rack's voltage is the sum of what two cells show."""
+SPOTS: Final = np.linspace(0.0, 1.0, 5)
 STEPS: Final = 6
 LEAST_CUT: Final = 0.02
 """Share of the bracket that every step cuts off at least."""
@@ -180,7 +180,8 @@ class PowerLimits:
         at = (np.arange(len(c.racks))[:, None], picked)
         seconds = SECONDS[:, None, None]
         k = np.array([1.0, 0.0])[:, None, None, None]
-        soc = np.clip(c.soc[at] - sign * SIGMAS * k * c.sigma[at], 0.0, 1.0)
+        sure = (c.low_soc if sign > 0 else c.high_soc)[at]
+        soc = np.where(k > 0, sure, c.soc[at])
         extra = PARAMETER_SIGMAS * k * c.r0_sigma[at] / np.maximum(c.r0[at], 1e-9)
         capacity = np.maximum(c.capacity_ah[at] - PARAMETER_SIGMAS * k * c.capacity_sigma_ah[at], 1e-6)
         ohm = self._ohm(c, at) * (1.0 + extra)
@@ -199,7 +200,8 @@ class PowerLimits:
             "surface_a": rated * heat(c.surface_degc[at]), "heating": ohm * seconds / self.heat_capacity,
         }  # fmt: skip
         arrays = {name: np.broadcast_to(a, shape) for name, a in full.items()}
-        spots = np.clip(c.soc[at][..., None] + SPOTS * (k * c.sigma[at])[..., None], 0.0, 1.0)
+        low, high = (np.where(k > 0, edge[at], c.soc[at])[..., None] for edge in (c.low_soc, c.high_soc))
+        spots = low + SPOTS * (high - low)
         arrays["soc"] = np.broadcast_to(spots, (*shape, len(SPOTS)))
         arrays["ocv_v"] = np.broadcast_to(self.circuit.ocv(spots), (*shape, len(SPOTS)))
         return Problem(self.circuit.ocv, sign, rated, volts, heat, bool(m.branch_v.any()), **arrays)
@@ -229,7 +231,10 @@ class PowerLimits:
         soc = (c.soc * one).sum(axis=1) / count
         capacity = (c.capacity_ah * one).sum(axis=1) / count
         moved = sign * amps * SECONDS[:, None] / 3600.0 / np.maximum(capacity, 1e-6)
-        drop = self.circuit.ocv(soc + 0.0 * moved) - self.circuit.ocv(soc - moved)
+        # Two cells a standard deviation to both sides stand for all: where the curve bends they do not drop alike.
+        spread = np.sqrt((np.square(c.soc - soc[:, None]) * one).sum(axis=1) / count)
+        two = np.stack([soc + spread, soc - spread])[:, None, :]
+        drop = (self.circuit.ocv(two + 0.0 * moved) - self.circuit.ocv(two - moved)).mean(axis=0)
         end = emf + count * (self._relaxed(c) - drop)
         ohm = r0 + r1 * (1 - self.a1)[:, None] + r2 * (1 - self.a2)[:, None]
         sop["emf_v"][:, direction] = end.T
