@@ -1,7 +1,7 @@
 """Variables of what the battery can still do: power, energy, health, temperature and the worth of a recalibration.
 
-Groups of `image.Estimates`, renewed about once a second. Power is at the DC terminals, a magnitude, and such that no
-cell leaves its limits before the time is over; 0 where the SOC is not known. Places count from 0, -1 is nowhere.
+Groups of `image.Estimates`, renewed every two to four seconds. Power is at the DC terminals, a magnitude, and such that
+no cell leaves its limits before the time is over; 0 where the SOC is not known. Places count from 0, -1 is nowhere.
 """
 
 from __future__ import annotations

@@ -207,10 +207,10 @@ def test_on_a_sloping_curve_a_rest_is_enough() -> None:
 # -- in the scan -------------------------------------------------------------------------------------------------
 
 
-def test_an_outlook_follows_within_two_seconds_and_names_a_cell() -> None:
+def test_an_outlook_follows_within_seconds_and_names_a_cell() -> None:
     story = Story("bench").online()
     story.points.cell_voltage_v.value[1, 2, 5] = 2.86
-    o = story.seconds(2.5).estimates.outlook
+    o = story.seconds(4.5).estimates.outlook
     assert o.rack_power.rack_discharge_power_10s_place.tolist() == [-1, 64 + 2 * 16 + 5]
     assert CAUSES[o.rack_power.rack_discharge_power_10s_limited_by[1]] == "cell voltage"
     assert o.rack_power.rack_discharge_power_10s_w[1] < 0.5 * o.rack_power.rack_discharge_power_10s_w[0]

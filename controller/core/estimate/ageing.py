@@ -1,6 +1,6 @@
 """The ageing ledger of every rack: what it has been through since commissioning. Only added to; retained.
 
-Throughput is booked every scan; time, temperature and harmful events about once a second. An event counts once when it
+Throughput is booked every scan; time, temperature and harmful events every few seconds. An event counts once when it
 begins and again only after its quantity has come back.
 """
 

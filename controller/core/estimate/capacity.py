@@ -40,7 +40,7 @@ RESISTANCE_SIGMA: Final = 0.2
 RESISTANCE_WALK: Final = 0.002
 """Of a string's resistance, per square root of an hour."""
 STEP_C, CALM_C = 0.05, 0.005
-STEP_MOST_MS: Final = 2500.0
+STEP_MOST_MS: Final = 4500.0
 STEP_NOISE_V: Final = 0.0005
 STEP_ERROR: Final = 0.05
 """Share of a voltage step that is no resistance: diffusion within the second, sensors that are not simultaneous."""

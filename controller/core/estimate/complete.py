@@ -1,6 +1,6 @@
 """Any SOC estimator made complete: power, energy, health, temperatures, ageing and recalibration around it.
 
-Throughput is booked in every scan; the rest goes round once a second (slower above 20,000 cells) in small jobs, a group
+Throughput is booked in every scan; the rest goes round every two seconds (four on large sites) in small jobs, a group
 of racks and a subject at a time, so that no scan pays for all of it. What is published is the last finished round.
 """
 
@@ -28,9 +28,9 @@ from controller.core.outlook_memory import OutlookMemory
 from controller.core.settings import DeratingSettings
 from controller.core.signal import USABLE, Bools, Floats, Ints
 
-ROUND_MS: Final = 1_000
-JOB_MS: Final = 50
-"""Time that a job has at least: on very large sites a round takes longer than `ROUND_MS`."""
+ROUND_MS: Final = (2_000, 4_000)
+JOB_MS: Final = 200
+"""A round takes so long for every job, but no less and no more than `ROUND_MS`."""
 GROUP_CELLS: Final = 5_000
 """Cells that one job looks at, roughly."""
 POWER_TAU_S: Final = 30.0
@@ -57,7 +57,7 @@ class Complete:
         self.groups = [racks[k : k + per_group] for k in range(0, t.racks, per_group)]
         self.jobs = [(subject, group) for group in self.groups for subject in (self._health, self._discharge,
                      self._charge, self._energy)]  # fmt: skip
-        self.round_ms = max(ROUND_MS, JOB_MS * (len(self.jobs) + 1))
+        self.round_ms = int(np.clip(JOB_MS * (len(self.jobs) + 1), *ROUND_MS))
 
     def update(
         self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, system: System

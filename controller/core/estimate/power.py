@@ -233,8 +233,10 @@ class PowerLimits:
         moved = sign * amps * SECONDS[:, None] / 3600.0 / np.maximum(capacity, 1e-6)
         # Two cells a standard deviation to both sides stand for all: where the curve bends they do not drop alike.
         spread = np.sqrt((np.square(c.soc - soc[:, None]) * one).sum(axis=1) / count)
-        two = np.stack([soc + spread, soc - spread])[:, None, :]
-        drop = (self.circuit.ocv(two + 0.0 * moved) - self.circuit.ocv(two - moved)).mean(axis=0)
+        low, high = ((edge * one).sum(axis=1) / count for edge in (c.low_soc, c.high_soc))
+        two = (low + SPOTS[:, None] * (high - low))[:, None, None, :] + np.array([-1.0, 1.0])[:, None, None] * spread
+        drops = (self.circuit.ocv(two + 0.0 * moved) - self.circuit.ocv(two - moved)).mean(axis=1)
+        drop = drops.max(axis=0)
         end = emf + count * (self._relaxed(c) - drop)
         ohm = r0 + r1 * (1 - self.a1)[:, None] + r2 * (1 - self.a2)[:, None]
         sop["emf_v"][:, direction] = end.T
