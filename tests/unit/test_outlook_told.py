@@ -85,7 +85,7 @@ def test_the_ledger_is_exported_as_csv(
     story = Story("bench").online()
     story.points.rack_current_a.value[...] = 56.0
     story.seconds(20)
-    files = SiteFiles(tmp_path / "run", story.program.dims)
+    files = SiteFiles(tmp_path / "run", story.site.dims)
     files.create()
     kept: Retained = retain(story.memory, 7, 1, story.program.matrix.digest)
     files.writer("retained").write(kept)

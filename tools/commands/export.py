@@ -87,7 +87,7 @@ def _ageing(site: Compiled, as_json: bool) -> int:
 
     program, site_id = site.program, site.config.site.id
     layout = Layout(Retained, program.dims)
-    files = SiteFiles(run_folder(site_id), program.dims)
+    files = SiteFiles(run_folder(site_id), site.dims)
     try:
         image = files.reader("retained").read()
     except OSError:
