@@ -90,7 +90,9 @@ class Method:
 
 WHY: Final = Argument("Reason", "String", "Why, for the audit trail", "text")
 ALARM: Final = Argument("Alarm", "String", "Row and place, like 'door_open site'; the place where it has one", "alarm")
-QUESTION: Final = Argument("Question", "String", "limited, connect, trip, recalibrate, or a sentence with one of these", "question")
+QUESTION: Final = Argument(
+    "Question", "String", "limited, connect, trip, recalibrate, or a sentence with one", "question"
+)
 CHAIN: Final = Argument("Chain", "String", "JSON: rule, place, value, limit, root, what lifts it, what to do", "token")
 RACK: Final = Argument("Rack", "Int32", "Number of the rack, from 1", "rack")
 

@@ -1,4 +1,4 @@
-"""Why is power limited, why does it not connect, why did it trip, would a recalibration pay: the chain of rule, place, value, limit, way out.
+"""Why is power limited, why does it not connect, why did it trip, would a recalibration pay: the chain of reasons.
 
 One answer for everybody: the method `Why` gives it to SCADA, and `cellwarden why` and panels call that method.
 """
@@ -19,7 +19,14 @@ from plc_config.cause_effect import facts
 from plc_config.compile import Compiled
 
 QUESTIONS: Final = ("limited", "connect", "trip", "recalibrate")
-WORDS: Final = {"limit": "limited", "power": "limited", "connect": "connect", "close": "connect", "trip": "trip", "calibr": "recalibrate"}
+WORDS: Final = {
+    "limit": "limited",
+    "power": "limited",
+    "connect": "connect",
+    "close": "connect",
+    "trip": "trip",
+    "calibr": "recalibrate",
+}
 """What in a question, as a person may word it, tells which one it is."""
 NOT_ACTING: Final = ("NORMAL", "RETURNED")
 LATCHED: Final = ("LATCHED_UNACKNOWLEDGED", "LATCHED")

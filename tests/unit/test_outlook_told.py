@@ -16,10 +16,10 @@ from controller.core.memory import Retained, retain
 from controller.core.outlook_memory import EVENTS
 from controller.core.signal import Floats
 from controller.image.files import SiteFiles
+from opcua_model.why import Rules, as_text, explain
 from tests.story import Story
 from tools.cli import main
 from tools.commands import deliver as command
-from tools.commands.why import as_text, explain
 
 
 def test_an_answer_reads_like_a_sentence() -> None:
@@ -68,11 +68,11 @@ def test_why_tells_the_window_that_pays() -> None:
     values = {"Racks/R01/RecalibrationPays": True, "Racks/R01/RecalibrationKind": "full charge",
               "Racks/R01/RecalibrationGain": 5100.0, "Racks/R01/RecalibrationSigma": 0.005, "Racks/R01/SocSigma": 0.03,
               "Racks/R01/RecalibrationTime": 1.5, "Racks/R02/RecalibrationPays": False}  # fmt: skip
-    text = as_text(explain("recalibrate", values, story.site))
+    text = as_text(explain("recalibrate", values, [], Rules(story.site)))
     assert "a window would pay for 1 of 2 racks" in text
     assert "SOC uncertain R01: sigma 3.0 % against 0.5 % after" in text
     assert "5.1 kWh are held back" in text and "full charge, about 1.5 h" in text
-    assert "no rack would gain" in as_text(explain("recalibrate", {}, story.site))
+    assert "no rack would gain" in as_text(explain("recalibrate", {}, [], Rules(story.site)))
 
 
 def test_the_ledger_is_exported_as_csv(
