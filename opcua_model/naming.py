@@ -38,6 +38,7 @@ SITE_FOLDER: Final = {
     "estimates.outlook.site_power": "Measurements",
     "estimates.outlook.site_energy": "Measurements",
     "estimates.outlook.plan": "Measurements",
+    "warnings": "Warnings",
     "limits": "Measurements",
     "power": "Measurements",
     "modes": "Status",
@@ -102,6 +103,11 @@ def browse_name(tag: Tag) -> str:
 def is_cell_array(tag: Tag) -> bool:
     """True for what a module has many of: one array variable per module."""
     return tag.dims[:2] == ("rack", "module") and len(tag.dims) == 3
+
+
+def is_list(tag: Tag) -> bool:
+    """True for the columns of a ranked list of the site: one array variable each."""
+    return tag.dims == ("warning",)
 
 
 def device_folder(dims: tuple[str, ...], index: tuple[int, ...]) -> str:

@@ -20,6 +20,7 @@ from opcua_model.naming import (
     device_folder,
     is_boolean,
     is_cell_array,
+    is_list,
     is_wall_time,
     site_path,
 )
@@ -86,7 +87,7 @@ class TagPoints:
                     yield Point(self._path(tag, spec, index), spec, index)
 
     def _indexes(self, tag: Tag) -> Iterator[Index]:
-        dims = tag.dims[:-1] if is_cell_array(tag) else tag.dims
+        dims = tag.dims[:-1] if is_cell_array(tag) or is_list(tag) else tag.dims
         for index in itertools.product(*(range(self.dims[d]) for d in dims)):
             if dims == ("rack", "module") and not self.topology.module_fitted[index]:
                 continue
@@ -99,7 +100,7 @@ class TagPoints:
 
     def specs(self, tag: Tag) -> list[Spec]:
         """One variable, or a text beside its code."""
-        name = browse_name(tag) if tag.dims else site_path(tag).rpartition("/")[2]
+        name = browse_name(tag) if tag.dims and not is_list(tag) else site_path(tag).rpartition("/")[2]
         coded = self._coded(tag)
         if coded is not None:
             text, enum = coded
@@ -123,6 +124,9 @@ class TagPoints:
             kind = "Boolean" if is_boolean(tag) else "Float"
             read = samples_array_reader(tag.path) if tag.samples else plain_array_reader(tag.path)
             return Spec(name, kind, tag.doc, read, unit=tag.unit, array=True, low=low, high=high)
+        if is_list(tag):
+            kind = "Int64" if np.dtype(tag.dtype).kind in "iu" else "Double"
+            return Spec(name, kind, tag.doc, plain_array_reader(tag.path), unit=tag.unit, array=True)
         kind = "Boolean" if is_boolean(tag) else "Int64" if np.dtype(tag.dtype).kind in "iu" else "Double"
         read = samples_reader(tag.path, kind) if tag.samples else plain_reader(tag.path, kind)
         if tag.path.startswith("estimates.") and any(w in tag.name for w in RESTS_ON_SOC) and kind == "Double":

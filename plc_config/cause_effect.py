@@ -6,7 +6,7 @@ from typing import Any
 
 from controller.core.program import Program
 from controller.core.protect import Effect, Row
-from controller.core.protect.row import Threshold
+from controller.core.protect.row import Threshold, Warned
 
 MARKS = (
     ("A", Effect.ALARM),
@@ -41,7 +41,13 @@ def facts(row: Row, program: Program) -> dict[str, Any]:
         what = f"{_first_line(cause.quantity)} {sign[0]} {getattr(band, cause.at):g} {row.unit}"
         clear = f"{sign[1]} {band.clear:g} {row.unit}"
     else:
-        what = _first_line(cause.condition) if not isinstance(cause, Threshold) else ""
+        what = (
+            cause.words
+            if isinstance(cause, Warned)
+            else ""
+            if isinstance(cause, Threshold)
+            else _first_line(cause.condition)
+        )
         clear = "cause gone"
     return {
         "id": row.id,

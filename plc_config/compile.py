@@ -12,7 +12,7 @@ import numpy as np
 
 from controller.core.balance import Balancing
 from controller.core.dispatch import Dispatch
-from controller.core.estimate import REGISTRY, Complete, EstimatorInputs
+from controller.core.estimate import REGISTRY, Complete, EstimatorInputs, Watch
 from controller.core.program import Program
 from controller.core.protect import ROWS, Derating, Matrix
 from controller.core.sequence import Sequences
@@ -184,6 +184,7 @@ def _program(site: Compiled) -> Program:
         buses=len(site.plan.buses),
         sensors=Sensors(topology, SensorSettings(limits.stale_after, limits.lost_after, FROZEN_AFTER_MS)),
         estimator=Complete(REGISTRY[config.estimator.soc](inputs), inputs, derating, config.estimator.target_soc),
+        watch=Watch(topology, sheet),
         limit=limit,
         matrix=Matrix(ROWS, topology, limit, config.cycle),
         derating=Derating(topology, derating),

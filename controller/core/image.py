@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from controller.core.command import Command
+from controller.core.image_warnings import Warnings
 from controller.core.outlook import Outlook
 from controller.core.signal import Bools, Floats, Ints, Samples, tag
 
@@ -405,6 +406,7 @@ class ProcessImage:
     system: System
     measured: Measured
     estimates: Estimates
+    warnings: Warnings
     limits: Limits
     trips: Trips
     modes: Modes

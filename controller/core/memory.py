@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from controller.core.command import TEXT_BYTES, USER_BYTES
 from controller.core.image import Modes, OutputImage, RetainedState
 from controller.core.layout import RECORDS
+from controller.core.memory_watch import WatchMemory
 from controller.core.outlook_memory import OutlookMemory
 from controller.core.signal import Bools, Floats, Ints, tag
 
@@ -232,6 +233,7 @@ class Memory:
 
     validation: ValidationMemory
     estimation: EstimationMemory
+    watching: WatchMemory
     protection: ProtectionMemory
     sequencing: SequencingMemory
     dispatching: DispatchingMemory
@@ -282,6 +284,16 @@ class Retained:
     cell_lack_variance: Floats = tag("1", "rack", "module", "cell", doc="Its variance", dtype="f4")
     cell_resistance: Floats = tag("1", "rack", "module", "cell", doc="Resistance less the string's", dtype="f4")
     cell_resistance_variance: Floats = tag("1", "rack", "module", "cell", doc="Its variance", dtype="f4")
+    cell_told: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Warnings told, one bit each", dtype="u2")
+    cell_told_value: Floats = tag("1", "rack", "module", "cell", doc="Evidence of the worst", dtype="f4")
+    cell_told_sigmas: Floats = tag("1", "rack", "module", "cell", doc="The same over its scatter", dtype="f4")
+    cell_resistance_base: Floats = tag("1", "rack", "module", "cell", doc="Resistance when healthy", dtype="f4")
+    sensor_told: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="As for cells", dtype="u2")
+    sensor_told_value: Floats = tag("1", "rack", "module", "temperature", doc="As for cells", dtype="f4")
+    rack_based: Ints = tag("1", "rack", doc="Bins from which the healthy resistance was learnt", dtype="i8")
+    healthy_cell_days: float = tag("1", doc="Cell-days watched without a warning")
+    told_count: int = tag("1", doc="Warnings told since commissioning", dtype="i8")
+    withdrawn_count: int = tag("1", doc="Warnings whose evidence went away by itself", dtype="i8")
 
 
 class Merge(Enum):
@@ -329,6 +341,16 @@ MERGE: Final[dict[str, Merge]] = {
     "cell_lack_variance": Merge.NEWER,
     "cell_resistance": Merge.NEWER,
     "cell_resistance_variance": Merge.NEWER,
+    "cell_told": LARGER,
+    "cell_told_value": Merge.NEWER,
+    "cell_told_sigmas": Merge.NEWER,
+    "cell_resistance_base": Merge.NEWER,
+    "sensor_told": LARGER,
+    "sensor_told_value": Merge.NEWER,
+    "rack_based": Merge.NEWER,
+    "healthy_cell_days": LARGER,
+    "told_count": LARGER,
+    "withdrawn_count": LARGER,
 }
 """How two copies become one: a new retained field says it here."""
 
@@ -350,6 +372,7 @@ def retain(memory: Memory, scan: int, utc_ms: int, program: int) -> Retained:
     """The retained part of a memory."""
     p, a, e, c = memory.protection, memory.annunciation, memory.estimation, memory.modes.contactors
     kept = e.outlook
+    w = memory.watching
     return Retained(
         scan,
         utc_ms,
@@ -386,6 +409,16 @@ def retain(memory: Memory, scan: int, utc_ms: int, program: int) -> Retained:
         kept.cell_lack_variance,
         kept.cell_resistance,
         kept.cell_resistance_variance,
+        w.bins.told,
+        w.bins.value,
+        w.bins.sigmas,
+        w.bins.resistance_base,
+        w.bins.told_k,
+        w.bins.value_k,
+        w.rack["based"],
+        w.healthy_cell_days,
+        w.told_count,
+        w.withdrawn_count,
     )
 
 
@@ -458,6 +491,7 @@ def restore(memory: Memory, retained: Retained) -> Memory:
                 cell_resistance_variance=retained.cell_resistance_variance.copy(),
             ),
         ),
+        watching=_watching(memory.watching, retained),
     )
 
 
@@ -469,3 +503,18 @@ def _slow(retained: NDArray[Any]) -> NDArray[Any]:
         rack["health"][name] = retained["health"][name]
     rack["health"]["step_ms"] = -1.0
     return rack
+
+
+def _watching(watching: WatchMemory, retained: Retained) -> WatchMemory:
+    """What was told stays told, and the healthy resistances stay the measure; everything else is learnt anew."""
+    rack = watching.rack.copy()
+    rack["based"] = retained.rack_based
+    bins = dataclasses.replace(
+        watching.bins, told=retained.cell_told.copy(), value=retained.cell_told_value.copy(),
+        sigmas=retained.cell_told_sigmas.copy(), resistance_base=retained.cell_resistance_base.copy(),
+        told_k=retained.sensor_told.copy(), value_k=retained.sensor_told_value.copy(),
+    )  # fmt: skip
+    return dataclasses.replace(
+        watching, rack=rack, bins=bins, healthy_cell_days=retained.healthy_cell_days, told_count=retained.told_count,
+        withdrawn_count=retained.withdrawn_count,
+    )  # fmt: skip

@@ -10,11 +10,12 @@ import numpy as np
 from controller.core.annunciate import Annunciator
 from controller.core.balance import Balancing
 from controller.core.dispatch import Dispatch
-from controller.core.estimate import Estimator
+from controller.core.estimate import Estimator, Watch
 from controller.core.image import Modes, OutputImage, RackMode, SiteMode
+from controller.core.image_warnings import Fault
 from controller.core.layout import Layout
 from controller.core.memory import Memory
-from controller.core.protect import NAMES, Derating, Matrix, pairs
+from controller.core.protect import NAMES, Derating, Matrix, Warned, pairs
 from controller.core.sequence import REASONS, Sequences
 from controller.core.settings import AlarmSettings, LimitSettings
 from controller.core.signal import Dims
@@ -35,6 +36,7 @@ class Program:
     buses: int
     sensors: Sensors
     estimator: Estimator
+    watch: Watch
     limit: LimitSettings
     matrix: Matrix
     derating: Derating
@@ -75,7 +77,11 @@ class Program:
         """(place, text) of a slot for people: where, what, value and limit."""
         s = self.matrix.slots[slot]
         place = s.place
-        if element >= 0:
+        if element >= 0 and isinstance(s.row.cause, Warned):
+            sensor = s.row.cause.fault is Fault.TEMPERATURE_SENSOR
+            per, letter = (self.topology.temperatures, "T") if sensor else (self.topology.cells, "C")
+            place += f"/M{element // per + 1:02d}/{letter}{element % per + 1:02d}"
+        elif element >= 0:
             place += f"/{self._element(s.row.unit, s.place, element)}"
         if not s.row.unit:
             return place, s.row.id

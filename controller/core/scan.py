@@ -23,9 +23,10 @@ def scan(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory, 
     commands, answers, seen = admit(memory, inputs)
     measured, validation = validate(program.sensors, memory.validation, inputs)
     estimates, estimation = program.estimator.update(memory.estimation, measured, memory.outputs, system)
+    warnings, watching = program.watch.update(memory.watching, measured, estimation, system)
     facts = Facts(
-        program.topology, measured, estimates, program.limit, memory.modes, memory.outputs, memory.dispatching,
-        inputs.links, system, program.dispatch.settings.heartbeat_timeout_ms,
+        program.topology, measured, estimates, warnings, program.limit, memory.modes, memory.outputs,
+        memory.dispatching, inputs.links, system, program.dispatch.settings.heartbeat_timeout_ms,
         program.sequences.settings.precharge_attempts, memory.protection.trend,
     )  # fmt: skip
     trips, told, protection = protect(program.matrix, memory.protection, facts, commands)
@@ -45,9 +46,19 @@ def scan(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory, 
     outputs = compose(trips, limits, modes, power, bleeds, alarms, program.matrix.priority, program.topology, system)
 
     events = [tell(a) for a in answers] + mode_events(program, memory.modes, modes) + events
-    image = ProcessImage(system, measured, estimates, limits, trips, modes, power, alarms, outputs)
+    image = ProcessImage(system, measured, estimates, warnings, limits, trips, modes, power, alarms, outputs)
     memory = Memory(
-        validation, estimation, protection, sequencing, dispatching, balancing, annunciation, modes, outputs, *seen
+        validation,
+        estimation,
+        watching,
+        protection,
+        sequencing,
+        dispatching,
+        balancing,
+        annunciation,
+        modes,
+        outputs,
+        *seen,
     )
     return memory, image, events
 

@@ -15,6 +15,8 @@ MAX_COMMANDS_PER_SCAN: Final = 16
 HISTOGRAM_BUCKETS: Final = 240
 MAX_SHELVED: Final = 32
 """Alarms that may be shelved or out of service at one time; more than a person can keep in mind is refused."""
+MOST_WARNINGS: Final = 16
+"""Entries of the ranked list of warnings."""
 FLOOD_BUCKETS: Final = 60
 RATE_HOURS: Final = 24
 
@@ -125,6 +127,7 @@ class Topology:
             "hour": RATE_HOURS,
             "command": MAX_COMMANDS_PER_SCAN,
             "bucket": HISTOGRAM_BUCKETS,
+            "warning": MOST_WARNINGS,
         }
 
 

@@ -272,6 +272,14 @@ def _read_database(path: Path) -> _Known:
     return known
 
 
+OF_CELLS: Final = (
+    "cell_told", "cell_told_value", "cell_told_sigmas", "cell_resistance_base", "rack_based", "healthy_cell_days",
+    "told_count", "withdrawn_count",
+)  # fmt: skip
+OF_SENSORS: Final = ("sensor_told", "sensor_told_value")
+"""Early warning's part, kept where the battery has the same size."""
+
+
 class _Reader:
     """Turns stored bytes of any known program into a retained image of the program that will run."""
 
@@ -357,7 +365,8 @@ class _Reader:
 
     def _charge(self, old: Retained, new: Retained, source: str) -> dict[str, Any]:
         if old.cell_charge_ratio.shape == new.cell_charge_ratio.shape:
-            return {n: getattr(old, n) for n in CELL_STATE}
+            same_sensors = old.sensor_told.shape == new.sensor_told.shape
+            return {n: getattr(old, n) for n in (*CELL_STATE, *OF_CELLS, *(OF_SENSORS if same_sensors else ()))}
         self.problems.append(f"{source}: the battery has another size; its charge is unknown")
         return {
             "cell_charge_ratio": np.full(new.cell_charge_ratio.shape, 0.5),

@@ -10,6 +10,7 @@ import pytest
 
 from controller.core.command import Kind, Role
 from controller.core.image import AlarmState, RackMode, SiteMode
+from controller.core.image_warnings import Fault
 from controller.core.protect import ROWS, Effect, Reset
 from controller.core.signal import Quality
 from tests.scenario.hazards import BANDS, WITNESSES, no_main_contactor
@@ -117,6 +118,24 @@ def _retained(state: int) -> Act:
     return act
 
 
+def _told(fault: Fault) -> Act:
+    """Early warning found it before a restart: what was told stays told."""
+
+    def act(s: Story) -> None:
+        bins = s.memory.watching.bins
+        told = bins.told_k if fault is Fault.TEMPERATURE_SENSOR else bins.told
+        told[0, 1, 2] = 1 << int(fault)
+
+    return act
+
+
+def _runaway(s: Story) -> None:
+    for _ in range(60):
+        s.points.cell_temperature_degc.value[0, 1, 2] += 0.3
+        s.points.cell_voltage_v.value[0, 1, 8] = 2.4
+        s.scans()
+
+
 STORIES: dict[str, tuple[Act, float]] = {
     "cell_overvoltage": (_cells(3.66), 0.3),
     "cell_overvoltage_warning": (_cells(3.61), 0.5),
@@ -146,6 +165,15 @@ STORIES: dict[str, tuple[Act, float]] = {
     "sum_of_cells_differs": (_set("rack_voltage_v", REST_V * 64 * 1.05, 0), 1.3),
     "rack_not_connected": (_set("rack_current_a", 340.0, 0), 7.0),
     "bus_lost": (_bus, 2.5),
+    "runaway": (_runaway, 0.1),
+    "internal_short_suspected": (_told(Fault.INTERNAL_SHORT), 0.1),
+    "busbar_step_suspected": (_told(Fault.BUSBAR_STEP), 0.1),
+    "resistance_growth_suspected": (_told(Fault.RESISTANCE_GROWTH), 0.1),
+    "self_discharge_suspected": (_told(Fault.SELF_DISCHARGE), 0.1),
+    "low_capacity_suspected": (_told(Fault.LOW_CAPACITY), 0.1),
+    "voltage_sensor_suspected": (_told(Fault.VOLTAGE_SENSOR), 0.1),
+    "temperature_sensor_suspected": (_told(Fault.TEMPERATURE_SENSOR), 0.1),
+    "stuck_sensor_suspected": (_told(Fault.STUCK_SENSOR), 0.1),
     "pcs_comm_lost": (_lose("pcs_active_power_w"), 1.0),
     "pcs_fault": (_set("pcs_fault", 1.0), 0.5),
     "pcs_does_not_follow": (_set("pcs_active_power_w", 50e3, ..., hold=True), 2.5),

@@ -20,7 +20,7 @@ from controller.core.memory import Retained
 from controller.historian.raw import Bytes
 from controller.historian.retained import COUNTERS_EVERY_MS, Catalog, RetainedStore, load
 
-DIMS = {"rack": 2, "module": 3, "cell": 4, "slot": 6, "shelf": 2}
+DIMS = {"rack": 2, "module": 3, "cell": 4, "temperature": 2, "slot": 6, "shelf": 2}
 LAYOUT: Layout[Retained] = Layout(Retained, DIMS)
 NAMES = tuple(f"{row}@R{r:02d}" for row in ("overcurrent", "welded", "door") for r in (1, 2))
 CATALOG = Catalog(77, DIMS, NAMES)
@@ -174,7 +174,7 @@ def test_latches_follow_their_names_into_another_program(store: RetainedStore, t
     store.offer(raw(image), 0, UTC)
     store.finish(0, UTC)
     names = ("door@R03", "welded@R02", "new@R01", "overcurrent@R02")
-    other: Layout[Retained] = Layout(Retained, {"rack": 3, "module": 3, "cell": 4, "slot": 4, "shelf": 2})
+    other: Layout[Retained] = Layout(Retained, {**DIMS, "rack": 3, "slot": 4})
     loaded = load(tmp_path, other, 88, names=names)
     assert [names[i] for i in latches(loaded.retained)] == ["welded@R02", "overcurrent@R02"]
     assert loaded.retained is not None

@@ -293,6 +293,20 @@ NOT_INJECTED: Final = {
     "weld_test_failed": "a welded contactor is reported by its feedback first (contactor_does_not_open)",
     "retained_memory_lost": "the state folder is not reached from the plant's side; see `make powercut`",
     "retained_memory_doubtful": "the state folder is not reached from the plant's side; see `make powercut`",
+    **dict.fromkeys(
+        (
+            "internal_short_suspected",
+            "busbar_step_suspected",
+            "resistance_growth_suspected",
+            "self_discharge_suspected",
+            "low_capacity_suspected",
+            "voltage_sensor_suspected",
+            "temperature_sensor_suspected",
+            "stuck_sensor_suspected",
+        ),
+        "early warning judges ten minutes to days: simulated strings show it (`cellwarden score --campaign`)",
+    ),
+    "runaway": "a heating of 1 K/s outruns the simulator's plant; the scan's own story shows it",
 }
 """Rows without a case, and why."""
 

@@ -1,4 +1,4 @@
-"""`screen`: the product's string and cell filters and its early warning over the log of one string."""
+"""`screen`: the product's string and cell filters and its early warning over the log of one string, or of many."""
 
 from __future__ import annotations
 
@@ -8,17 +8,58 @@ from typing import Any, Final
 
 import numpy as np
 
-from controller.core.estimate import Ekf
-from controller.core.estimate.deviations import CALM_HALF_WIDTH, CALM_SLOPE_V, STUCK_STEPS
-from controller.core.estimate.watch import Look, Watch
-from controller.core.memory import EstimationMemory
-from controller.core.signal import Floats
+from controller.core.estimate.faults import SEVERITY, Finding
+from controller.core.estimate.sisters import median
+from controller.core.estimate.watch import Watch
+from controller.core.layout import Layout
+from controller.core.memory_watch import WatchMemory
+from controller.core.signal import Floats, Quality
 from controller.core.topology import Topology
-from tools.score.bench import Rig, sheet_of
+from tools.score.bench import RANGE, Rig, sheet_of
 
 NOMINAL_SOC, NOMINAL_SIGMA = 0.5, 0.3
 ARRHENIUS_K: Final = 2000.0
 LONGEST_STEP_MS: Final = 3_600_000
+
+
+class Screen:
+    """Strings of one cell type side by side: every row of their logs goes to the estimator, then to the watch."""
+
+    def __init__(self, strings: int, cells: int, sensors: int, sheet: Mapping[str, Any]) -> None:
+        product = dataclasses.replace(sheet_of(sheet), r0_arrhenius_k=ARRHENIUS_K, rc_arrhenius_k=ARRHENIUS_K)
+        topology = Topology.regular(strings, 1, cells, sensors)
+        self.rig = Rig(topology, product)
+        self.rig.begin(np.full(strings, NOMINAL_SOC), NOMINAL_SIGMA)
+        self.watch = Watch(topology, product, spread=False)
+        self.memory = Layout(WatchMemory, {**topology.dims, "bus": 1, "slot": 1}).blank()
+        self.middle = np.full(strings, 25.0)
+        self.before_s: float | None = None
+        self.known: set[tuple[int, int, bool, int]] = set()
+
+    def row(self, t_s: float, current_a: Floats, voltage_v: Floats, warm_degc: Floats) -> list[Finding]:
+        """One row: current (strings,), voltage (strings, cells), temperature (strings, sensors); the new onsets."""
+        passed = 1.0 if self.before_s is None else t_s - self.before_s
+        elapsed_ms = min(max(round(passed * 1000), 0), LONGEST_STEP_MS)
+        self.before_s = t_s
+        low, high = RANGE["cell_temperature_degc"]
+        # A sensor beyond its range is saturated, not silent: in a log of slow steps that may be all that is left.
+        warm_degc = np.minimum(warm_degc, high)
+        good = warm_degc >= low
+        some = good.any(axis=1)
+        if some.any():
+            self.middle[some] = median(warm_degc, good)[some]
+        warm = self.rig.points.cell_temperature_degc
+        warm.value[:, 0, :] = np.where(good, warm_degc, 0.0)
+        warm.quality[:, 0, :] = np.where(good, int(Quality.GOOD), int(Quality.BAD_SENSOR))
+        estimation = self.rig.step(current_a, voltage_v[:, None, :], self.middle, elapsed_ms)
+        self.memory, found = self.watch.step(self.memory, self.rig.points, estimation, elapsed_ms)
+        new = []
+        for f in found:
+            key = (f.rack, f.element, f.sensor, int(f.fault))
+            if key not in self.known:
+                self.known.add(key)
+                new.append(f)
+        return new
 
 
 def screen(
@@ -27,39 +68,20 @@ def screen(
     """The onsets found in one string, in order of time: dicts of t_s, cell, fault, severity, evidence; causal.
 
     time_s, current_a (A, discharge positive): (K,); voltage_v (V): (K, cells); temperature_c: (K, sensors), sensors
-    spread evenly over the cells. `sheet` as for `estimate`, its resistances at 25 degC.
+    spread evenly over the cells. `sheet` as for `estimate`, its resistances at 25 degC. `cell` counts from 0; for a
+    temperature sensor it is the sensor's index.
     """
     voltage, warm = np.asarray(voltage_v, float), np.asarray(temperature_c, float)
     warm = warm.reshape(len(warm), -1)
-    cells, sensors = voltage.shape[1], warm.shape[1]
-    product = dataclasses.replace(sheet_of(sheet), r0_arrhenius_k=ARRHENIUS_K, rc_arrhenius_k=ARRHENIUS_K)
-    rig = Rig(Topology.regular(1, 1, cells, sensors), product)
-    rig.begin(np.array([NOMINAL_SOC]), NOMINAL_SIGMA)
-    watch = Watch(cells, sensors)
+    work = Screen(1, voltage.shape[1], warm.shape[1], sheet)
     found: list[dict[str, Any]] = []
-    before = float(time_s[0])
-    middle = np.nanmedian(np.where(np.isfinite(warm), warm, 25.0), axis=1)
     for k, now in enumerate(np.asarray(time_s, float)):
-        elapsed_ms = min(max(round((now - before) * 1000), 0), LONGEST_STEP_MS) if k else 1000
-        before = float(now)
-        memory = rig.step(np.asarray(current_a[k : k + 1], float), voltage[k][None, None, :], middle[k], elapsed_ms)
-        look = look_at(memory, rig.estimator, voltage[k], warm[k])
-        found += [dataclasses.asdict(f) for f in watch.look(before, look)]
+        current = np.asarray(current_a[k : k + 1], float)
+        found += [told(float(now), f) for f in work.row(float(now), current, voltage[k : k + 1], warm[k : k + 1])]
     return found
 
 
-def look_at(memory: EstimationMemory, estimator: Ekf, voltage_v: Floats, temperature_degc: Floats) -> Look:
-    """What the filters of the first rack know now."""
-    model, soc = estimator.model, memory.string["x"][0:1, 0]
-    return Look(
-        soc=float(soc[0]),
-        shift=memory.cell_shift_ratio[0].ravel(),
-        offset_v=memory.cell_offset_v[0].ravel().astype(float),
-        lack=memory.cell_lack_ratio[0].ravel().astype(float),
-        lack_sigma=np.sqrt(memory.cell_p_lack[0].ravel().astype(float)),
-        resistance=memory.cell_resistance_shift_ohm[0].ravel().astype(float) / model.r0,
-        stuck=memory.cell_stuck[0].ravel() >= STUCK_STEPS,
-        calm=bool(model.slope(soc, CALM_HALF_WIDTH)[0] < CALM_SLOPE_V),
-        voltage_v=voltage_v,
-        temperature_degc=temperature_degc,
-    )
+def told(t_s: float, f: Finding) -> dict[str, Any]:
+    """A finding as `screen` gives it."""
+    name = f.fault.name.lower()
+    return {"t_s": t_s, "cell": f.element, "fault": name, "severity": SEVERITY[f.fault], "evidence": f.text}

@@ -10,6 +10,7 @@ from controller.core.estimate.coulomb import Coulomb
 from controller.core.estimate.ekf import Ekf
 from controller.core.estimate.none import NoEstimate
 from controller.core.estimate.protocol import Estimator, EstimatorInputs
+from controller.core.estimate.watch import Watch
 
 REGISTRY: Final[dict[str, Callable[[EstimatorInputs], Estimator]]] = {
     "none": NoEstimate,
@@ -18,4 +19,4 @@ REGISTRY: Final[dict[str, Callable[[EstimatorInputs], Estimator]]] = {
 }
 """What `estimator.soc` may name; adding an estimator is one sibling module and one entry here."""
 
-__all__ = ["REGISTRY", "Complete", "Coulomb", "Ekf", "Estimator", "EstimatorInputs", "NoEstimate"]
+__all__ = ["REGISTRY", "Complete", "Coulomb", "Ekf", "Estimator", "EstimatorInputs", "NoEstimate", "Watch"]

@@ -42,6 +42,15 @@ CALM_SLOPE_V, CALM_HALF_WIDTH = 1.0, 0.04
 """Slope of the OCV over +- this SOC (V per unit) above which voltage steps tell of neither resistance nor jumps."""
 JUMP_V, JUMP_SHARE = 0.005, 0.3
 """A cell that leaves its string by more, and by more than this share of the current step's own drop, has jumped."""
+REST_STEP_V, REST_STEP_C = 0.001, 0.01
+"""Where the OCV bends cells part while they move; a jump tells there only while the median stands."""
+LEARNT_SHARE, LEARNT_SIGMAS = 0.05, 3.0
+"""The share falls to this, and so many sigmas of the cell's resistance, as that resistance is learnt."""
+JUMP_SIGMAS: Final = 5.0
+"""Scatter of all cells' steps at one sample that a jump must exceed: noisy inputs are no jumps."""
+MEAN_TO_SIGMA: Final = 1.2533
+STUCK_MEDIAN_V: Final = 0.002
+"""The median must have followed a current step by this much before a cell that did not counts as stuck."""
 SURPRISE_SIGMAS: Final = 5.0
 
 
@@ -86,7 +95,7 @@ class Deviations:
             m,
             r,
             v - seen - step_v[:, None, None],
-            usable & (seen > 0) & calm,
+            usable & (seen > 0) & (calm | self._rests(step_a, step_v)[:, None, None]),
             step_a[:, None, None],
             median_v[:, None, None],
         )
@@ -94,6 +103,7 @@ class Deviations:
         if moved.any():
             own = v - seen
             big = (np.abs(step_a) > STUCK_STEP_C * self.capacity_ah)[:, None, None] & usable & (seen > 0)
+            big &= (np.abs(step_v) > STUCK_MEDIAN_V)[:, None, None]
             stuck = m.cell_stuck[r]
             stuck = np.where(big & (np.abs(own) < 1e-6), np.minimum(stuck, 200) + 1, np.where(own == 0, stuck, 0))
             m.cell_stuck[r] = stuck
@@ -107,16 +117,24 @@ class Deviations:
         m.cell_seen_v[r] = np.where(usable, v, 0.0)
         return np.asarray(usable & (m.cell_stuck[r] < STUCK_STEPS))
 
+    def _rests(self, step_a: Floats, step_v: Floats) -> Bools:
+        """Racks whose median and current stood since the sample before."""
+        return np.asarray((np.abs(step_v) < REST_STEP_V) & (np.abs(step_a) < REST_STEP_C * self.capacity_ah))
+
     def _jump(
         self, m: EstimationMemory, r: Ints, away_v: Floats, valid: Bools, step_a: Floats, median_v: Floats
     ) -> None:
         """A deviation that appears between two samples is no charge: the sensor or a connection took it."""
         away_v = away_v + m.cell_resistance_shift_ohm[r] * step_a
-        jumped = (
-            valid
-            & (np.abs(m.cell_seen_v[r] + away_v - median_v) < JUMP_MOST_V)
-            & (np.abs(away_v) > JUMP_V + JUMP_SHARE * self.r0 * np.abs(step_a))
-        )
+        size = np.where(valid, np.abs(away_v), 0.0)
+        mean = size.sum(axis=(1, 2), keepdims=True) / np.maximum(valid.sum(axis=(1, 2), keepdims=True), 1)
+        learnt = LEARNT_SIGMAS * np.sqrt(m.cell_resistance_variance[r])
+        ohm = np.minimum(JUMP_SHARE * self.r0, LEARNT_SHARE * self.r0 + learnt)
+        # One cell that jumps must not hide itself behind the mean it raises.
+        mean = np.minimum(mean, JUMP_V / 2)
+        limit = np.maximum(JUMP_V, JUMP_SIGMAS * MEAN_TO_SIGMA * mean) + ohm * np.abs(step_a)
+        most = JUMP_MOST_V if self.model.flat else 2 * JUMP_MOST_V
+        jumped = valid & (np.abs(m.cell_seen_v[r] + away_v - median_v) < most) & (size > limit)
         if jumped.any():
             m.cell_offset_v[r] += np.where(jumped, away_v, 0.0)
             m.cell_p_offset[r] += jumped * self.share[r] * JUMP_V**2

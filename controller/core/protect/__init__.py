@@ -8,7 +8,7 @@ from controller.core.protect.facts import Facts
 from controller.core.protect.limits import NAMES, Derating, limit_power
 from controller.core.protect.matrix import ROWS
 from controller.core.protect.relations import pairs
-from controller.core.protect.row import Priority, Reset, Row
+from controller.core.protect.row import Priority, Reset, Row, Warned
 
 __all__ = [
     "NAMES",
@@ -21,6 +21,7 @@ __all__ = [
     "Reset",
     "Row",
     "Slot",
+    "Warned",
     "limit_power",
     "pairs",
     "protect",

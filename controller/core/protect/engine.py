@@ -16,8 +16,8 @@ import numpy as np
 from controller.core.command import LEAST_ROLE, Answer, Command, Kind, Role
 from controller.core.image import SiteMode, Trips
 from controller.core.memory import ProtectionMemory
-from controller.core.protect.facts import Facts, Quantity, Reading
-from controller.core.protect.row import Evaluation, Reset, Row, Threshold, When
+from controller.core.protect.facts import Facts, Quantity, Reading, suspected
+from controller.core.protect.row import Evaluation, Reset, Row, Threshold, Warned, When
 from controller.core.protect.trend import follow
 from controller.core.settings import LimitSettings
 from controller.core.signal import Bools, Ints
@@ -94,6 +94,10 @@ class Matrix:
             cause = row.cause
             if isinstance(cause, When):
                 present[start:stop] = np.ravel(cause.condition(facts))
+                continue
+            if isinstance(cause, Warned):
+                if facts.warnings.rack_warning.any():
+                    present[start:stop], element[start:stop] = suspected(facts, cause.fault)
                 continue
             reading = seen.get(cause.quantity)
             if reading is None:

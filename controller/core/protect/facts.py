@@ -26,6 +26,7 @@ from controller.core.image import (
     System,
     WeldTest,
 )
+from controller.core.image_warnings import Fault, Warnings
 from controller.core.memory import DispatchingMemory, TrendMemory
 from controller.core.protect.trend import worst_current
 from controller.core.settings import LimitSettings
@@ -49,6 +50,7 @@ class Facts:
     topology: Topology
     measured: Measured
     estimates: Estimates
+    warnings: Warnings
     limit: LimitSettings
     modes: Modes
     outputs: OutputImage
@@ -162,6 +164,19 @@ def _lost(s: Samples) -> Bools:
 
 def _is(s: Samples, level: int) -> Bools:
     return np.asarray((s.quality <= USABLE) & ((s.value >= 0.5) == bool(level)))
+
+
+def suspected(f: Facts, fault: Fault) -> tuple[Bools, Any]:
+    """Racks in which early warning suspects `fault`, and the first such cell or sensor, flat in the rack; -1 none."""
+    w = f.warnings
+    racks = len(w.rack_warning)
+    codes = w.temperature_warning if fault is Fault.TEMPERATURE_SENSOR else w.cell_warning
+    here = (codes == fault).reshape(racks, -1)
+    present = here.any(axis=1)
+    element = np.where(present, here.argmax(axis=1), -1)
+    if fault is Fault.STUCK_SENSOR:
+        present = present | (w.temperature_warning == fault).any(axis=(1, 2))
+    return np.asarray(present), element
 
 
 def module_lost(f: Facts) -> Bools:

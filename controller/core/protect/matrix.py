@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 from controller.core.effect import Effect
+from controller.core.image_warnings import Fault
 from controller.core.protect import facts as f
 from controller.core.protect import plausible as p
 from controller.core.protect.relations import related
-from controller.core.protect.row import Priority, Reset, Row, Threshold, When
+from controller.core.protect.row import Priority, Reset, Row, Threshold, Warned, When
 
 A, D, C, X = Effect.ALARM, Effect.DERATE, Effect.BLOCK_CHARGE, Effect.BLOCK_DISCHARGE
 B, S, T, L = Effect.BLOCK_CLOSE, Effect.STOP, Effect.TRIP, Effect.LOCKOUT
@@ -217,6 +218,35 @@ RACKS: Final = (
         "Treat the link as live; in MAINTENANCE look at the contactor, then reset.", "UL 1973"),
 )
 
+EARLY: Final = (
+    Row("runaway", "rack", Warned(Fault.RUNAWAY, "A cell heats by 1 K/s or more for over 3 s while hot or failing"), A | T,
+        0, OPERATOR, HIGH, "A cell runs away: heat and gas will spread.",
+        "Keep everybody out; follow the site's emergency plan and warn the fire service.", "GB 38031 C.5.3.7"),
+    Row("internal_short_suspected", "rack", Warned(Fault.INTERNAL_SHORT, "A cell leaks or warms as none of its sisters"),
+        A, 0, OPERATOR, MEDIUM, "A cell leaks inside; a short may grow.",
+        "Take the rack out of service soon and have the named cell tested; watch its temperature until then."),
+    Row("busbar_step_suspected", "rack", Warned(Fault.BUSBAR_STEP, "A cell's resistance stepped up within hours"), A, 0,
+        OPERATOR, MEDIUM, "A busbar, weld or bolt has come loose and heats under load.",
+        "Limit current; check torque and look at the named joint with a thermal camera."),
+    Row("resistance_growth_suspected", "rack", Warned(Fault.RESISTANCE_GROWTH, "A cell's resistance grows away from its "
+        "sisters"), A, 0, OPERATOR, LOW, "A cell ages faster than its sisters and will limit power.",
+        "Plan to replace the module of the named cell; watch the trend."),
+    Row("self_discharge_suspected", "rack", Warned(Fault.SELF_DISCHARGE, "A cell loses charge slowly against its sisters"),
+        A, 0, OPERATOR, LOW, "A cell discharges itself; it may be a very soft short.",
+        "Watch the named cell over weeks; balancing hides such a leak."),
+    Row("low_capacity_suspected", "rack", Warned(Fault.LOW_CAPACITY, "A cell holds less charge than its sisters"), A, 0,
+        OPERATOR, LOW, "The weakest cell ends charge and discharge of the whole rack.",
+        "Do not balance against it; plan to replace the module of the named cell."),
+    Row("voltage_sensor_suspected", "rack", Warned(Fault.VOLTAGE_SENSOR, "A cell voltage jumped and stayed there"), A, 0,
+        OPERATOR, LOW, "A sense wire or its input errs; the cell itself is well.",
+        "Check the sense wire and the input of the named cell; do not replace the cell."),
+    Row("temperature_sensor_suspected", "rack", Warned(Fault.TEMPERATURE_SENSOR, "A temperature jumped and stayed there"),
+        A, 0, OPERATOR, LOW, "A temperature sensor errs; the cell itself is well.", "Check or replace the named sensor."),
+    Row("stuck_sensor_suspected", "rack", Warned(Fault.STUCK_SENSOR, "A value stands still while its sisters move"), A, 0,
+        OPERATOR, MEDIUM, "A sensor that stands still protects nothing.",
+        "Check the input of the named cell or sensor; until then it is not protected by itself."),
+)
+
 PCS: Final = (
     Row("pcs_comm_lost", "pcs", When(f.pcs_lost), A | C | X | B | S, 0, SELF, LOW,
         "A PCS that is not heard cannot be controlled.", "Check the PCS's link and supply."),
@@ -309,4 +339,4 @@ BUSES: Final = (
 )
 # fmt: on
 
-ROWS: Final = related(CELLS + RACKS + PCS + SITE + BUSES)
+ROWS: Final = related(CELLS + RACKS + EARLY + PCS + SITE + BUSES)

@@ -6,6 +6,7 @@ import dataclasses
 from enum import Enum, IntEnum
 
 from controller.core.effect import OPENING, Effect
+from controller.core.image_warnings import Fault
 from controller.core.protect.facts import Condition, Quantity
 from controller.core.signal import Bools, Floats, Ints
 
@@ -58,7 +59,15 @@ class When:
     condition: Condition
 
 
-Cause = Threshold | When
+@dataclasses.dataclass(frozen=True, slots=True)
+class Warned:
+    """A fault that early warning suspects somewhere in the rack: value 1 where it does, limit 1."""
+
+    fault: Fault
+    words: str
+
+
+Cause = Threshold | When | Warned
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

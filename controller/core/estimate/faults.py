@@ -1,0 +1,45 @@
+"""What early warning can name, and how a finding reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from controller.core.image_warnings import Fault
+
+SEVERITY: Final = {
+    Fault.RUNAWAY: 1.0, Fault.INTERNAL_SHORT: 0.8, Fault.BUSBAR_STEP: 0.6, Fault.RESISTANCE_GROWTH: 0.5,
+    Fault.LOW_CAPACITY: 0.4, Fault.SELF_DISCHARGE: 0.4, Fault.STUCK_SENSOR: 0.3, Fault.VOLTAGE_SENSOR: 0.3,
+    Fault.TEMPERATURE_SENSOR: 0.3,
+}  # fmt: skip
+"""0..1: how much may follow from the fault; not how certain it is."""
+WORDS: Final = {
+    Fault.RUNAWAY: "heats by {0:.1f} K/s",
+    Fault.INTERNAL_SHORT: "leaks {0:.3f} % of its capacity per hour, {1:.0f} sigma from its sisters",
+    Fault.BUSBAR_STEP: "resistance stepped up by {0:.1f} % of nominal, {1:.0f} sigma",
+    Fault.RESISTANCE_GROWTH: "resistance grew by {0:.1f} % of nominal, {1:.0f} sigma",
+    Fault.LOW_CAPACITY: "capacity {0:.1f} % below the median, {1:.0f} sigma",
+    Fault.SELF_DISCHARGE: "leaks {0:.4f} % of its capacity per hour, {1:.0f} sigma from its sisters",
+    Fault.STUCK_SENSOR: "stands still while its sisters moved by {0:.3g}",
+    Fault.VOLTAGE_SENSOR: "jumped by {0:+.1f} mV and stayed there",
+    Fault.TEMPERATURE_SENSOR: "jumped by {0:+.1f} K and stayed there",
+}
+WARM: Final = "{0:.2f} K warmer than load and sisters explain, {1:.0f} sigma"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One onset. `element` counts the cells of the rack from 0, or its temperature sensors where `sensor` says so."""
+
+    rack: int
+    element: int
+    sensor: bool
+    fault: Fault
+    value: float
+    sigmas: float
+    text: str
+
+
+def worded(fault: Fault, value: float, sigmas: float) -> str:
+    """The evidence as people read it."""
+    return WORDS[fault].format(value, sigmas)

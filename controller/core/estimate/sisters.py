@@ -1,0 +1,47 @@
+"""A cell among its sisters: median and scatter over one string at one instant, missing cells left out.
+
+Temperature, profile and most of a model's error are common to all cells of a string and cancel in the difference to
+the median; the median absolute deviation says how far healthy sisters lie apart, whatever one of them does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.core.signal import Bools, Floats
+
+MAD_TO_SIGMA: Final = 1.4826
+TAIL, TAIL_SIGMAS = 1.0 / 6.0, 0.967
+"""Share of a normal distribution beyond so many standard deviations."""
+
+
+def median(x: NDArray[Any], ok: Bools) -> Floats:
+    """Median of each row of `x` (n, c) over `ok`; 0 where a row has nothing."""
+    flat = np.sort(np.where(ok, x, np.inf), axis=1)
+    n = ok.sum(axis=1)
+    row, last = np.arange(len(x)), x.shape[1] - 1
+    low, high = flat[row, np.clip((n - 1) // 2, 0, last)], flat[row, np.clip(n // 2, 0, last)]
+    some = n > 0
+    return np.asarray(np.where(some, 0.5 * (np.where(some, low, 0.0) + np.where(some, high, 0.0)), 0.0))
+
+
+def scatter(x: Floats, ok: Bools) -> Floats:
+    """Robust standard deviation of each row of `x`, which already is the difference to its median."""
+    return median(np.abs(x), ok) * MAD_TO_SIGMA
+
+
+def upper(x: Floats, ok: Bools) -> Floats:
+    """Standard deviation as the upper tail of each row of `x` has it, up to a sixth of the sisters left out."""
+    flat = np.sort(np.where(ok, x, -np.inf), axis=1)
+    n, c = ok.sum(axis=1), x.shape[1]
+    at = flat[np.arange(len(x)), np.clip(c - 1 - (TAIL * n).astype(int), 0, c - 1)]
+    return np.asarray(np.where((n > 0) & (at > 0), at, 0.0) / TAIL_SIGMAS)
+
+
+def beside(x: Floats) -> Floats:
+    """Second warmest of the four neighbours of each place in a row of `x`: what a whole module or its air does."""
+    near = np.sort(np.stack([np.roll(x, k, axis=1) for k in (-2, -1, 1, 2)]), axis=0)
+    return np.asarray(near[2])

@@ -1,0 +1,114 @@
+"""What early warning remembers: per look, per bin of ten minutes, and what was told. See `estimate/watch.py`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.core.layout import RECORDS
+from controller.core.signal import Floats, tag
+
+WATCH_SCATTERS = 6
+WATCH_DTYPE = np.dtype(
+    [
+        ("wait_ms", "i8"),  # time since the last look, and since the bin began
+        ("bin_ms", "i8"),
+        ("looks", "f8"),  # looks in this bin
+        ("bins", "i8"),  # bins closed since the watch began
+        ("based", "i8"),  # bins from which the healthy resistance was learnt; survives a restart
+        ("seen_a", "f8"),  # current and median voltage at the last look; 0 V none
+        ("median_v", "f8"),
+        ("slow_a", "f8"),  # current, slowly filtered
+        ("moved_fast", "f8"),  # sums of squared current movements, with three memories
+        ("moved_mid", "f8"),
+        ("moved_long", "f8"),
+        ("load", "f8"),  # squared C-rate, filtered like a cell's temperature; its mean and variance
+        ("load_mean", "f8"),
+        ("load_square", "f8"),
+        ("scatter", "f8", (WATCH_SCATTERS,)),  # slow scatter of each statistic over the sister cells
+    ]
+)
+"""What early warning remembers of one rack (see `estimate/watch.py`)."""
+RECORDS["watch"] = WATCH_DTYPE
+HELD_DTYPE = np.dtype([(n, "u1") for n in ("leak_fast", "leak_slow", "growth", "step", "lack", "still")])
+RECORDS["held"] = HELD_DTYPE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WatchSamples:
+    """Early warning, changed at every look: steps and standstill per cell and per temperature sensor."""
+
+    seen_v: Floats = tag("V", "rack", "module", "cell", doc="Voltage at the last look; 0 none", dtype="f4")
+    still_low_v: Floats = tag("V", "rack", "module", "cell", doc="Lowest median since it moved", dtype="f4")
+    still_high_v: Floats = tag("V", "rack", "module", "cell", doc="Highest median since it moved", dtype="f4")
+    slow_v: Floats = tag("V", "rack", "module", "cell", doc="Voltage over the median, slowly filtered", dtype="f4")
+    drop_fast: Floats = tag("1", "rack", "module", "cell", doc="Voltage times current movement, A V", dtype="f4")
+    drop_mid: Floats = tag("1", "rack", "module", "cell", doc="The same, with a longer memory", dtype="f4")
+    drop_long: Floats = tag("1", "rack", "module", "cell", doc="The same, with a long memory", dtype="f4")
+    sharp_v: Floats = tag("V", "rack", "module", "cell", doc="Largest lone step in this bin", dtype="f4")
+    seen_degc: Floats = tag("degC", "rack", "module", "temperature", doc="Last temperature", dtype="f4")
+    known_degc: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="It has one: 1 yes", dtype="u1")
+    heating_ms: NDArray[Any] = tag("ms", "rack", "module", "temperature", doc="Time of fast heating", dtype="i4")
+    sum_k: Floats = tag("1", "rack", "module", "temperature", doc="Sum over the bin, K over the median", dtype="f4")
+    sharp_k: Floats = tag("1", "rack", "module", "temperature", doc="Largest lone step in this bin, K", dtype="f4")
+    still_low_degc: Floats = tag("degC", "rack", "module", "temperature", doc="As for voltages", dtype="f4")
+    still_high_degc: Floats = tag("degC", "rack", "module", "temperature", doc="As for voltages", dtype="f4")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WatchBins:
+    """Early warning, changed once in a bin of ten minutes: drifts against the sisters, and what was told."""
+
+    charge: Floats = tag("1", "rack", "module", "cell", doc="SOC less the median's at half charge", dtype="f4")
+    loss_fast: Floats = tag("1", "rack", "module", "cell", doc="Cusum of lost charge, fast leaks", dtype="f4")
+    loss_slow: Floats = tag("1", "rack", "module", "cell", doc="Cusum of lost charge, slow leaks", dtype="f4")
+    sigma_fast: Floats = tag("1", "rack", "module", "cell", doc="Doubt of the charge when it began", dtype="f4")
+    sigma_slow: Floats = tag("1", "rack", "module", "cell", doc="Doubt of the charge when it began", dtype="f4")
+    since_fast: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins since it was zero", dtype="u2")
+    since_slow: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins since it was zero", dtype="u2")
+    resistance_base: Floats = tag("1", "rack", "module", "cell", doc="Resistance when healthy", dtype="f4")
+    resistance_step: Floats = tag("1", "rack", "module", "cell", doc="Its sharpest rise of late", dtype="f4")
+    offset_v: Floats = tag("V", "rack", "module", "cell", doc="Offset one bin ago", dtype="f4")
+    offset_before_v: Floats = tag("V", "rack", "module", "cell", doc="Offset two bins ago", dtype="f4")
+    sharp_before_v: Floats = tag("V", "rack", "module", "cell", doc="Largest lone step one bin ago", dtype="f4")
+    jump_v: Floats = tag("V", "rack", "module", "cell", doc="Jump on probation; 0 none", dtype="f4")
+    jump_from_v: Floats = tag("V", "rack", "module", "cell", doc="Offset before it", dtype="f4")
+    jump_bins: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins of probation", dtype="u1")
+    calm_bins: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins since the voltage was doubted", dtype="u1")
+    held: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins that each statistic held", dtype="held")
+    told: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Faults told, one bit each", dtype="u2")
+    quiet: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins without evidence", dtype="u1")
+    value: Floats = tag("1", "rack", "module", "cell", doc="Evidence of the worst fault told", dtype="f4")
+    sigmas: Floats = tag("1", "rack", "module", "cell", doc="The same over its scatter", dtype="f4")
+    age_bins: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins since the worst was told", dtype="u2")
+    value_k: Floats = tag("1", "rack", "module", "temperature", doc="Evidence of the worst told", dtype="f4")
+    sigmas_k: Floats = tag("1", "rack", "module", "temperature", doc="The same over its scatter", dtype="f4")
+    age_bins_k: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="Bins since it was told", dtype="u2")
+    warmth_k: Floats = tag("1", "rack", "module", "temperature", doc="Mean over the median, K", dtype="f4")
+    warmth_load: Floats = tag("1", "rack", "module", "temperature", doc="Covariance with load", dtype="f4")
+    warmth_square: Floats = tag("1", "rack", "module", "temperature", doc="Variance of what is left", dtype="f4")
+    excess_k: Floats = tag("1", "rack", "module", "temperature", doc="Warmth that nothing explains, K", dtype="f4")
+    last_k: Floats = tag("1", "rack", "module", "temperature", doc="K over the median one bin ago", dtype="f4")
+    before_k: Floats = tag("1", "rack", "module", "temperature", doc="K over the median two bins ago", dtype="f4")
+    sharp_before_k: Floats = tag("1", "rack", "module", "temperature", doc="As for voltages", dtype="f4")
+    jump_k: Floats = tag("1", "rack", "module", "temperature", doc="Jump on probation, K; 0 none", dtype="f4")
+    jump_from_k: Floats = tag("1", "rack", "module", "temperature", doc="K before it", dtype="f4")
+    jump_bins_k: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="Bins of probation", dtype="u1")
+    held_k: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="Bins that warmth held", dtype="u1")
+    told_k: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="Faults told, one bit each", dtype="u2")
+    quiet_k: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="Bins without evidence", dtype="u1")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WatchMemory:
+    """Early warning: everything it remembers."""
+
+    samples: WatchSamples
+    bins: WatchBins
+    rack: NDArray[Any] = tag("1", "rack", doc="Clocks and scatters of the rack", dtype="watch")
+    healthy_cell_days: float = tag("1", doc="Cell-days watched without a warning")
+    told_count: int = tag("1", doc="Warnings told since commissioning", dtype="i8")
+    withdrawn_count: int = tag("1", doc="Warnings whose evidence went away by itself", dtype="i8")

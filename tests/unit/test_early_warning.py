@@ -1,0 +1,215 @@
+"""Early warning on plain numbers: what is a leak, a step, a standstill, and what is nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from controller.core.estimate.bins import BIN_MS
+from controller.core.estimate.faults import Finding
+from controller.core.estimate.watch import Watch
+from controller.core.image import Measured, Points
+from controller.core.image_warnings import Fault
+from controller.core.layout import Layout
+from controller.core.memory import EstimationMemory, restore, retain
+from controller.core.memory_watch import WatchMemory
+from controller.core.topology import MOST_WARNINGS, Topology
+from tests.estimate_rig import sheet
+from tests.story import Story
+from tools.score.bench import sheet_of
+
+CELLS = 32
+STEP_MS = 120_000
+
+
+class String:
+    """Racks whose estimator is a table of plain numbers; one call of `minutes` is as many looks."""
+
+    def __init__(self, racks: int = 1, seed: int = 0) -> None:
+        topology = Topology.regular(racks, 1, CELLS, CELLS)
+        dims = {**topology.dims, "bus": 1, "slot": 1}
+        self.watch = Watch(topology, sheet_of(sheet()), spread=False)
+        self.memory = Layout(WatchMemory, dims).blank()
+        self.estimation = Layout(EstimationMemory, dims).blank()
+        self.estimation.string["ready"] = 1
+        self.estimation.string["x"][:, 0] = 0.5
+        self.points: Points = Layout(Measured, dims).blank().points
+        for field in dataclasses.fields(self.points):
+            getattr(self.points, field.name).quality[...] = 0
+        self.random = np.random.default_rng(seed)
+        self.ohm = np.full((racks, 1, CELLS), 2.5e-4)
+        self.offset_v = np.zeros((racks, 1, CELLS))
+        self.warm_k = np.zeros((racks, 1, CELLS))
+        self.leak_per_h = np.zeros((racks, 1, CELLS))
+        self.stuck_v: dict[int, float] = {}
+        self.found: list[Finding] = []
+
+    def hours(self, hours: float, load_a: float = 80.0) -> list[Finding]:
+        """The onsets found meanwhile."""
+        before, r, e = len(self.found), self.random, self.estimation
+        for _ in range(round(hours * 30)):
+            current = r.normal(0, load_a, len(self.ohm))
+            volts = 3.3 - self.ohm * current[:, None, None] + self.offset_v + r.normal(0, 5e-4, self.ohm.shape)
+            for cell, v in self.stuck_v.items():
+                volts[0, 0, cell] = v
+            self.points.rack_current_a.value[...] = current
+            self.points.cell_voltage_v.value[...] = volts
+            warm = 25.0 + self.warm_k + r.normal(0, 0.05, self.warm_k.shape)
+            self.points.cell_temperature_degc.value[...] = np.round(warm, 1)
+            e.cell_shift_ratio[...] -= self.leak_per_h / 30
+            e.cell_offset_v[...] = self.offset_v
+            self.memory, found = self.watch.step(self.memory, self.points, e, STEP_MS)
+            self.found += found
+        return self.found[before:]
+
+
+def kinds(found: list[Finding]) -> set[tuple[int, Fault]]:
+    return {(f.element, f.fault) for f in found}
+
+
+@pytest.fixture(scope="module")
+def day() -> WatchMemory:
+    """What is remembered of one healthy rack after 26 hours."""
+    s = String()
+    assert s.hours(26) == []
+    return s.memory
+
+
+@pytest.fixture
+def known(day: WatchMemory) -> String:
+    s = String(seed=1)
+    s.memory = day
+    return s
+
+
+def test_a_leak_is_a_short_above_c_over_10000_and_self_discharge_below(known: String) -> None:
+    known.leak_per_h[0, 0, 5], known.leak_per_h[0, 0, 9] = 1.2e-3, 6e-5
+    assert kinds(known.hours(20)) == {(5, Fault.INTERNAL_SHORT)}
+    known.leak_per_h[0, 0, 5] = 0
+    known.estimation.cell_shift_ratio[0, 0, 9] -= 6e-5 * 200
+    assert (9, Fault.INTERNAL_SHORT) not in kinds(known.hours(20))
+
+
+def test_a_step_of_resistance_is_a_connection(known: String) -> None:
+    known.ohm[0, 0, 7] += 5e-5
+    found = known.hours(4)
+    assert kinds(found) == {(7, Fault.BUSBAR_STEP)}
+    assert found[0].sigmas > 6 and "stepped up" in found[0].text
+
+
+def test_a_slow_rise_of_resistance_is_the_cell(known: String) -> None:
+    found: list[Finding] = []
+    for _ in range(30):
+        known.ohm[0, 0, 7] += 2.5e-4 * 0.33 / 72
+        found += known.hours(1)
+    assert kinds(found) == {(7, Fault.RESISTANCE_GROWTH)}
+
+
+@pytest.mark.parametrize("load_a", [80.0, 0.0], ids=["under load", "at rest"])
+def test_a_voltage_that_jumps_and_stays_is_its_sensor(known: String, load_a: float) -> None:
+    known.hours(0.5, load_a)
+    known.offset_v[0, 0, 3] = -0.012
+    assert kinds(known.hours(5, load_a)) == {(3, Fault.VOLTAGE_SENSOR)}
+
+
+def test_a_temperature_that_jumps_is_its_sensor_and_one_that_ramps_is_a_short(known: String) -> None:
+    known.warm_k[0, 0, 3] += 4.0
+    found = []
+    for _ in range(30):
+        known.warm_k[0, 0, 20] += 0.03
+        found += known.hours(0.1)
+    assert kinds(found) == {(3, Fault.TEMPERATURE_SENSOR), (20, Fault.INTERNAL_SHORT)}
+    assert next(f for f in found if f.element == 3).sensor
+
+
+def test_a_module_that_warms_as_a_whole_has_no_short(known: String) -> None:
+    for _ in range(30):
+        known.warm_k[0, 0, 8:16] += 0.05
+        assert known.hours(0.1) == []
+
+
+def test_what_stands_still_while_its_sisters_move_is_stuck(known: String) -> None:
+    known.stuck_v[4] = 3.301
+    assert kinds(known.hours(1)) == {(4, Fault.STUCK_SENSOR)}
+
+
+def test_a_string_that_freezes_as_a_whole_is_no_stuck_sensor(known: String) -> None:
+    known.stuck_v = dict.fromkeys(range(CELLS), 3.3)
+    assert known.hours(2, 0.0) == []
+
+
+def test_a_missing_value_is_no_fault(known: String) -> None:
+    known.points.cell_voltage_v.quality[0, 0, 6] = 5
+    known.points.cell_temperature_degc.quality[0, 0, 7] = 5
+    known.points.cell_voltage_v.value[0, 0, 6] = 0.0
+    assert known.hours(3) == []
+
+
+def test_a_warning_without_evidence_is_withdrawn_and_counted(known: String) -> None:
+    known.stuck_v[4] = 3.301
+    known.hours(1)
+    known.stuck_v.clear()
+    known.hours(42)
+    assert known.memory.bins.told[0, 0, 4] == 0
+    assert (known.memory.told_count, known.memory.withdrawn_count) == (1, 1)
+    assert 26 / 24 * CELLS < known.memory.healthy_cell_days < 70 / 24 * CELLS
+
+
+def test_the_memory_given_is_never_changed_and_the_same_again_gives_the_same(known: String) -> None:
+    layout = Layout(WatchMemory, {**known.watch.topology.dims, "bus": 1, "slot": 1})
+    given, before = known.memory, layout.to_bytes(known.memory)
+    known.ohm[0, 0, 7] += 5e-5
+    known.hours(3)
+    assert layout.to_bytes(given) == before
+    again = String(seed=1)
+    again.memory = given
+    again.ohm[0, 0, 7] += 5e-5
+    again.hours(3)
+    assert layout.to_bytes(again.memory) == layout.to_bytes(known.memory)
+    assert again.found == known.found
+
+
+def test_racks_take_turns_to_be_judged() -> None:
+    topology = Topology.regular(6, 1, 8, 2)
+    s = String(racks=6)
+    s.watch = Watch(topology, sheet_of(sheet()))
+    dims = {**topology.dims, "bus": 1, "slot": 1}
+    memory, estimation = Layout(WatchMemory, dims).blank(), Layout(EstimationMemory, dims).blank()
+    points = Layout(Measured, dims).blank().points
+    judged = []
+    for _ in range(BIN_MS // 10_000 + 1):
+        before = memory.rack["bins"]
+        memory, _ = s.watch.step(memory, points, estimation, 10_000)
+        judged.append(int((memory.rack["bins"] > before).sum()))
+    assert sum(judged) >= 6 and max(judged) == 1
+
+
+def test_the_list_is_ranked_and_bounded() -> None:
+    s = String(racks=3)
+    bins = s.memory.bins
+    bins.told[:, 0, :] = 1 << int(Fault.LOW_CAPACITY)
+    bins.told[2, 0, 7] |= 1 << int(Fault.INTERNAL_SHORT)
+    bins.sigmas[1, 0, 4] = 30.0
+    bins.told_k[0, 0, 1] = 1 << int(Fault.TEMPERATURE_SENSOR)
+    w = s.watch.board.publish(s.memory)
+    assert (w.warning_rack[0], w.warning_element[0], w.warning_fault[0]) == (2, 7, Fault.INTERNAL_SHORT)
+    assert (w.warning_rack[1], w.warning_element[1], w.warning_sigmas[1]) == (1, 4, 30.0)
+    assert len(w.warning_fault) == MOST_WARNINGS
+    assert (w.low_capacities, w.internal_shorts, w.temperature_sensor_steps) == (96, 1, 1)
+    assert w.rack_warning.tolist() == [Fault.LOW_CAPACITY, Fault.LOW_CAPACITY, Fault.INTERNAL_SHORT]
+
+
+def test_a_warning_survives_a_restart_and_the_row_acts_at_once() -> None:
+    story = Story("bench").online()
+    story.memory.watching.bins.told[1, 2, 3] = 1 << int(Fault.INTERNAL_SHORT)
+    story.scans()
+    assert story.active("internal_short_suspected", "R02")
+    again = Story(story.site)
+    again.memory = restore(again.program.blank_memory(), retain(story.memory, 1, 1, 1))
+    image = again.scans(2)
+    assert image.warnings.internal_shorts == 1
+    assert image.warnings.cell_warning[1, 2, 3] == Fault.INTERNAL_SHORT
+    assert any("R02/M03/C04: internal_short_suspected" in t for t in again.texts() + story.texts())
+    assert int(image.trips.rack_effect[1]) & 2 == 0, "it informs, it does not trip"
