@@ -257,6 +257,8 @@ class _Judge:
         calm = np.where(doubted, 0, np.minimum(self.get("calm_bins"), 250) + 1)
         self.clear = ok & (calm > CALM_BINS) & ~stuck
         self.steady = ok & (calm > STEADY_BINS) & ~stuck
+        # A connection that came loose makes every step of the current a lone step: that must not hide it.
+        self.alive = ok & (jump == 0) & (still <= STILL_DOUBT_V)
         for name, x in (
             ("jump_v", jump), ("jump_from_v", start), ("jump_bins", age), ("calm_bins", calm),
             ("offset_before_v", self.get("offset_v")), ("offset_v", o), ("sharp_before_v", sharp),
@@ -274,7 +276,7 @@ class _Judge:
         base = np.where(learning & calm, np.where(base == 0, long, base + 0.03 * (long - base)), base)
         # A cell that is fuller or emptier than its sisters bends elsewhere: that is no resistance.
         level = np.abs(self.of("cell_shift_ratio") - median(self.of("cell_shift_ratio"), s.cells)[:, None])
-        has = (base != 0) & self.clear & ~learning & (level < LEVEL_MOST)
+        has = (base != 0) & self.alive & ~learning & (level < LEVEL_MOST)
         step, rise = fast - mid, long - base
         step, rise = step - median(step, has)[:, None], rise - median(rise, has)[:, None]
         sigma_step, sigma_rise = self.sigma(FAST, step, has, 0.004), self.sigma(LONG, rise, has, 0.006)

@@ -19,6 +19,7 @@ from controller.core.estimate.looks import Look, put, rows, take
 from controller.core.image import Measured, Points, System
 from controller.core.image_warnings import Fault, Warnings
 from controller.core.memory import EstimationMemory
+from controller.core.memory_watch import WatchMemory
 from controller.core.settings import CellSheet
 from controller.core.signal import USABLE, Ints
 from controller.core.topology import Topology
