@@ -281,7 +281,7 @@ class _Judge:
         step, rise = step - median(step, has)[:, None], rise - median(rise, has)[:, None]
         sigma_step, sigma_rise = self.sigma(FAST, step, has, 0.004), self.sigma(LONG, rise, has, 0.006)
         near = has & ~self.told(Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY)
-        peak = np.where(near & trusted, _attack(self.get("resistance_step"), step), 0.0)
+        peak = _attack(self.get("resistance_step"), np.where(near & trusted, step, 0.0))
         stepped = near & trusted & (step > STEP_LEAD * rise) & (step > np.maximum(STEP_LEAST, STEP_SIGMAS * sigma_step))
         stepped = self.held("step", stepped) >= STEP_BINS
         grown = near & calm & (rise > np.maximum(GROWTH_LEAST, GROWTH_SIGMAS * sigma_rise))
