@@ -16,8 +16,9 @@ from rich.table import Table
 
 HELP = "Runs SOC estimation and early warning over data sets with a known truth; prints the table, writes a page."
 EXAMPLE = "cellwarden score ../shared/data/cells --page score.html; cellwarden score --campaign --plans 1"
-WIDTH = 118
+WIDTH = 150
 """Columns the table needs; a narrower terminal or a pipe would break its words."""
+SENSORS = ("S1", "S3", "S1nan", "S1missing", "S1frozen", "S1swapped", "S1gaps", "S1F", "all")
 MISSING = (
     "no data sets found: name their folder, set CELLWARDEN_DATA, or put them in ../shared/data/cells "
     "(folders pybamm, packs, lfp_a123, nca_panasonic, nmc_dmegc)"
@@ -28,9 +29,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Where the data lie, how many virtual cells, what to write."""
     parser.add_argument("dir", nargs="?", metavar="DIR", help="folder of data sets; default $CELLWARDEN_DATA/cells")
     parser.add_argument("--cells", type=int, default=40, help="virtual cells per profile (40)")
-    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same figures (1)")
-    parser.add_argument("--sensors", nargs="+", choices=("S1", "S3", "S1F"), default=["S1", "S3"],
-                        help="sensor scenarios: S1 ordinary, S3 good, S1F ordinary and failing")  # fmt: skip
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], metavar="SEED",
+                        help="virtual cells of each seed; the same seeds give the same figures (1)")  # fmt: skip
+    parser.add_argument(
+        "--sensors",
+        nargs="+",
+        choices=SENSORS,
+        default=["S1", "S3"],
+        help=(
+            "sensor scenarios: S1 ordinary, S3 good; S1 with NaN, 10 s missing, frozen, swapped, gaps of 10 min; all"
+        ),
+    )
     parser.add_argument("--only", metavar="WORD", default="", help="only profiles with WORD in their name")
     parser.add_argument("--page", type=Path, default=Path("score.html"), help="HTML page to write (score.html)")
     parser.add_argument("--no-packs", action="store_true", help="leave out early warning")
@@ -56,9 +65,10 @@ def run(args: argparse.Namespace) -> int:
     if data is None or args.cells < 1:
         print(MISSING if data is None else "at least one virtual cell is needed", file=sys.stderr)
         return 2
-    runs, findings = _work(args, data, [SCENARIOS[s] for s in args.sensors])
+    wanted = [s for s in SCENARIOS if s in args.sensors or "all" in args.sensors]
+    runs, findings = _work(args, data, [SCENARIOS[s] for s in wanted])
     note = (
-        f"{args.cells} virtual cells per profile, seed {args.seed}, each with its own sensor errors and a start 20 % "
+        f"{args.cells} virtual cells per profile and seed {args.seeds}, each with its own sensor errors, started 20 % "
         "wrong. SOC errors in %, after ten minutes (a day for grid duty). Median, p95, worst and divergences together."
     )
     args.page.write_text(render(runs, findings, note), encoding="utf-8")
@@ -85,7 +95,7 @@ def _campaign(args: argparse.Namespace) -> int:
     """0 done, 1 a class was called wrong or a healthy cell was warned of."""
     from tools.score.campaign import HEAD, Outcome, drawn, listed, run, summary, totals
 
-    plans = drawn(args.seed)
+    plans = drawn(args.seeds[0])
     plans = plans[: args.plans] if args.plans > 0 else plans
     outcomes: list[Outcome] = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -116,21 +126,19 @@ def _campaign(args: argparse.Namespace) -> int:
 
 def _work(args: argparse.Namespace, data: Path, scenarios: list[Any]) -> tuple[list[Any], dict[str, Any]]:
     from tools.score.packs import judged, packs
-    from tools.score.scenario import run as score
+    from tools.score.scenario import run_all
     from tools.score.sets import profiles
 
     chosen = [p for p in profiles(data) if args.only.lower() in p.name.lower()]
     strings = [] if args.no_packs else [(n, p) for n, p in packs(data) if args.only.lower() in n]
     runs, findings = [], {}
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("", total=sum(len(p.soc) for p in chosen) * len(scenarios))
+        bar = progress.add_task("", total=sum(len(p.soc) for p in chosen))
         done = 0
         for profile in chosen:
-            for scenario in scenarios:
-                progress.update(bar, description=f"{profile.name} {scenario.name}", completed=done)
-                told = partial(_advance, progress, bar, done)
-                runs.append(score(profile, scenario, args.cells, args.seed, told))
-                done += len(profile.soc)
+            progress.update(bar, description=profile.name, completed=done)
+            runs += run_all(profile, scenarios, args.cells, args.seeds, partial(_advance, progress, bar, done))
+            done += len(profile.soc)
         for name, path in strings:
             progress.update(bar, description=name, completed=done)
             findings[name] = judged(path)

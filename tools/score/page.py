@@ -9,6 +9,7 @@ import numpy as np
 
 from controller.core.signal import Floats
 from tools.score.scenario import Run, Score
+from tools.score.targets import half, misses
 
 WIDTH, HEIGHT, POINTS = 520, 170, 400
 LEFT, BOTTOM = 44, 22
@@ -22,6 +23,8 @@ HEAD: Final = (
     ">10 %",
     "2σ coverage",
     "σ / RMSE",
+    "data",
+    "misses",
 )
 STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1120px; padding: 0 1rem; color: #1b2733 }
@@ -39,6 +42,7 @@ def cells_of(score: Score) -> list[str]:
         score.profile, score.scenario, *(f"{100 * x:.2f}" for x in (score.rmse_median, score.rmse_p95)),
         *(f"{100 * x:.2f}" for x in (score.max_median, score.max_worst)), str(score.diverged),
         f"{score.coverage:.2f}", f"{score.sigma_over_rmse:.2f}",
+        half(score.profile), ", ".join(misses(score)) or "-",
     ]  # fmt: skip
 
 

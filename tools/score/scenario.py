@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -25,15 +26,27 @@ class Scenario:
     noise_c: float = 0.002
     noise_v: float = 0.001
     start: float = 0.2
-    faults: bool = False
+    faults: tuple[str, ...] = ()
+    """What fails for a while in every virtual cell: `nan`, `missing`, `frozen`, `swapped`, `gaps`."""
 
 
+S1: Final = Scenario("S1", 0.010, 0.01, 0.005)
 SCENARIOS: Final = {
-    "S1": Scenario("S1", 0.010, 0.01, 0.005),
-    "S3": Scenario("S3", 0.0005, 0.0, 0.0005),
-    "S1F": Scenario("S1F", 0.010, 0.01, 0.005, faults=True),
+    s.name: s
+    for s in (
+        S1,
+        Scenario("S3", 0.0005, 0.0, 0.0005),
+        dataclasses.replace(S1, name="S1nan", faults=("nan",)),
+        dataclasses.replace(S1, name="S1missing", faults=("missing",)),
+        dataclasses.replace(S1, name="S1frozen", faults=("frozen",)),
+        dataclasses.replace(S1, name="S1swapped", faults=("swapped",)),
+        dataclasses.replace(S1, name="S1gaps", faults=("gaps",)),
+        dataclasses.replace(S1, name="S1F", faults=("nan", "frozen", "swapped")),
+    )
 }
-"""S1: ordinary sensors; S3: good ones; S1F: S1 with sensors that also fail, freeze and swap for a while."""
+"""S1: ordinary sensors; S3: good ones. The others are S1 with inputs that also fail for a while: NaN for 10 s in one
+sensor or the other, both missing for 10 s, voltage frozen for a minute (once for ten), inputs swapped for one row,
+nothing for ten minutes; S1F is NaN, frozen and swapped together."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,30 +91,71 @@ def sensors(profile: Profile, scenario: Scenario, cells: int, seed: int) -> tupl
     wrong = np.where(np.arange(cells) % 2, 1.0, -1.0) * scenario.start
     first = float(profile.soc[0])
     wrong = np.where((first + wrong > 1) | (first + wrong < 0), -wrong, wrong)
-    if scenario.faults:
-        _fail(i, v, profile.dt_s, random)
+    for fault in scenario.faults:
+        _FAULTS[fault](i, v, profile.dt_s, random)
     return i, v, np.clip(first + wrong, 0.0, 1.0)
 
 
-def _fail(i: Floats, v: Floats, dt_s: float, random: np.random.Generator) -> None:
-    """In place, per cell: NaN for 10 s in V and in I, frozen voltage for 60 s, swapped inputs for one row."""
-    cells, rows = i.shape
-    ten, sixty = max(round(10 / dt_s), 1), max(round(60 / dt_s), 2)
-    for c in range(cells):
-        for at in random.integers(0, rows - sixty, 6):
-            v[c, at : at + ten] = np.nan
-        for at in random.integers(0, rows - sixty, 6):
-            i[c, at : at + ten] = np.nan
-        for at in random.integers(1, rows - sixty, 4):
-            v[c, at : at + sixty] = v[c, at - 1]
-        for at in random.integers(1, rows, 4):
-            i[c, at], v[c, at] = v[c, at], i[c, at]
+def _windows(rows: int, last_s: float, dt_s: float, times: int, random: np.random.Generator) -> list[slice]:
+    """Stretches of `last_s` anywhere in the profile, at most a fifth of it each."""
+    long = min(max(round(last_s / dt_s), 1), rows // 5)
+    return [slice(int(at), int(at) + long) for at in random.integers(1, rows - long, times)]
+
+
+def _nan(i: Floats, v: Floats, dt_s: float, random: np.random.Generator) -> None:
+    for c in range(len(i)):
+        for line in (v[c], i[c]):
+            for w in _windows(i.shape[1], 10.0, dt_s, 6, random):
+                line[w] = np.nan
+
+
+def _missing(i: Floats, v: Floats, dt_s: float, random: np.random.Generator) -> None:
+    for c in range(len(i)):
+        for w in _windows(i.shape[1], 10.0, dt_s, 20, random):
+            v[c, w] = i[c, w] = np.nan
+
+
+def _frozen(i: Floats, v: Floats, dt_s: float, random: np.random.Generator) -> None:
+    for c in range(len(i)):
+        for last_s in (60.0, 60.0, 60.0, 60.0, 600.0):
+            for w in _windows(i.shape[1], last_s, dt_s, 1, random):
+                v[c, w] = v[c, w.start - 1]
+
+
+def _swapped(i: Floats, v: Floats, dt_s: float, random: np.random.Generator) -> None:
+    for c in range(len(i)):
+        for w in _windows(i.shape[1], dt_s, dt_s, 6, random):
+            i[c, w], v[c, w] = v[c, w].copy(), i[c, w].copy()
+
+
+def _gaps(i: Floats, v: Floats, dt_s: float, random: np.random.Generator) -> None:
+    for c in range(len(i)):
+        for w in _windows(i.shape[1], 600.0, dt_s, 2, random):
+            v[c, w] = i[c, w] = np.nan
+
+
+_FAULTS: Final = {"nan": _nan, "missing": _missing, "frozen": _frozen, "swapped": _swapped, "gaps": _gaps}
 
 
 def run(profile: Profile, scenario: Scenario, cells: int, seed: int, told: Progress | None = None) -> Run:
     """The product's estimator on one profile with `cells` virtual cells; the same seed gives the same figures."""
-    i, v, start = sensors(profile, scenario, cells, seed)
+    return run_all(profile, [scenario], cells, [seed], told)[0]
+
+
+def run_all(
+    profile: Profile, scenarios: Sequence[Scenario], cells: int, seeds: Sequence[int], told: Progress | None = None
+) -> list[Run]:
+    """One run per scenario over `cells` virtual cells of each seed, all estimated side by side."""
+    drawn = [[np.concatenate(a) for a in zip(*(sensors(profile, s, cells, d) for d in seeds), strict=True)]
+             for s in scenarios]  # fmt: skip
+    i, v, start = (np.concatenate(a) for a in zip(*drawn, strict=True))
     soc, sigma = estimate(i, v, profile.temperature_degc, profile.dt_s, start, profile.sheet, told)
+    each = cells * len(seeds)
+    return [_judged(profile, s, soc[k * each : (k + 1) * each], sigma[k * each : (k + 1) * each])
+            for k, s in enumerate(scenarios)]  # fmt: skip
+
+
+def _judged(profile: Profile, scenario: Scenario, soc: Floats, sigma: Floats) -> Run:
     time_s = np.arange(len(profile.soc)) * profile.dt_s
     judged = time_s >= min(profile.warm_s, 0.5 * time_s[-1])
     error = soc - profile.soc
@@ -109,7 +163,7 @@ def run(profile: Profile, scenario: Scenario, cells: int, seed: int, told: Progr
     rmse, worst = np.sqrt((late**2).mean(axis=1)), np.abs(late).max(axis=1)
     middle = int(np.argsort(rmse)[len(rmse) // 2])
     score = Score(
-        profile.name, profile.group, scenario.name, cells, float(np.median(rmse)), float(np.percentile(rmse, 95)),
+        profile.name, profile.group, scenario.name, len(soc), float(np.median(rmse)), float(np.percentile(rmse, 95)),
         float(np.median(worst)), float(worst.max()), int((~(worst <= DIVERGED)).sum()),
         float((np.abs(late) <= 2 * sigma[:, judged]).mean()),
         float(sigma[:, judged].mean() / np.sqrt((late**2).mean())),

@@ -111,7 +111,9 @@ def _panasonic(data: Path) -> Iterator[Profile]:
         cell, ocv, d = _cell(place), read(place / "ocv_T+25C.csv"), read(path)
         capacity = cell["capacity_ah"] if float(degc) >= 20 else 2.80
         sheet = _sheet(capacity, 1.0, ocv["soc"], ocv["ocv_mid_v"], 0.0, _at(cell, float(degc)))
-        yield _profile(f"Panasonic NCA {kind} {int(degc)} °C", "NCA", d, sheet, WARM_S)
+        yield _profile(
+            f"Panasonic NCA {kind} {int(degc)} °C", f"NCA {'25' if float(degc) >= 20 else '10'} °C", d, sheet, WARM_S
+        )
 
 
 def _dmegc(data: Path) -> Iterator[Profile]:
@@ -131,17 +133,17 @@ def _dmegc(data: Path) -> Iterator[Profile]:
 
 
 PYBAMM: Final = {
-    "lfp_prada_2d": ("lfp-280", "PyBaMM LFP", 2.3032, (0.043, 0.0176, 80.0, 0.0076, 3000.0)),
-    "nmc_chen_2d": ("nmc-94", "PyBaMM NMC", 5.153, (0.0345, 0.0145, 60.0, 0.001, 1500.0)),
+    "lfp_prada": ("lfp-280", "PyBaMM LFP", 2.3032, (0.043, 0.0176, 80.0, 0.0076, 3000.0)),
+    "nmc_chen": ("nmc-94", "PyBaMM NMC", 5.153, (0.0345, 0.0145, 60.0, 0.001, 1500.0)),
 }
 """File, cell type whose OCV table has the same source, group, capacity (Ah), R0, R1, tau1, R2, tau2 as fitted to it."""
 
 
 def _pybamm(data: Path) -> Iterator[Profile]:
     for name, (cell_type, group, capacity, circuit) in PYBAMM.items():
-        path = data / "pybamm" / f"{name}.csv.gz"
-        if path.exists():
+        for path in sorted((data / "pybamm").glob(f"{name}_*.csv.gz")):
             ocv = yaml.safe_load((DATA / "cells" / f"{cell_type}.yaml").read_text("utf-8"))["ocv"]
             ecm = dict(zip(("r0_ohm", "r1_ohm", "tau1_s", "r2_ohm", "tau2_s"), circuit, strict=True))
             sheet = _sheet(capacity, 1.0, np.array(ocv["soc"]), np.array(ocv["volts"]), 0.0, ecm)
-            yield _profile(group, group, read(path), sheet, DAY_S)
+            days = path.name.removesuffix(".csv.gz").removeprefix(f"{name}_")
+            yield _profile(f"{group} {days}", group, read(path), sheet, DAY_S)

@@ -19,12 +19,10 @@ from controller.core.signal import Bools, Floats
 Strings = NDArray[Any]
 
 SOC, V1, V2, BIAS, OFFSET, RESIST, SLOW, TABLE_SOC, GAIN, TABLE_V, DIFFUSION = range(BAR_ERRORS)
-BIAS_SIGMA_C: Final = 0.004
+BIAS_SIGMA_C: Final = 0.003
 BIAS_MOST_C: Final = 0.01
 BIAS_WALK_C: Final = 1e-6
 """Random walk of the bias, fraction of 1C per sqrt(s)."""
-GAIN_SIGMA: Final = 0.012
-"""Gain of the current sensor and capacity together."""
 CURRENT_NOISE_C: Final = 0.01
 BLIND_CURRENT_C: Final = 0.3
 """Error of the current that stands in for a silent sensor."""
@@ -32,6 +30,13 @@ DRIFT_TAU_S: Final = 1500.0
 LOW_SOC: Final = 0.15
 LOW_SOC_FACTOR: Final = 4.0
 """Resistance errors grow by up to this factor towards empty, where diffusion limits the cell."""
+HYSTERESIS_SHARE: Final = 0.4
+"""Part of the half gap between the branches by which a voltage may lie off, wherever the history put it."""
+END_SIGMA: Final = 0.005
+"""What is known of the SOC at rest at full or empty: the table is anchored there by definition."""
+END_CURRENT_C: Final = 0.05
+END_V, END_SOC = 0.010, 0.007
+"""Full (empty) is a rest voltage within END_V or END_SOC of the table's last (first) point."""
 SIGMA_FLOOR: Final = 0.003
 GATE_SIGMAS: Final = 6.0
 REJECTED_GROWTH: Final = 1.02
@@ -40,7 +45,10 @@ ZERO_FLOOR_C: Final = 0.0005
 ZERO_REPEAT: Final = 4.0
 """Samples of an idle current are not independent: their variance counts this many times."""
 DIAGONAL: Final = np.arange(BAR_ERRORS)
-START_GRID: Final = np.linspace(0.0, 1.0, 201)
+START_GRID: Final = np.linspace(-0.03, 1.03, 213)
+"""Beyond full and empty, where many a start is: cut off there, the mean of what a voltage allows would lie inside."""
+START_LEAN: Final = 0.8
+"""Largest share of the starting variance that lasting errors may explain."""
 
 
 class BarFilter:
@@ -49,6 +57,9 @@ class BarFilter:
     def __init__(self, model: CellModel) -> None:
         self.model = model
         self.trust = FLAT if model.flat else SLOPING
+        empty, almost_empty, almost_full, full = model.ocv(np.array([0.0, END_SOC, 1.0 - END_SOC, 1.0]))
+        self.full_v = float(min(full - END_V, almost_full))
+        self.empty_v = float(max(empty + END_V, almost_empty))
 
     def begin(self, s: Strings, soc: Floats, sigma: Floats) -> None:
         """A filter that starts with `soc` +- `sigma`, everything else unknown within its usual spread."""
@@ -56,7 +67,7 @@ class BarFilter:
         s["x"], s["p"], s["drift_c"] = 0.0, 0.0, 0.0
         s["x"][:, SOC] = soc
         spread = (0.0, 0.003, 0.005, BIAS_SIGMA_C * q, t.offset_v, t.resistance, t.slow_resistance, t.table_ratio,
-                  GAIN_SIGMA, t.table_v, t.diffusion_h)  # fmt: skip
+                  t.gain, t.table_v, t.diffusion_h)  # fmt: skip
         s["p"][:, range(BAR_ERRORS), range(BAR_ERRORS)] = np.square(spread)
         s["p"][:, SOC, SOC] = sigma**2
         s["ready"] = 1
@@ -68,16 +79,32 @@ class BarFilter:
         open_v = m.ocv(grid)[None, :] + m.branch(grid) * s["hysteresis"][:, None] - drop
         slope = m.slope(grid, 0.005)[None, :]
         half = np.interp(grid, m.grid, m.half_v)[None, :]
-        variance = t.offset_v**2 + t.table_v**2 + (0.5 * drop) ** 2 + (t.table_ratio * slope) ** 2
+        variance = t.offset_v**2 + t.table_v**2 + (t.resistance * drop) ** 2 + (t.table_ratio * slope) ** 2
         variance = variance + 0.003**2 + (0.5 * half) ** 2
         x, p = s["x"], s["p"]
+        before = p[:, SOC, SOC].copy()
         badness = (v[:, None] - open_v) ** 2 / variance + np.log(variance)
-        badness += (grid - x[:, SOC, None]) ** 2 / p[:, SOC, SOC, None]
+        badness += (grid - x[:, SOC, None]) ** 2 / before[:, None]
         weight = np.exp(-0.5 * (badness - badness.min(axis=1, keepdims=True)))
         weight /= weight.sum(axis=1, keepdims=True)
         mean = (weight * grid).sum(axis=1)
-        x[:, SOC] = mean
-        p[:, SOC, SOC] = np.maximum((weight * (grid - mean[:, None]) ** 2).sum(axis=1), 0.005**2)
+        after = np.maximum((weight * (grid - mean[:, None]) ** 2).sum(axis=1), 0.005**2)
+        x[:, SOC] = np.clip(mean, 0.0, 1.0)
+        p[:, SOC, SOC] = after
+        # What the voltage taught leans on its lasting errors; without this they would be believed a second time.
+        at = m.slope(mean, 0.02)
+        gain = np.clip(1.0 - after / before, 0.0, 1.0) / at
+        held = np.zeros((len(s), BAR_ERRORS))
+        held[:, OFFSET], held[:, TABLE_V] = t.offset_v**2, t.table_v**2
+        held[:, TABLE_SOC] = at * t.table_ratio**2
+        held[:, RESIST] = -m.r0 * heat[0] * i * t.resistance**2
+        held *= gain[:, None]
+        spread = np.maximum(p[:, DIAGONAL, DIAGONAL], 1e-30)
+        explained = (held**2 / spread).sum(axis=1) / after
+        held *= np.sqrt(np.minimum(START_LEAN / np.maximum(explained, 1e-12), 1.0))[:, None]
+        held[:, SOC] = 0.0
+        p[:, SOC, :] -= held
+        p[:, :, SOC] -= held
 
     def predict(self, s: Strings, i: Floats, idle: Bools, dt_s: float, heat: tuple[Floats, Floats]) -> Floats:
         """One step of `dt_s` with the measured current; returns the bias-free current in A."""
@@ -110,6 +137,7 @@ class BarFilter:
         if idle.any():
             p = self._zero_current(s, x, p, idle)
         p = self._listen(s, x, p, idle, heat)
+        p = self._anchored(s, x, p, heat)
         q = self.model.capacity_ah
         x[:, SOC] = np.clip(x[:, SOC], SOC_LOW, SOC_HIGH)
         x[:, BIAS] = np.clip(x[:, BIAS], -BIAS_MOST_C * q, BIAS_MOST_C * q)
@@ -171,7 +199,9 @@ class BarFilter:
         h[:, SOC] = h[:, TABLE_SOC] = slope
         h[:, V1] = h[:, V2] = -1.0
         h[:, BIAS] = np.where(idle, 0.0, m.r0 * heat[0])
-        h[:, OFFSET] = h[:, TABLE_V] = 1.0
+        h[:, OFFSET] = 1.0
+        half = HYSTERESIS_SHARE * np.interp(soc, m.grid, m.half_v)
+        h[:, TABLE_V] = np.sqrt(1.0 + (half / t.table_v) ** 2)
         h[:, RESIST] = -(m.r0 * heat[0] * i + x[:, V1]) * low
         h[:, SLOW] = -x[:, V2] * low
         h[:, DIFFUSION] = -slope * s["drift_c"]
@@ -180,6 +210,22 @@ class BarFilter:
         p, kept = _learn(x, p, h, s["error_v"] / count, noise, heard)
         p[:, SOC, SOC] *= np.where(heard & ~kept, REJECTED_GROWTH, 1.0)
         return p
+
+    def _anchored(self, s: Strings, x: Floats, p: Floats, heat: tuple[Floats, Floats]) -> Floats:
+        """A string that rests at its full or empty voltage is full or empty, whatever was believed."""
+        count = np.maximum(s["samples"], 1.0)
+        i = s["sampled_a"] / count
+        volts = s["median_v"] + self.model.r0 * heat[0] * i
+        rest = (s["samples"] > 0) & (s["median_v"] > 0) & (np.abs(i) < END_CURRENT_C * self.model.capacity_ah)
+        rest &= np.abs(s["drift_c"]) < END_CURRENT_C
+        full, empty = rest & (volts >= self.full_v), rest & (volts <= self.empty_v)
+        news = (full | empty) & (p[:, SOC, SOC] > END_SIGMA**2)
+        if not news.any():
+            return p
+        h = np.zeros((len(s), BAR_ERRORS))
+        h[:, SOC] = 1.0
+        noise = np.full(len(s), END_SIGMA**2)
+        return _learn(x, p, h, np.where(full, 1.0, 0.0) - x[:, SOC], noise, news)[0]
 
 
 def _learn(x: Floats, p: Floats, h: Floats, innovation: Floats, noise: Floats, where: Bools) -> tuple[Floats, Bools]:

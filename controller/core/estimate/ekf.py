@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from controller.core.estimate.bar import OFFSET, SOC, V1, BarFilter, Strings
+from controller.core.estimate.bar import OFFSET, SIGMA_FLOOR, SOC, V1, BarFilter, Strings
 from controller.core.estimate.cell_model import CellModel
 from controller.core.estimate.deviations import Deviations
 from controller.core.estimate.protocol import EnergyTable, EstimatorInputs, summarize
@@ -159,8 +159,8 @@ class Ekf:
         ready = (s["ready"] == 1)[:, None, None]
         soc = np.clip(s["x"][:, SOC, None, None] + memory.cell_shift_ratio, 0.0, 1.0)
         np.copyto(memory.cell_charge_ratio, soc, where=ready)
-        variance = s["p"][:, SOC, SOC, None, None] + memory.cell_p_shift
-        np.copyto(memory.cell_variance, np.minimum(variance, 1.0), where=ready)
+        variance = (s["p"][:, SOC, SOC, None, None] + memory.cell_p_shift) * self.bar.trust.published**2
+        np.copyto(memory.cell_variance, np.clip(variance, SIGMA_FLOOR**2, 1.0), where=ready)
 
     # -- start ---------------------------------------------------------------------------------------------------
 
@@ -178,7 +178,8 @@ class Ekf:
             spread = float(np.median(m.cell_variance[r][fitted[r]]))
             s = m.string[r1]
             if m.rack_known[r]:
-                sigma = np.array([np.sqrt(spread + RESTART_SIGMA**2)])
+                spread /= self.bar.trust.published**2
+                sigma = np.array([min(np.sqrt(spread + RESTART_SIGMA**2), 1.0)])
                 self.bar.begin(s, np.array([prior]), sigma)
                 lean = RESTART_CORRELATION * sigma * self.bar.trust.offset_v
                 s["p"][:, SOC, OFFSET] = s["p"][:, OFFSET, SOC] = lean
