@@ -50,6 +50,9 @@ STRING_DTYPE = np.dtype(
         ("sample_ms", "i8"),  # time since the voltages were last sampled, the median and current seen then
         ("median_v", "f8"),
         ("seen_a", "f8"),
+        ("fast_v", "f8"),  # drop of R0 and the fast branch at the last sample
+        ("fast_factor", "f8"),  # what the resistances really are over the sheet's, learnt from current steps
+        ("fast_variance", "f8"),
         ("steady_ms", "i8"),  # the present stretch of steady current: duration, samples, mean and scatter
         ("steady_n", "f8"),
         ("steady_mean_a", "f8"),

@@ -201,7 +201,7 @@ class LimitsConfig(Strict):
 class EstimatorConfig(Strict):
     """Which estimators run."""
 
-    soc: Literal["none", "coulomb", "ekf"] = "coulomb"
+    soc: Literal["none", "coulomb", "ekf"] = "ekf"
     initial_soc: Ratio | None = Field(None, description="Only for a site without memory and without rest voltage")
     target_soc: Ratio = Field(0.5, ge=0, le=1, description="SOC that `TimeToTarget` tells the way to")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from controller.core.command import Kind
 from controller.core.image import SiteMode
 from controller.core.protect import NAMES
 from controller.core.signal import Quality
-from tests.story import Story
+from plc_config.compile import compile_site
+from tests.estimate_rig import CAPACITY_AH, GRID, sheet
+from tests.sites import free_site
+from tests.story import REST_V, Story
 
 
 def power(story: Story) -> float:
@@ -139,12 +143,29 @@ class TestBalancing:
         assert not s.scans(2).outputs.cell_bleed_on.any()
 
 
-def test_charge_counting_follows_the_current(online: Story) -> None:
-    start = online.image.estimates.soc_ratio
-    online.points.rack_current_a.value[...] = 28.0
-    image = online.seconds(360)
-    assert start - image.estimates.soc_ratio == pytest.approx(28 * 0.1 / 280, rel=0.02)
-    assert 0 < image.estimates.soc_sigma_ratio < 0.5
+def draw(s: Story, amperes: float, seconds: int) -> float:
+    """The racks discharge as cells do: along their OCV, less R0 and a slower branch. Returns the true SOC."""
+    ocv, ohm = sheet()["ocv_mid_v"], 3.6e-4
+    soc, slow_v = float(np.interp(REST_V, ocv, GRID)), 0.0
+    s.points.rack_current_a.value[...] = amperes
+    for _ in range(seconds):
+        soc -= amperes / 3600.0 / CAPACITY_AH
+        slow_v += (0.6 * ohm * amperes - slow_v) / 40.0
+        s.points.cell_voltage_v.value[...] = float(np.interp(soc, GRID, ocv)) - ohm * amperes - slow_v
+        s.points.rack_voltage_v.value[...] = s.points.cell_voltage_v.value.sum(axis=(1, 2))
+        s.seconds(1)
+    return soc
+
+
+@pytest.mark.parametrize(("estimator", "within"), [("ekf", 0.02), ("coulomb", 0.001)])
+def test_the_soc_follows_the_charge_drawn(estimator: str, within: float, tmp_path: Path) -> None:
+    path = free_site(tmp_path)
+    path.write_text(path.read_text("utf-8") + f"estimator: {{soc: {estimator}}}\n", "utf-8")
+    s = Story(compile_site(str(path))).online()
+    true = draw(s, 140.0, 90)
+    after = s.scans().estimates
+    assert after.soc_ratio == pytest.approx(true, abs=within)
+    assert 0 < after.soc_sigma_ratio < 0.5
 
 
 def test_soc_is_unknown_until_every_cell_was_seen(story: Story) -> None:

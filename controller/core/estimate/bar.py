@@ -37,7 +37,21 @@ END_SIGMA: Final = 0.005
 END_CURRENT_C: Final = 0.05
 END_V, END_SOC = 0.010, 0.007
 """Full (empty) is a rest voltage within END_V or END_SOC of the table's last (first) point."""
+FAST_STEP_C: Final = 0.05
+"""Current steps above this tell of the resistance."""
+FAST_SAMPLES: Final = 4.0
+"""... where voltages are sampled this often in the time constant of the fast branch: seldom ones tell of it, not R0."""
+FAST_NOISE_V, FAST_NOISE_RATIO = 0.002, 0.1
+FAST_WALK: Final = 0.01
+"""Random walk of the factor on the resistances per current step."""
+FAST_LEAST, FAST_MOST = 0.3, 3.0
+FITTED_SIGMA, DATASHEET_SIGMA = 0.15, 0.5
+"""How far the resistances may be off at the start, with fitted branches and with a datasheet alone."""
 SIGMA_FLOOR: Final = 0.003
+MEDIAN_SPREAD: Final = 1.25
+"""Standard deviation of the median of n independent errors: this over sqrt(n)."""
+COMMON_OFFSET: Final = 0.3
+"""Share of a voltage offset that all cells of a string may have in common: one reference per measuring board."""
 GATE_SIGMAS: Final = 6.0
 REJECTED_GROWTH: Final = 1.02
 SOC_LOW, SOC_HIGH = -0.02, 1.02
@@ -57,19 +71,23 @@ class BarFilter:
     def __init__(self, model: CellModel) -> None:
         self.model = model
         self.trust = FLAT if model.flat else SLOPING
+        self.fitted = model.sheet.r1_ohm is not None
         empty, almost_empty, almost_full, full = model.ocv(np.array([0.0, END_SOC, 1.0 - END_SOC, 1.0]))
         self.full_v = float(min(full - END_V, almost_full))
         self.empty_v = float(max(empty + END_V, almost_empty))
 
-    def begin(self, s: Strings, soc: Floats, sigma: Floats) -> None:
-        """A filter that starts with `soc` +- `sigma`, everything else unknown within its usual spread."""
+    def begin(self, s: Strings, soc: Floats, sigma: Floats, cells: int) -> None:
+        """A filter that starts with `soc` +- `sigma`, everything else unknown; it will follow the median of `cells`."""
         q, t = self.model.capacity_ah, self.trust
+        offset_v = t.offset_v * min(max(MEDIAN_SPREAD / np.sqrt(max(cells, 1)), COMMON_OFFSET), 1.0)
         s["x"], s["p"], s["drift_c"] = 0.0, 0.0, 0.0
         s["x"][:, SOC] = soc
-        spread = (0.0, 0.003, 0.005, BIAS_SIGMA_C * q, t.offset_v, t.resistance, t.slow_resistance, t.table_ratio,
+        spread = (0.0, 0.003, 0.005, BIAS_SIGMA_C * q, offset_v, t.resistance, t.slow_resistance, t.table_ratio,
                   t.gain, t.table_v, t.diffusion_h)  # fmt: skip
         s["p"][:, range(BAR_ERRORS), range(BAR_ERRORS)] = np.square(spread)
         s["p"][:, SOC, SOC] = sigma**2
+        s["fast_factor"] = 1.0
+        s["fast_variance"] = (FITTED_SIGMA if self.fitted else DATASHEET_SIGMA) ** 2
         s["ready"] = 1
 
     def begin_from_voltage(self, s: Strings, v: Floats, i: Floats, heat: tuple[Floats, Floats]) -> None:
@@ -79,7 +97,8 @@ class BarFilter:
         open_v = m.ocv(grid)[None, :] + m.branch(grid) * s["hysteresis"][:, None] - drop
         slope = m.slope(grid, 0.005)[None, :]
         half = np.interp(grid, m.grid, m.half_v)[None, :]
-        variance = t.offset_v**2 + t.table_v**2 + (t.resistance * drop) ** 2 + (t.table_ratio * slope) ** 2
+        offset = s["p"][:, OFFSET, OFFSET]
+        variance = offset[:, None] + t.table_v**2 + (t.resistance * drop) ** 2 + (t.table_ratio * slope) ** 2
         variance = variance + 0.003**2 + (0.5 * half) ** 2
         x, p = s["x"], s["p"]
         before = p[:, SOC, SOC].copy()
@@ -95,7 +114,7 @@ class BarFilter:
         at = m.slope(mean, 0.02)
         gain = np.clip(1.0 - after / before, 0.0, 1.0) / at
         held = np.zeros((len(s), BAR_ERRORS))
-        held[:, OFFSET], held[:, TABLE_V] = t.offset_v**2, t.table_v**2
+        held[:, OFFSET], held[:, TABLE_V] = offset, t.table_v**2
         held[:, TABLE_SOC] = at * t.table_ratio**2
         held[:, RESIST] = -m.r0 * heat[0] * i * t.resistance**2
         held *= gain[:, None]
@@ -128,7 +147,33 @@ class BarFilter:
         m, x = self.model, s["x"]
         soc = x[:, SOC]
         open_v = m.ocv(soc) + m.branch(soc) * s["hysteresis"]
-        return np.asarray(open_v - m.r0 * heat[0] * i - x[:, V1] - x[:, V2])
+        return np.asarray(open_v - s["fast_factor"] * self._fast(s, i, heat) - self._slow_factor(s) * x[:, V2])
+
+    def _fast(self, s: Strings, i: Floats, heat: tuple[Floats, Floats]) -> Floats:
+        return np.asarray(self.model.r0 * heat[0] * i + s["x"][:, V1])
+
+    def _slow_factor(self, s: Strings) -> Floats:
+        """A slow branch that only follows from R0 is off by the same factor; a fitted one stands for itself."""
+        return np.ones(len(s)) if self.fitted else np.asarray(s["fast_factor"])
+
+    def learn_resistance(
+        self, s: Strings, i: Floats, step_a: Floats, step_v: Floats, heat: tuple[Floats, Floats]
+    ) -> None:
+        """From `step_v` of the median over a current step: by what factor the sheet's resistances are off."""
+        m, fast = self.model, self._fast(s, i, heat)
+        change = fast - s["fast_v"]
+        charge = i * s["sample_ms"] / 3.6e6 / m.capacity_ah
+        drop = -step_v - m.slope(np.clip(s["x"][:, SOC], 0.0, 1.0), 0.01) * charge
+        told = (np.abs(step_a) > FAST_STEP_C * m.capacity_ah) & (step_v != 0)
+        told &= s["sample_ms"] * FAST_SAMPLES < m.tau1_s * 1000.0
+        factor, variance = s["fast_factor"], s["fast_variance"] + np.where(told, FAST_WALK**2, 0.0)
+        noise = FAST_NOISE_V**2 + (FAST_NOISE_RATIO * change) ** 2
+        surprise, spread = drop - factor * change, variance * change**2 + noise
+        told &= surprise**2 < GATE_SIGMAS**2 * spread
+        gain = np.where(told, variance * change / spread, 0.0)
+        s["fast_factor"] = np.clip(factor + gain * surprise, FAST_LEAST, FAST_MOST)
+        s["fast_variance"] = np.minimum(variance * (1.0 - gain * change), DATASHEET_SIGMA**2)
+        s["fast_v"] = fast
 
     def correct(self, s: Strings, idle: Bools, heat: tuple[Floats, Floats]) -> None:
         """Covariance over the time since the last correction, then what idle current and mean innovation teach."""
@@ -197,13 +242,14 @@ class BarFilter:
         low = 1.0 + LOW_SOC_FACTOR * np.clip(1.0 - soc / LOW_SOC, 0.0, 1.0)
         h = np.zeros((len(s), BAR_ERRORS))
         h[:, SOC] = h[:, TABLE_SOC] = slope
-        h[:, V1] = h[:, V2] = -1.0
-        h[:, BIAS] = np.where(idle, 0.0, m.r0 * heat[0])
+        factor, slow = s["fast_factor"], self._slow_factor(s)
+        h[:, V1], h[:, V2] = -factor, -slow
+        h[:, BIAS] = np.where(idle, 0.0, factor * m.r0 * heat[0])
         h[:, OFFSET] = 1.0
         half = HYSTERESIS_SHARE * np.interp(soc, m.grid, m.half_v)
         h[:, TABLE_V] = np.sqrt(1.0 + (half / t.table_v) ** 2)
-        h[:, RESIST] = -(m.r0 * heat[0] * i + x[:, V1]) * low
-        h[:, SLOW] = -x[:, V2] * low
+        h[:, RESIST] = -factor * (m.r0 * heat[0] * i + x[:, V1]) * low
+        h[:, SLOW] = -slow * x[:, V2] * low
         h[:, DIFFUSION] = -slope * s["drift_c"]
         noise = t.noise_v**2 / np.maximum(s["elapsed_ms"] / 1000.0, 0.01)
         heard = s["samples"] > 0
@@ -215,7 +261,7 @@ class BarFilter:
         """A string that rests at its full or empty voltage is full or empty, whatever was believed."""
         count = np.maximum(s["samples"], 1.0)
         i = s["sampled_a"] / count
-        volts = s["median_v"] + self.model.r0 * heat[0] * i
+        volts = s["median_v"] + s["fast_factor"] * self.model.r0 * heat[0] * i
         rest = (s["samples"] > 0) & (s["median_v"] > 0) & (np.abs(i) < END_CURRENT_C * self.model.capacity_ah)
         rest &= np.abs(s["drift_c"]) < END_CURRENT_C
         full, empty = rest & (volts >= self.full_v), rest & (volts <= self.empty_v)

@@ -41,6 +41,10 @@ RESTART_CORRELATION: Final = -0.7
 RESTART_SHIFT_SIGMA: Final = 0.01
 MS_PER_HOUR: Final = 3_600_000.0
 HELD_MS, HELD_FADE_MS = 30_000.0, 300_000.0
+RUNNING: Final = (
+    "error_v", "samples", "sampled_a", "charge", "moved", "blind_ms", "median_v", "seen_a", "fast_v",
+)  # fmt: skip
+"""What a string sums up between corrections or saw last: nothing yet, after a start."""
 PER_CELL: Final = tuple(f.name for f in dataclasses.fields(EstimationMemory) if f.name.startswith("cell_"))
 
 
@@ -180,22 +184,22 @@ class Ekf:
             if m.rack_known[r]:
                 spread /= self.bar.trust.published**2
                 sigma = np.array([min(np.sqrt(spread + RESTART_SIGMA**2), 1.0)])
-                self.bar.begin(s, np.array([prior]), sigma)
-                lean = RESTART_CORRELATION * sigma * self.bar.trust.offset_v
+                self.bar.begin(s, np.array([prior]), sigma, int(self.count[r]))
+                lean = RESTART_CORRELATION * sigma * np.sqrt(s["p"][:, OFFSET, OFFSET])
                 s["p"][:, SOC, OFFSET] = s["p"][:, OFFSET, SOC] = lean
                 self.cells.begin(m, r1, m.cell_charge_ratio[r1] - prior, np.full((1, 1, 1), RESTART_SHIFT_SIGMA**2))
             else:
                 sigma = np.array([min(np.sqrt(spread), NO_MEMORY_SIGMA)])
                 if self.inputs.initial_soc is not None:
                     prior, sigma = self.inputs.initial_soc, np.array([GIVEN_SIGMA])
-                self.bar.begin(s, np.array([prior]), sigma)
+                self.bar.begin(s, np.array([prior]), sigma, int(self.count[r]))
                 at = np.flatnonzero(start == r)[0]
                 median = np.array([np.median(v[at][fitted[r]])])
                 self.bar.begin_from_voltage(s, median, i[r1], (heat[0][r1], heat[1][r1]))
                 self.cells.begin(m, r1, np.zeros((1, 1, 1)), np.full((1, 1, 1), -1.0))
             s["sample_ms"] = int(self.phase[r] * SAMPLE_MS)
             s["elapsed_ms"] = int(self.phase[r] * CORRECT_MS)
-            for name in ("error_v", "samples", "sampled_a", "charge", "moved", "blind_ms", "median_v", "seen_a"):
+            for name in RUNNING:
                 s[name] = 0
             m.string[r1] = s
             m.rack_known[r] = True
@@ -218,6 +222,7 @@ class Ekf:
         usable = self.cells.sample(m, due, v, usable & (heard & ok)[:, None, None], step_a, step_v, soc, seen_v)
         median, heard = self._median(v, usable, due)
         listen = heard & ok
+        self.bar.learn_resistance(s, i, step_a, step_v, warm)
         s["error_v"] += np.where(listen, median - self.bar.voltage(s, i, warm), 0.0)
         s["samples"] += listen
         s["sampled_a"] += np.where(listen, i, 0.0)
