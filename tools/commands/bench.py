@@ -1,4 +1,4 @@
-"""`cellwarden bench scan|io|opcua`: figures beside a peer's, in one run."""
+"""`cellwarden bench scan|estimate|io|opcua`: figures beside a peer's, in one run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ HELP = "Measures one part of the controller beside its peers; each prints a tabl
 EXAMPLE = "cellwarden bench scan"
 PARTS: Final = {
     "scan": "the pure scan over the number of cells",
+    "estimate": "the SOC filter over thousands of cells, and filterpy cell by cell",
     "io": "our Modbus transport, pymodbus's client, a raw socket",
     "budget": "every budget of a reference site in one run of the real processes",
     "trip": "from a cell crossing its limit on the wire to the open command on the wire",
