@@ -11,7 +11,7 @@ from controller.core.layout import Layout
 from controller.core.memory import EstimationMemory
 from controller.core.topology import Topology
 from tests.estimate_rig import sheet
-from tools.score.bench import Rig, sheet_of
+from tools.score.bench import Rig, estimate, sheet_of
 
 RACKS, CELLS = 2, 5
 DIMS = {"rack": RACKS, "module": 1, "cell": CELLS}
@@ -58,3 +58,33 @@ def test_no_input_makes_an_estimate_nonsense(
 def test_the_same_inputs_give_the_same_memory(story: list[tuple[list[float], list[float], float, int]]) -> None:
     layout = Layout(EstimationMemory, DIMS)
     assert layout.to_bytes(play(story, 0.5)[-1]) == layout.to_bytes(play(story, 0.5)[-1])
+
+
+ROWS = 12
+cell_rows = st.lists(st.tuples(amperes, volts), min_size=ROWS, max_size=ROWS)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    cells=st.lists(cell_rows, min_size=2, max_size=4),
+    start=st.floats(0, 1),
+    dt=st.sampled_from([0.1, 1.0, 10.0, 60.0]),
+    cell_type=st.sampled_from(["lfp-280", "nmc-94"]),
+)
+def test_every_virtual_cell_is_estimated_alone_and_without_its_future(
+    cells: list[list[tuple[float, float]]], start: float, dt: float, cell_type: str
+) -> None:
+    data, given_sheet = np.array(cells), sheet(cell_type)
+    i, v = data[:, :, 0], data[:, :, 1]
+    warm, z0 = np.full(ROWS, 25.0), np.full(len(cells), start)
+    soc, sigma = estimate(i, v, warm, dt, z0, given_sheet)
+    assert soc.shape == sigma.shape == i.shape
+    assert ((soc >= 0) & (soc <= 1)).all() and ((sigma > 0) & (sigma <= 1)).all(), "also where an input was NaN"
+    half = ROWS // 2
+    early = estimate(i[:, :half], v[:, :half], warm[:half], dt, z0, given_sheet)
+    np.testing.assert_array_equal(early[0], soc[:, :half])
+    np.testing.assert_array_equal(early[1], sigma[:, :half])
+    for c in range(len(cells)):
+        alone = estimate(i[c : c + 1], v[c : c + 1], warm, dt, z0[c : c + 1], given_sheet)
+        np.testing.assert_allclose(alone[0][0], soc[c], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(alone[1][0], sigma[c], rtol=0, atol=1e-9)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.core.estimate.cell_model import FLAT, SLOPING, CellModel
+from controller.core.estimate.cell_model import CellModel, trust_in
 from controller.core.memory import BAR_ERRORS, BAR_STATES
 from controller.core.signal import Bools, Floats
 
@@ -70,8 +70,7 @@ class BarFilter:
 
     def __init__(self, model: CellModel) -> None:
         self.model = model
-        self.trust = FLAT if model.flat else SLOPING
-        self.fitted = model.sheet.r1_ohm is not None
+        self.trust = trust_in(model)
         empty, almost_empty, almost_full, full = model.ocv(np.array([0.0, END_SOC, 1.0 - END_SOC, 1.0]))
         self.full_v = float(min(full - END_V, almost_full))
         self.empty_v = float(max(empty + END_V, almost_empty))
@@ -87,7 +86,7 @@ class BarFilter:
         s["p"][:, range(BAR_ERRORS), range(BAR_ERRORS)] = np.square(spread)
         s["p"][:, SOC, SOC] = sigma**2
         s["fast_factor"] = 1.0
-        s["fast_variance"] = (FITTED_SIGMA if self.fitted else DATASHEET_SIGMA) ** 2
+        s["fast_variance"] = (FITTED_SIGMA if self.model.fitted else DATASHEET_SIGMA) ** 2
         s["ready"] = 1
 
     def begin_from_voltage(self, s: Strings, v: Floats, i: Floats, heat: tuple[Floats, Floats]) -> None:
@@ -96,7 +95,7 @@ class BarFilter:
         drop = (m.r0 * heat[0] * i)[:, None]
         open_v = m.ocv(grid)[None, :] + m.branch(grid) * s["hysteresis"][:, None] - drop
         slope = m.slope(grid, 0.005)[None, :]
-        half = np.interp(grid, m.grid, m.half_v)[None, :]
+        half = np.interp(grid, m.grid, m.doubt_v)[None, :]
         offset = s["p"][:, OFFSET, OFFSET]
         variance = offset[:, None] + t.table_v**2 + (t.resistance * drop) ** 2 + (t.table_ratio * slope) ** 2
         variance = variance + 0.003**2 + (0.5 * half) ** 2
@@ -154,7 +153,7 @@ class BarFilter:
 
     def _slow_factor(self, s: Strings) -> Floats:
         """A slow branch that only follows from R0 is off by the same factor; a fitted one stands for itself."""
-        return np.ones(len(s)) if self.fitted else np.asarray(s["fast_factor"])
+        return np.ones(len(s)) if self.model.fitted else np.asarray(s["fast_factor"])
 
     def learn_resistance(
         self, s: Strings, i: Floats, step_a: Floats, step_v: Floats, heat: tuple[Floats, Floats]
@@ -246,7 +245,7 @@ class BarFilter:
         h[:, V1], h[:, V2] = -factor, -slow
         h[:, BIAS] = np.where(idle, 0.0, factor * m.r0 * heat[0])
         h[:, OFFSET] = 1.0
-        half = HYSTERESIS_SHARE * np.interp(soc, m.grid, m.half_v)
+        half = HYSTERESIS_SHARE * np.interp(soc, m.grid, m.doubt_v)
         h[:, TABLE_V] = np.sqrt(1.0 + (half / t.table_v) ** 2)
         h[:, RESIST] = -factor * (m.r0 * heat[0] * i + x[:, V1]) * low
         h[:, SLOW] = -slow * x[:, V2] * low

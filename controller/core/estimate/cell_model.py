@@ -20,6 +20,8 @@ LOW, HIGH = -0.2, 1.2
 MARGIN_SLOPE_V: Final = 0.1
 FLAT_SLOPE_V: Final = 0.4
 """Median OCV slope (V per unit SOC, between 10 and 95 %) below which a chemistry counts as flat: LFP has 0.15."""
+UNKNOWN_HALF_V: Final = 0.02
+"""Half gap between the branches of a flat chemistry whose sheet does not say it: 16 to 27 mV on LFP."""
 MIN_SLOPE_V: Final = 0.01
 R1_SHARE, TAU1_S, R2_SHARE, TAU2_S = 0.7, 30.0, 1.5, 1500.0
 REFERENCE_K: Final = 298.15
@@ -45,7 +47,13 @@ class CellModel:
         self.half_v = np.interp(self.grid, sheet.soc_grid, half)
         self.branch_v = self.half_v * sheet.hysteresis_scale
         middle = np.interp(np.linspace(0.10, 0.95, 86), self.grid, self.ocv_v)
+        self.fitted = sheet.r1_ohm is not None
         self.flat = bool(np.median(np.diff(middle)) / 0.01 < FLAT_SLOPE_V)
+        self.doubt_v = self._doubt()
+
+    def _doubt(self) -> Floats:
+        unknown = self.flat and self.sheet.hysteresis_half_v is None
+        return np.full(POINTS, UNKNOWN_HALF_V) if unknown else self.half_v
 
     def _extended(self, sheet: CellSheet) -> Floats:
         grid, ocv = sheet.soc_grid, sheet.ocv_v
@@ -109,3 +117,11 @@ FLAT: Final = Trust(0.0058, 0.010, 0.007, 0.5, 0.3, 0.5, 0.10, 86_400.0, 0.15, 0
 SLOPING: Final = Trust(0.0058, 0.015, 0.005, 0.05, 0.3, 0.5, 0.05, 600.0, 0.05, 0.008, 0.8)
 """Knees found on half of the development data: flat curves (LFP) believe long memories and live on the current, whose
 gain errs by more where the load is fast; sloping ones (NMC, NCA) refresh."""
+DATASHEET: Final = {"resistance": 0.5, "slow_resistance": 0.8, "published": 1.1}
+"""With no fitted branches, what differs: wider doubts, said aloud."""
+
+
+def trust_in(model: CellModel) -> Trust:
+    """The trust that the chemistry and the sheet deserve."""
+    trust = FLAT if model.flat else SLOPING
+    return trust if model.fitted else dataclasses.replace(trust, **DATASHEET)
