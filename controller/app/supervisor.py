@@ -192,7 +192,8 @@ class Supervisor:
         return 0
 
     def _measure(self, now: int) -> None:
-        seconds = (now - self.usage_ms) / 1000
+        # Stopping measures once more, perhaps within the same millisecond.
+        seconds = max(now - self.usage_ms, 1) / 1000
         self.usage_ms = now
         own, rss = process_usage(os.getpid())
         used = {"supervisor": (own - self.own_ticks, rss)}
