@@ -39,7 +39,7 @@ END_V, END_SOC = 0.010, 0.007
 """Full (empty) is a rest voltage within END_V or END_SOC of the table's last (first) point."""
 FAST_STEP_C: Final = 0.05
 """Current steps above this tell of the resistance."""
-FAST_SAMPLES: Final = 4.0
+FAST_SAMPLES: Final = 2.0
 """... where voltages are sampled this often in the time constant of the fast branch: seldom ones tell of it, not R0."""
 FAST_NOISE_V, FAST_NOISE_RATIO = 0.002, 0.1
 FAST_WALK: Final = 0.01

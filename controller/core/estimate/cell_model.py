@@ -118,10 +118,10 @@ SLOPING: Final = Trust(0.0058, 0.015, 0.005, 0.05, 0.3, 0.5, 0.05, 600.0, 0.05, 
 """Knees found on half of the development data: flat curves (LFP) believe long memories and live on the current, whose
 gain errs by more where the load is fast; sloping ones (NMC, NCA) refresh."""
 DATASHEET: Final = {"resistance": 0.5, "slow_resistance": 0.8, "published": 1.1}
-"""With no fitted branches, what differs: wider doubts, said aloud."""
+"""What differs on flat curves without fitted branches: wider doubts, said aloud. Sloping ones correct themselves."""
 
 
 def trust_in(model: CellModel) -> Trust:
     """The trust that the chemistry and the sheet deserve."""
     trust = FLAT if model.flat else SLOPING
-    return trust if model.fitted else dataclasses.replace(trust, **DATASHEET)
+    return trust if model.fitted or not model.flat else dataclasses.replace(trust, **DATASHEET)
