@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.image import Points
+from controller.core.field_image import Points
 from controller.core.layout import tags_of
 from controller.core.signal import Bools
 from controller.core.topology import Topology, Wires, place_name

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Final
 
-from controller.core.image import Points
+from controller.core.field_image import Points
 from controller.core.layout import tags_of
 from controller.core.topology import Topology, place_name
 from plc_config import certificates, library, sunspec

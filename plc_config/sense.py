@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from controller.core.image import OutputImage, Points
+from controller.core.field_image import Points
+from controller.core.image import OutputImage
 from controller.core.layout import tags_of
 from plc_config.registers import own_unit, scale_of
 from plc_config.schema.profile import REGISTERS, Constant, Extra, Output, Profile, Register

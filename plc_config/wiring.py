@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from controller.core.image import OutputImage, Points
+from controller.core.field_image import Points
+from controller.core.image import OutputImage
 from controller.core.layout import tags_of
 from controller.core.signal import Tag
 from controller.core.topology import Topology, place_name

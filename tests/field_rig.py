@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from controller.core.event import EVENT_DTYPE, text_of
-from controller.core.image import FieldImage
+from controller.core.field_image import FieldImage
 from controller.core.signal import Quality
 from controller.fieldbus.driver import Driver
 from controller.fieldbus.statistics import COUNTERS

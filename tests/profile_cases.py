@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controller.core.image import Points
+from controller.core.field_image import Points
 from controller.core.layout import tags_of
 from controller.fieldbus.codec import Encoder
 from plc_config import library

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from controller.core.image import OutputImage, Points
+from controller.core.field_image import Points
+from controller.core.image import OutputImage
 from controller.core.layout import tags_of
 from controller.fieldbus.codec import Decoder
 from plc_config import library

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 from controller.core.image import ProcessImage
-from controller.core.memory import retain
+from controller.core.retained import retain
 from controller.historian.store import Store
 from controller.image.files import ScanRecord, SiteFiles
 from tests.story import Story

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from controller.core.image import Points
+from controller.core.field_image import Points
 from controller.core.layout import tags_of
 from controller.core.signal import Quality
 from controller.core.topology import place_name

@@ -15,10 +15,12 @@ from controller.app.metronome import Metronome
 from controller.app.process import NS_PER_MS, monotonic_ms, utc_ms
 from controller.core.command import COMMAND_DTYPE
 from controller.core.event import Event, What
-from controller.core.image import FieldImage, InputImage, OutputImage, Points, ProcessImage, SiteMode, System
+from controller.core.field_image import FieldImage, Points
+from controller.core.image import InputImage, OutputImage, ProcessImage, SiteMode, System
 from controller.core.layout import tags_of
-from controller.core.memory import Memory, lost, restore, retain
+from controller.core.memory import Memory
 from controller.core.program import Program
+from controller.core.retained import lost, restore, retain
 from controller.core.scan import scan
 from controller.core.signal import Quality
 from controller.core.topology import HISTOGRAM_BUCKETS, MAX_COMMANDS_PER_SCAN

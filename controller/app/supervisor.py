@@ -20,7 +20,7 @@ from controller.app.process import monotonic_ms, utc_ms
 from controller.core.command import Command, Kind, Origin, Role
 from controller.core.event import Event, What
 from controller.core.image import ProcessImage, RetainedState, SiteMode
-from controller.core.memory import Retained, lost, retain
+from controller.core.retained import Retained, lost, retain
 from controller.historian import identity
 from controller.historian import retained as durable
 from controller.image.files import PROCESSES, SiteFiles

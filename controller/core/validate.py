@@ -10,7 +10,8 @@ import dataclasses
 
 import numpy as np
 
-from controller.core.image import Extremes, InputImage, Measured, Points
+from controller.core.field_image import Points
+from controller.core.image import Extremes, InputImage, Measured
 from controller.core.layout import tags_of
 from controller.core.memory import ValidationMemory
 from controller.core.settings import SensorSettings

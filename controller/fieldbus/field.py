@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.core.image import FieldImage
+from controller.core.field_image import FieldImage
 from controller.core.layout import Layout
 from controller.core.signal import NEVER_MS, Codes, Ints, Quality, Samples
 from controller.fieldbus.codec import Decoder, Raw

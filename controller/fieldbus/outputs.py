@@ -17,7 +17,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.core.image import OutputImage, Points
+from controller.core.field_image import Points
+from controller.core.image import OutputImage
 from controller.core.layout import Layout
 from controller.core.signal import Quality
 from controller.fieldbus.codec import MASK, Encoder

@@ -18,8 +18,8 @@ import numpy as np
 from sqlite_utils import Database
 
 from controller.core.layout import Layout
-from controller.core.memory import Retained, worse
 from controller.core.program import Program
+from controller.core.retained import Retained, worse
 from controller.core.signal import Dims
 from controller.historian.database import Corrupt, Durable, check, connect_readonly
 from controller.historian.raw import Bytes, number

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from controller.core.command import COMMAND_DTYPE
 from controller.core.event import EVENT_DTYPE
-from controller.core.image import FieldImage, InputImage, OutputImage, ProcessImage
+from controller.core.field_image import FieldImage
+from controller.core.image import InputImage, OutputImage, ProcessImage
 from controller.core.layout import Layout
-from controller.core.memory import Memory, Retained
+from controller.core.memory import Memory
+from controller.core.retained import Retained
 from controller.core.signal import Dims, tag
 from controller.image import slots
 from controller.image.ring import COMMAND_CAPACITY, EVENT_CAPACITY, RingReader, RingWriter, create_ring

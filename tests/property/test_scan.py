@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controller.core.command import Kind, Role
-from controller.core.image import Points, ProcessImage, RackMode, SiteMode
+from controller.core.field_image import Points
+from controller.core.image import ProcessImage, RackMode, SiteMode
 from controller.core.layout import RECORDS, Layout, tags_of
 from controller.core.memory import Memory
 from controller.core.protect import ROWS, Effect, Matrix

@@ -13,9 +13,9 @@ from controller.core.command import Kind, Role
 from controller.core.event import Event, What
 from controller.core.image import AlarmState, RackMode
 from controller.core.layout import Layout
-from controller.core.memory import Retained, restore, retain
 from controller.core.protect import ROWS
 from controller.core.protect.relations import ANY_TRIP, EXPLAINED_BY
+from controller.core.retained import Retained, restore, retain
 from controller.core.signal import Quality
 from tests.story import REST_V, Story
 

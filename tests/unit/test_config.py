@@ -180,7 +180,8 @@ def test_ranges() -> None:
 def test_every_unit_has_a_suffix_and_every_name_carries_its_unit() -> None:
     from controller.core.image import InputImage, ProcessImage
     from controller.core.layout import tags_of
-    from controller.core.memory import Memory, Retained
+    from controller.core.memory import Memory
+    from controller.core.retained import Retained
 
     for cls in (InputImage, ProcessImage, Memory, Retained):
         for t in tags_of(cls):

@@ -10,11 +10,13 @@ import pytest
 from controller.core.estimate.bins import BIN_MS
 from controller.core.estimate.faults import Finding
 from controller.core.estimate.watch import Watch
-from controller.core.image import Measured, Points
+from controller.core.field_image import Points
+from controller.core.image import Measured
 from controller.core.image_warnings import Fault
 from controller.core.layout import Layout
-from controller.core.memory import EstimationMemory, restore, retain
+from controller.core.memory import EstimationMemory
 from controller.core.memory_watch import WatchMemory
+from controller.core.retained import restore, retain
 from controller.core.topology import MOST_WARNINGS, Topology
 from tests.estimate_rig import sheet
 from tests.story import Story

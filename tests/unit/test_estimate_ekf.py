@@ -12,7 +12,8 @@ from controller.core.estimate import REGISTRY, Ekf
 from controller.core.estimate.bar import BIAS, SIGMA_FLOOR
 from controller.core.estimate.cell_model import CellModel
 from controller.core.layout import Layout
-from controller.core.memory import EstimationMemory, restore, retain
+from controller.core.memory import EstimationMemory
+from controller.core.retained import restore, retain
 from controller.core.signal import Quality
 from controller.core.topology import Topology
 from plc_config.compile import compile_site

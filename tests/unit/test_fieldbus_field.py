@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from controller.core.image import FieldImage
+from controller.core.field_image import FieldImage
 from controller.core.layout import Layout
 from controller.core.signal import NEVER_MS, Quality, Samples
 from controller.core.topology import Topology

@@ -15,7 +15,7 @@ from controller.app.supervisor import Options, Supervisor
 from controller.core.command import Kind, Role
 from controller.core.image import RackMode, RetainedState, SiteMode
 from controller.core.layout import Layout
-from controller.core.memory import MERGE, Merge, Retained, restore, retain, worse
+from controller.core.retained import MERGE, Merge, Retained, restore, retain, worse
 from controller.core.signal import Floats, Ints, tag
 from controller.historian import identity
 from controller.historian.retained import Catalog, RetainedStore, load

@@ -11,7 +11,8 @@ import pytest
 from controller.core.command import COMMAND_DTYPE, Command, Kind, Origin, Role
 from controller.core.image import OutputImage
 from controller.core.layout import Layout
-from controller.core.memory import Memory, restore, retain
+from controller.core.memory import Memory
+from controller.core.retained import restore, retain
 from controller.image import slots
 from controller.image.files import SiteFiles
 from controller.image.histogram import bucket, buckets, percentile, upper_ms

@@ -14,9 +14,10 @@ from controller.core.estimate.deliver import Offer, deliver
 from controller.core.estimate.energy import RATE_C, Energies
 from controller.core.estimate.planner import Planner
 from controller.core.layout import Layout
-from controller.core.memory import EstimationMemory, restore, retain
+from controller.core.memory import EstimationMemory
 from controller.core.outlook import CAUSES, NEVER_H, WINDOWS
 from controller.core.outlook_memory import EVENTS, LEDGER_DTYPE
+from controller.core.retained import restore, retain
 from controller.core.signal import Quality
 from plc_config.compile import compile_site
 from tests.estimate_rig import sheet

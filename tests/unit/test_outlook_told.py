@@ -12,8 +12,8 @@ import pytest
 
 from controller.core.estimate.deliver import deliver, offer_of
 from controller.core.layout import Layout
-from controller.core.memory import Retained, retain
 from controller.core.outlook_memory import EVENTS
+from controller.core.retained import Retained, retain
 from controller.core.signal import Floats
 from controller.image.files import SiteFiles
 from opcua_model.why import Rules, as_text, explain

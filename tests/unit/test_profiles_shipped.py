@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from controller.core.image import FieldImage
+from controller.core.field_image import FieldImage
 from controller.core.layout import Layout
 from controller.core.signal import Quality
 from controller.fieldbus.field import Field

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from controller.core.layout import Layout
-from controller.core.memory import Retained
+from controller.core.retained import Retained
 from controller.historian.raw import Bytes
 from controller.historian.retained import COUNTERS_EVERY_MS, Catalog, RetainedStore, load
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from controller.core.image import FieldImage, InputImage, ProcessImage
+from controller.core.field_image import FieldImage
+from controller.core.image import InputImage, ProcessImage
 from controller.core.layout import Layout
 from controller.core.memory import Memory
 from controller.core.scan import scan

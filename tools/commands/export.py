@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 def _ageing(site: Compiled, as_json: bool) -> int:
     """The newest ledger: of the running controller, else of the state folder."""
     from controller.core.layout import Layout
-    from controller.core.memory import Retained
+    from controller.core.retained import Retained
     from controller.historian import retained as durable
     from controller.image.files import SiteFiles
     from controller.image.folder import run_folder, state_folder

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from controller.core.layout import Layout
-from controller.core.memory import Retained
+from controller.core.retained import Retained
 from controller.historian.retained import Catalog, RetainedStore
 
 LATCHES: Final = 12

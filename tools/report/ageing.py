@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.estimate.ageing import COLD_DEGC, EMPTY_SOC, FULL_SOC, HOT_DEGC, full_cycles
-from controller.core.memory import Retained
 from controller.core.outlook_memory import EVENTS, LEDGER_RATES, LEDGER_SOCS, LEDGER_TEMPERATURES
+from controller.core.retained import Retained
 from controller.core.topology import Topology
 
 HEAD: Final = ("rack", "item", "temperature_degc", "soc", "c_rate", "value", "unit")

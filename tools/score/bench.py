@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.estimate import Ekf, EstimatorInputs
-from controller.core.image import Measured, OutputImage, Points, System
+from controller.core.field_image import Points
+from controller.core.image import Measured, OutputImage, System
 from controller.core.layout import Layout, tags_of
 from controller.core.memory import EstimationMemory
 from controller.core.settings import BalancingSettings, CellSheet

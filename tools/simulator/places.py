@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from controller.core.image import Points
+from controller.core.field_image import Points
 from controller.core.layout import tags_of
 from controller.core.signal import Dims, Tag
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from controller.core.command import Command, Kind, Origin, Role
 from controller.core.effect import LOCKOUT
-from controller.core.image import InputImage, OutputImage, Points, ProcessImage, SiteMode
+from controller.core.field_image import Points
+from controller.core.image import InputImage, OutputImage, ProcessImage, SiteMode
 from controller.core.layout import Layout, tags_of
 from controller.core.scan import scan
 from controller.core.signal import Quality

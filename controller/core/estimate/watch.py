@@ -16,7 +16,8 @@ from controller.core.estimate.board import Board
 from controller.core.estimate.cell_model import CellModel
 from controller.core.estimate.faults import Finding, worded
 from controller.core.estimate.looks import Look, put, rows, take
-from controller.core.image import Measured, Points, System
+from controller.core.field_image import Points
+from controller.core.image import Measured, System
 from controller.core.image_warnings import Fault, Warnings
 from controller.core.memory import EstimationMemory
 from controller.core.memory_watch import WatchMemory

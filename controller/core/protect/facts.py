@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from controller.core.field_image import Links
 from controller.core.image import (
     DISK_FULL,
     STORE_FAULT,
     Estimates,
-    Links,
     Measured,
     Modes,
     OutputImage,
@@ -35,7 +35,6 @@ from controller.core.topology import Topology
 
 CELL_SLEW_V_PER_S: Final = 0.02
 TEMPERATURE_SLEW_K_PER_S: Final = 0.2
-OPEN_RACK_CURRENT_A: Final = 5.0
 NOT_JOINED: Final = (int(RackMode.OPEN), int(RackMode.TRIPPED), int(RackMode.LOCKED_OUT))
 LOST_SIGN_OF_LIFE_MS: Final = 2000
 PROCESS_START_MS: Final = 30_000
@@ -241,13 +240,6 @@ def command_not_confirmed(f: Facts) -> Bools:
 def precharge_overdue(f: Facts) -> Bools:
     """As many precharge attempts as allowed have run out of time."""
     return np.asarray(f.modes.rack_attempts >= f.precharge_attempts)
-
-
-def current_on_open_rack(f: Facts) -> Bools:
-    """Current through a rack whose contactors are commanded open."""
-    i = f.measured.points.rack_current_a
-    open_ = ~f.outputs.rack_main_close & ~f.outputs.rack_precharge_close
-    return np.asarray(open_ & (i.quality <= USABLE) & (np.abs(i.value) > OPEN_RACK_CURRENT_A))
 
 
 def bus_lost(f: Facts) -> Bools:

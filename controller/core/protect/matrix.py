@@ -186,7 +186,7 @@ RACKS: Final = (
     Row("precharge_too_fast", "rack", When(p.precharge_too_fast), A | T, 0, MAINTENANCE, LOW,
         "Without its resistor precharge is a short circuit.", "Replace the precharge resistor or contactor.",
         "IEC 63056"),
-    Row("current_on_open_rack", "rack", When(f.current_on_open_rack), A | T | L, 1000, MAINTENANCE, HIGH,
+    Row("current_on_open_rack", "rack", When(p.current_on_open_rack), A | T | L, 1000, MAINTENANCE, HIGH,
         "Current flows although the contactors should be open.",
         "Treat the rack as live; check contactors and sensor."),
     Row("insulation_low", "rack", _under(f.insulation, "insulation"), A | B | T, None, OPERATOR, MEDIUM,

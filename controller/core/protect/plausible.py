@@ -6,7 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.image import Points, RackMode
+from controller.core.field_image import Points
+from controller.core.image import RackMode
 from controller.core.protect.facts import Facts, Reading
 from controller.core.protect.flow import closed, expected_current, pcs_power, rack_power
 from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Quality, Samples
@@ -32,6 +33,7 @@ PRECHARGE_FULL, PRECHARGE_EMPTY = 0.9, 0.1
 PRECHARGE_PATIENCE_MS: Final = 1500
 ECHO_STILL_MS: Final = 1000
 SUM_TOLERANCE: Final = 0.03
+OPEN_RACK_CURRENT_A: Final = 5.0
 SOC_DIFFERENCE: Final = 0.15
 BMS_LIMIT_RATIO: Final = 1.1
 CONFIRM_RATIO: Final = 0.05
@@ -125,6 +127,13 @@ def bleed_switch_stuck(f: Facts) -> Bools:
 
 
 # -- racks -----------------------------------------------------------------------------------------------------
+
+
+def current_on_open_rack(f: Facts) -> Bools:
+    """Current through a rack whose contactors are commanded open."""
+    i = f.measured.points.rack_current_a
+    open_ = ~f.outputs.rack_main_close & ~f.outputs.rack_precharge_close
+    return np.asarray(open_ & (i.quality <= USABLE) & (np.abs(i.value) > OPEN_RACK_CURRENT_A))
 
 
 def sum_of_cells_differs(f: Facts) -> Bools:

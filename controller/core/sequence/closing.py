@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.core.image import Points
+from controller.core.field_image import Points
 from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Quality
 from controller.core.topology import Topology
 
