@@ -59,6 +59,7 @@ class String:
         row = lambda a: np.broadcast_to(np.asarray(a, float), (n,))[None, :].copy()  # noqa: E731
         return Cells(
             racks=np.array([0]), place=np.array([0]), known=np.array([True]), fitted=np.ones((1, n), bool),
+            weight=np.ones((1, n)),
             count=np.array([float(n)]), current_a=np.zeros(1), soc=row(soc),
             sigma=row(sigma), low_soc=row(np.maximum(soc - 3 * sigma, 0.0)),
             high_soc=row(np.minimum(soc + 3 * sigma, 1.0)), emf_v=row(self.emf()), emf_sigma_v=row(0.0),

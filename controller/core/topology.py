@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.signal import Bools, Dims, Ints
+from controller.core.signal import Bools, Dims, Floats, Ints
 
 MAX_RACKS: Final = 256
 MAX_COMMANDS_PER_SCAN: Final = 16
@@ -109,6 +109,12 @@ class Topology:
     def series_cells(self) -> Ints:
         """Over rack, module: cells in series, whether they are reported one by one or by their extremes."""
         return np.asarray(np.where(self.extremes_only, self.represented, self.cell_fitted.sum(axis=2)), np.int64)
+
+    @cached_property
+    def cell_weight(self) -> Floats:
+        """Over rack, module, cell: cells in series that a reported value stands for; 0 where none is fitted."""
+        shown = np.maximum(self.cell_fitted.sum(axis=2), 1)
+        return np.asarray(np.where(self.cell_fitted, (self.series_cells / shown)[..., None], 0.0))
 
     @property
     def dims(self) -> Dims:

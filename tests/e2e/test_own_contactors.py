@@ -38,7 +38,9 @@ async def test_it_goes_online_with_the_right_energy_and_is_protected_by_its_extr
         cell = plant.site.cell
         volts = float(np.trapezoid(cell.ocv.volts, cell.ocv.soc))
         whole_wh = racks * modules * series * cell.capacity * volts
-        assert e.discharge_energy_wh + e.charge_energy_wh == pytest.approx(whole_wh, rel=0.05)
+        assert 0.88 * whole_wh < e.discharge_energy_wh + e.charge_energy_wh < whole_wh, (
+            "all cells, less ends and losses"
+        )
 
         assert (await client.call("SetActivePower", 50e3)).accepted
         await plant.wait_for(client, "Measurements/ActivePower", lambda p: p is not None and p > 47e3)

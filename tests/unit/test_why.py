@@ -153,7 +153,7 @@ def test_a_shelved_alarm_still_answers() -> None:
         ("why am I limited to 2 MW?", ("limited",)),
         ("why can't I connect", ("connect",)),
         ("why did it trip", ("trip",)),
-        ("", ("limited", "connect", "trip")),
+        ("", ("limited", "connect", "trip", "recalibrate")),
         ("trip", ("trip",)),
     ],
 )

@@ -128,7 +128,7 @@ class Capacities:
     def _voltage_soc(self, c: Cells) -> tuple[Floats, Floats]:
         """SOC of the mean cell by its voltage alone, and how well that is known; nothing counted enters."""
         m = self.circuit.model
-        one = np.where(c.fitted, 1.0, 0.0)
+        one = c.weight
         count = np.maximum(c.count, 1.0)
         mean = (c.emf_v * one).sum(axis=1) / count + c.v1 + c.v2
         soc = self.circuit.soc_at(mean)
@@ -166,7 +166,7 @@ class Capacities:
         m = self.circuit.model
         q = m.capacity_ah
         count = np.maximum(c.count, 1.0)
-        one = np.where(c.fitted, 1.0, 0.0)
+        one = c.weight
         volts = ((c.emf_v - c.r0 * c.current_a[:, None]) * one).sum(axis=1) / count
         unseen = (c.emf_sigma_v * one).max(axis=1) > 0
         calm = c.known & ~unseen & (np.abs(c.current_a - mean_a) < CALM_C * q)

@@ -14,6 +14,7 @@ from controller.core.estimate.cell_model import HIGH, LOW, CellModel
 from controller.core.image import Measured
 from controller.core.memory import EstimationMemory
 from controller.core.signal import USABLE, Bools, Floats, Ints
+from controller.core.topology import Topology
 
 SIGMAS: Final = 3.0
 """Standard deviations that a promise keeps clear of."""
@@ -72,14 +73,16 @@ class Cells:
     """Racks `racks`: (n,) per rack, (n, cells) per cell. `emf_v` is the voltage behind R0, without current.
 
     `known` is False where nothing may be promised: no SOC, or no current. `place` is the flat index of a rack's
-    first cell; what is not fitted is masked by `fitted`. `low_soc`, `high_soc`: what a cell has at least and at most,
-    three sigma away, and not further than its voltage allows.
+    first cell; what is not fitted is masked by `fitted`.
+    `weight`: cells in series that a value stands for, `count` of them. `low_soc`, `high_soc`: what a cell has at least
+    and at most, three sigma away, and not further than its voltage allows.
     """
 
     racks: Ints
     place: Ints
     known: Bools
     fitted: Bools
+    weight: Floats
     count: Floats
     current_a: Floats
     soc: Floats
@@ -106,7 +109,7 @@ def string_of(memory: EstimationMemory, racks: Ints) -> tuple[Any, Bools]:
     return s, s["ready"] == 1
 
 
-def look(circuit: Circuit, memory: EstimationMemory, measured: Measured, fitted: Bools, racks: Ints) -> Cells:
+def look(circuit: Circuit, memory: EstimationMemory, measured: Measured, topology: Topology, racks: Ints) -> Cells:
     """What is known now. Voltages anchor the promise: the model only tells how they move from here."""
     m, n = circuit.model, len(racks)
     s, ready = string_of(memory, racks)
@@ -133,7 +136,7 @@ def look(circuit: Circuit, memory: EstimationMemory, measured: Measured, fitted:
     if not usable.all():
         model_v = circuit.ocv(soc) + m.branch(soc) * h[:, None] - (v1 + v2)[:, None]
         seen = np.where(usable, seen, model_v)
-    mask = fitted[racks].reshape(n, flat)
+    mask, weight = topology.cell_fitted[racks].reshape(n, flat), topology.cell_weight[racks].reshape(n, flat)
     sigma = np.sqrt(cells(memory.cell_variance))
     drops = np.abs(current)[:, None] * (r0 + np.where(ready, 0.0, 1.0)[:, None] * r25 * sum(circuit.ohm_share))
     drops = drops + (np.abs(v1) + np.abs(v2))[:, None]
@@ -145,7 +148,7 @@ def look(circuit: Circuit, memory: EstimationMemory, measured: Measured, fitted:
     low, high = np.maximum(low, 0.0), np.minimum(high, 1.0)
     sigma = np.minimum(sigma, (high - low) * EVEN_SIGMA)
     return Cells(
-        racks, racks * flat, memory.rack_known[racks] & heard & mask.any(axis=1), mask, mask.sum(axis=1).astype(float),
+        racks, racks * flat, memory.rack_known[racks] & heard & mask.any(axis=1), mask, weight, weight.sum(axis=1),
         current, soc, sigma, low, high, seen, np.where(usable, 0.0, UNSEEN_V), v1, v2, h,
         r0, cells(health.cell_resistance_sigma_ohm) * warm0, r25 * circuit.ohm_share[0] * warm1,
         r25 * circuit.ohm_share[1] * warm1, cells(health.cell_capacity_ah), cells(health.cell_capacity_sigma_ah),

@@ -156,10 +156,9 @@ class Complete:
         heat = self.temperatures.rack(memory, cells, measured, racks, r["ms"], square, mean_a, r["warm"] == 0)
         warmth = self._warmth(kept.warmth, cells, racks, heat)
         memory = dataclasses.replace(memory, outlook=dataclasses.replace(kept, health=health, warmth=warmth))
-        seen = look(self.circuit, memory, measured, t.cell_fitted, racks)
+        seen = look(self.circuit, memory, measured, t, racks)
         self.capacities.rack(seen, r["health"], r["ms"], self._counted(memory, r, racks), mean_a)
-        one = np.where(seen.fitted, 1.0, 0.0)
-        middle = (seen.soc * one).sum(axis=1) / np.maximum(seen.count, 1.0)
+        middle = (seen.soc * seen.weight).sum(axis=1) / np.maximum(seen.count, 1.0)
         self.ledger.rack(book, measured, racks, r["ms"], mean_a, middle)
         for name in ("ms", "a_ms", "square_ms"):
             r[name] = 0.0
@@ -220,7 +219,7 @@ class Complete:
     def _power(self, memory: EstimationMemory, measured: Measured, racks: Ints, direction: int) -> OutlookMemory:
         rack = memory.outlook.rack.copy()
         r = rack[racks]
-        seen = look(self.circuit, memory, measured, self.topology.cell_fitted, racks)
+        seen = look(self.circuit, memory, measured, self.topology, racks)
         self.limits.rack(seen, r["power"], direction)
         rack[racks] = r
         return dataclasses.replace(memory.outlook, rack=rack)
@@ -228,7 +227,7 @@ class Complete:
     def _energy(self, memory: EstimationMemory, measured: Measured, racks: Ints) -> OutlookMemory:
         rack = memory.outlook.rack.copy()
         r = rack[racks]
-        seen = look(self.circuit, memory, measured, self.topology.cell_fitted, racks)
+        seen = look(self.circuit, memory, measured, self.topology, racks)
         self.energies.rack(seen, r["energy"])
         self.planner.rack(seen, r["plan"], r["energy"])
         rack[racks] = r

@@ -43,18 +43,18 @@ class Energies:
         open_room = np.where(c.fitted, room, np.inf)
         cell = open_room.argmin(axis=2)
         ah = np.where(c.known, open_room.min(axis=2), 0.0)
-        one = np.where(c.fitted, q, 0.0)
+        one = c.weight * q
         span = np.where(c.fitted, np.maximum(full - empty, 0.0) * q, np.inf).min(axis=1)
         after = (c.soc - ah[0][:, None] / q, c.soc + ah[1][:, None] / q)
         now, low, high = energy(c.soc), energy(after[0]), energy(after[1])
-        loss = self.rate_a * (np.where(c.fitted, c.r0 + c.r1 + c.r2, 0.0)).sum(axis=1)
+        loss = self.rate_a * (c.weight * (c.r0 + c.r1 + c.r2)).sum(axis=1)
         out = (one * (now - low)).sum(axis=1) - ah[0] * loss
         taken = (one * (high - now)).sum(axis=1) + ah[1] * loss
         whole = (one * (high - low)).sum(axis=1) - ah.sum(axis=0) * loss
         even = (one * (energy(full) - energy(full - span[:, None] / q))).sum(axis=1) - span * loss
         pick = (np.arange(len(c.racks)), cell)
         doubt = np.hypot(c.sigma[pick] * q[pick], ah * c.capacity_sigma_ah[pick] / q[pick])
-        volts = np.where(c.fitted, c.emf_v, 0.0).sum(axis=1)
+        volts = (c.weight * c.emf_v).sum(axis=1)
         soe["wh"] = np.where(c.known, np.maximum([out, taken], 0.0), 0.0).T
         soe["wh_sigma"] = np.where(c.known, volts * doubt, 0.0).T
         soe["ah"], soe["limits_cell"] = ah.T, np.where(c.known, c.place + cell, -1).T

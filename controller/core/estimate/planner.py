@@ -47,7 +47,7 @@ class Planner:
 
     def rack(self, c: Cells, plan: Any, soe: Any) -> None:
         """The best window of every rack in `c`, into their records `plan`; `soe` are their energies."""
-        one = np.where(c.fitted, 1.0, 0.0)
+        one = c.weight
         count = np.maximum(c.count, 1.0)
         sigma = np.sqrt((np.square(c.sigma) * one).sum(axis=1) / count)
         soc = (c.soc * one).sum(axis=1) / count

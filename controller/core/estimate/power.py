@@ -224,7 +224,7 @@ class PowerLimits:
 
     def _sums(self, c: Cells, sop: Any, direction: int, amps: Floats, sign: float) -> None:
         """What the whole string shows at the end of each horizon, for power and for sharing between racks."""
-        one = np.where(c.fitted, 1.0, 0.0)
+        one = c.weight
         count = np.maximum(c.count, 1.0)
         emf = (c.emf_v * one).sum(axis=1)
         r0, r1, r2 = ((r * one).sum(axis=1) for r in (c.r0, c.r1, c.r2))

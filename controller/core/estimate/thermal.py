@@ -80,7 +80,7 @@ class Temperatures:
         core = rest + (core - rest) * np.exp(-seconds * self.conductance / self.core_j_k)
         core = np.clip(core, surface - RISE_MOST_K, surface + RISE_MOST_K)
         kept.surface[racks], kept.core[racks] = surface, core
-        return np.asarray(np.where(self.topology.cell_fitted[racks], heat, 0.0).sum(axis=(1, 2)))
+        return np.asarray((self.topology.cell_weight[racks] * heat).sum(axis=(1, 2)))
 
     def heat(
         self, memory: EstimationMemory, racks: Ints, core: Floats, mean_square_a2: Floats, mean_a: Floats
