@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.image import RetainedState
-from controller.core.memory import Memory
+from controller.core.memory import AnnunciationMemory, EstimationMemory, Memory
 from controller.core.memory_watch import WatchMemory
 from controller.core.signal import Bools, Floats, Ints, tag
 
@@ -217,20 +217,7 @@ def restore(memory: Memory, retained: Retained) -> Memory:
             emergency_stop=retained.emergency_stop,
             configuration=retained.configuration,
         ),
-        annunciation=replace(
-            memory.annunciation,
-            state=retained.alarm_state.copy(),
-            shown=retained.alarm_shown.copy(),
-            # What people saw is not told again, and an occurrence that was shown does not count twice.
-            told=retained.alarm_shown | (retained.alarm_state << 4),
-            noted=(retained.alarm_state > 0) | (retained.alarm_shown > 0),
-            heard=(retained.alarm_state > 0) | (retained.alarm_shown > 0),
-            age_ms=retained.alarm_age_ms.copy(),
-            occurrence=retained.occurrence.copy(),
-            shelf=retained.shelf.copy(),
-            shelf_changes=retained.shelf_changes,
-            busy=1,
-        ),
+        annunciation=_annunciation(memory.annunciation, retained),
         sequencing=replace(
             memory.sequencing,
             out_of_service=retained.out_of_service.copy(),
@@ -248,23 +235,44 @@ def restore(memory: Memory, retained: Retained) -> Memory:
                 rack_weld_test_utc_ms=retained.rack_weld_test_utc_ms.copy(),
             ),
         ),
-        estimation=replace(
-            memory.estimation,
-            rack_known=retained.rack_known.copy(),
-            rack_throughput_ah=retained.rack_throughput_ah.copy(),
-            cell_charge_ratio=retained.cell_charge_ratio.copy(),
-            cell_variance=retained.cell_variance.copy(),
-            outlook=replace(
-                memory.estimation.outlook,
-                rack=_slow(retained.rack),
-                ledger=retained.ledger.copy(),
-                cell_lack=retained.cell_lack.copy(),
-                cell_lack_variance=retained.cell_lack_variance.copy(),
-                cell_resistance=retained.cell_resistance.copy(),
-                cell_resistance_variance=retained.cell_resistance_variance.copy(),
-            ),
-        ),
+        estimation=_estimation(memory.estimation, retained),
         watching=_watching(memory.watching, retained),
+    )
+
+
+def _annunciation(old: AnnunciationMemory, retained: Retained) -> AnnunciationMemory:
+    return dataclasses.replace(
+        old,
+        state=retained.alarm_state.copy(),
+        shown=retained.alarm_shown.copy(),
+        # What people saw is not told again, and an occurrence that was shown does not count twice.
+        told=retained.alarm_shown | (retained.alarm_state << 4),
+        noted=(retained.alarm_state > 0) | (retained.alarm_shown > 0),
+        heard=(retained.alarm_state > 0) | (retained.alarm_shown > 0),
+        age_ms=retained.alarm_age_ms.copy(),
+        occurrence=retained.occurrence.copy(),
+        shelf=retained.shelf.copy(),
+        shelf_changes=retained.shelf_changes,
+        busy=1,
+    )
+
+
+def _estimation(old: EstimationMemory, retained: Retained) -> EstimationMemory:
+    return dataclasses.replace(
+        old,
+        rack_known=retained.rack_known.copy(),
+        rack_throughput_ah=retained.rack_throughput_ah.copy(),
+        cell_charge_ratio=retained.cell_charge_ratio.copy(),
+        cell_variance=retained.cell_variance.copy(),
+        outlook=dataclasses.replace(
+            old.outlook,
+            rack=_slow(retained.rack),
+            ledger=retained.ledger.copy(),
+            cell_lack=retained.cell_lack.copy(),
+            cell_lack_variance=retained.cell_lack_variance.copy(),
+            cell_resistance=retained.cell_resistance.copy(),
+            cell_resistance_variance=retained.cell_resistance_variance.copy(),
+        ),
     )
 
 
