@@ -125,7 +125,7 @@ class Story:
         e = self.memory.estimation
         sure = dataclasses.replace(
             e, rack_known=np.ones_like(e.rack_known), cell_variance=np.full_like(e.cell_variance, 1e-4),
-            cell_charge_ratio=np.full_like(e.cell_charge_ratio, 0.5),
+            cell_charge_ratio=np.full_like(e.cell_charge_ratio, 0.5), string=np.zeros_like(e.string),
         )  # fmt: skip
         self.memory = dataclasses.replace(self.memory, estimation=sure)
         self.points.rack_soc_reported_ratio.value[...] = reported

@@ -157,15 +157,30 @@ def draw(s: Story, amperes: float, seconds: int) -> float:
     return soc
 
 
-@pytest.mark.parametrize(("estimator", "within"), [("ekf", 0.02), ("coulomb", 0.001)])
-def test_the_soc_follows_the_charge_drawn(estimator: str, within: float, tmp_path: Path) -> None:
+def of(tmp_path: Path, estimator: str) -> Story:
+    """The bench with this estimator, online at rest."""
     path = free_site(tmp_path)
     path.write_text(path.read_text("utf-8") + f"estimator: {{soc: {estimator}}}\n", "utf-8")
-    s = Story(compile_site(str(path))).online()
+    return Story(compile_site(str(path))).online()
+
+
+def test_counted_charge_is_the_charge_drawn(tmp_path: Path) -> None:
+    s = of(tmp_path, "coulomb")
     true = draw(s, 140.0, 90)
     after = s.scans().estimates
-    assert after.soc_ratio == pytest.approx(true, abs=within)
+    assert after.soc_ratio == pytest.approx(true, abs=0.001)
     assert 0 < after.soc_sigma_ratio < 0.5
+
+
+def test_the_filter_nears_the_truth_under_load_and_knows_how_far_it_may_be_off(tmp_path: Path) -> None:
+    s = of(tmp_path, "ekf")
+    before = s.scans().estimates
+    begin = float(np.interp(REST_V, sheet()["ocv_mid_v"], GRID))
+    assert abs(before.soc_ratio - begin) < 2 * before.soc_sigma_ratio < 0.5, "a plateau says little"
+    true = draw(s, 140.0, 90)
+    after = s.scans().estimates
+    assert abs(after.soc_ratio - true) < abs(before.soc_ratio - begin)
+    assert abs(after.soc_ratio - true) < 2 * after.soc_sigma_ratio < 2 * before.soc_sigma_ratio
 
 
 def test_soc_is_unknown_until_every_cell_was_seen(story: Story) -> None:

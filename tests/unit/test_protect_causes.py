@@ -39,12 +39,12 @@ class Bench:
         self.points, self.trend = points, copy(memory.protection.trend)
         self.outputs, self.limit = copy(memory.outputs), program.limit
         self.more: dict[str, Any] = {}
-        self.estimates, self.modes = copy(image.estimates), copy(image.modes)
+        self.estimates, self.modes, self.warnings = copy(image.estimates), copy(image.modes), copy(image.warnings)
 
     def facts(self) -> Facts:
         program = BASE.program
         return Facts(
-            program.topology, self.measured, self.estimates, self.limit, self.modes, self.outputs,
+            program.topology, self.measured, self.estimates, self.warnings, self.limit, self.modes, self.outputs,
             BASE.memory.dispatching, BASE.inputs.links, BASE.inputs.system, 10_000, 3, self.trend, **self.more,
         )  # fmt: skip
 

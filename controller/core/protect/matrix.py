@@ -243,7 +243,7 @@ EARLY: Final = (
     Row("temperature_sensor_suspected", "rack", Warned(Fault.TEMPERATURE_SENSOR, "A temperature jumped and stayed there"),
         A, 0, OPERATOR, LOW, "A temperature sensor errs; the cell itself is well.", "Check or replace the named sensor."),
     Row("stuck_sensor_suspected", "rack", Warned(Fault.STUCK_SENSOR, "A value stands still while its sisters move"), A, 0,
-        OPERATOR, MEDIUM, "A sensor that stands still protects nothing.",
+        OPERATOR, LOW, "A sensor that stands still protects nothing.",
         "Check the input of the named cell or sensor; until then it is not protected by itself."),
 )
 
