@@ -234,7 +234,7 @@ def _polyline(d: DeratingConfig) -> Polyline:
 
 def _sequence_settings(site: Compiled, sheet: CellSheet) -> SequenceSettings:
     p, c, k = site.config.limits.precharge, site.config.connection, site.config.contactors
-    series = int(site.topology.cell_fitted.sum(axis=(1, 2)).min())
+    series = int(site.topology.series_cells.sum(axis=1).min())
     contactor = ContactorSettings(
         breaking_current_a=k.breaking_current or math.inf,
         fuse_wait_ms=k.fuse_wait,
