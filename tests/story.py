@@ -19,8 +19,8 @@ from plc_config.compile import Compiled, compile_site
 REST_V = 3.29
 CELL_OHM = 2e-5
 """Enough to see that a cell answers, too little to matter."""
-PRECHARGE_PER_SCAN = 0.3
-"""Part of what is missing by which a link fills in one scan: a time constant of about 0.3 s."""
+PRECHARGE_TAU_MS = 280.0
+"""Time constant with which a link fills through the precharge resistor."""
 
 
 class Story:
@@ -161,9 +161,10 @@ class Story:
         bank = self.program.topology.rack_bank
         p.module_sample_counter.value[...] += "module_sample_counter" not in self.hold
         link = np.zeros(len(bank))
+        filled = 1.0 - np.exp(-self.cycle_ms / PRECHARGE_TAU_MS)
         for r in np.flatnonzero(o.rack_precharge_close)[::-1]:
             was = p.rack_link_voltage_v.value[r]
-            link[bank == bank[r]] = was + PRECHARGE_PER_SCAN * (p.rack_voltage_v.value[r] - was)
+            link[bank == bank[r]] = was + filled * (p.rack_voltage_v.value[r] - was)
         for r in np.flatnonzero(o.rack_main_close)[::-1]:
             link[bank == bank[r]] = p.rack_voltage_v.value[r]
         self._flow()

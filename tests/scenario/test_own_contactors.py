@@ -99,7 +99,7 @@ def test_a_main_that_opens_by_itself_trips(tmp_path: Path) -> None:
     story.online()
     story.answers[0] = False
     story.seconds(1)
-    assert story.active("contactor_does_not_close", "R01") and story.rack(0) is RackMode.TRIPPED
+    assert story.active("contactor_opened_by_itself", "R01") and story.rack(0) is RackMode.TRIPPED
     assert story.rack(1) is RackMode.CLOSED
 
 
