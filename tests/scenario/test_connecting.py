@@ -354,3 +354,40 @@ class TestWeld:
         story.tell(Kind.DISCONNECT)
         story.seconds(70)
         assert self.result(story) is WeldTest.NONE
+
+
+class TestWitnesses:
+    """What is legitimate while racks join must not look like a fault."""
+
+    def test_racks_that_charge_one_another_after_joining_are_no_reversed_sensor(self, online: Story) -> None:
+        online.tell(Kind.SET_ACTIVE_POWER, 42e3)
+        online.seconds(3)
+        share = online.points.rack_current_a.value.copy()
+        assert share == pytest.approx(100.0, rel=0.05)
+        online.points.rack_current_a.value[...] = share + np.array([180.0, -180.0])
+        online.seconds(5)
+        assert not online.image.trips.slot_active.any()
+        assert (online.rack(0), online.rack(1)) == (RackMode.CLOSED, RackMode.CLOSED)
+
+    def test_a_pcs_at_rest_with_its_own_dc_switch_open_keeps_no_rack_from_joining(self, tmp_path: Path) -> None:
+        story = Story(site(tmp_path, connection="{interval: 5 s}"))
+        story.until(SiteMode.STANDBY)
+        story.hold.add("pcs_dc_voltage_v")
+        story.points.pcs_dc_voltage_v.value[...] = 0.0
+        story.tell(Kind.CONNECT)
+        story.seconds(6)
+        assert (story.rack(0), story.rack(1)) == (RackMode.CLOSED, RackMode.OPEN)
+        story.until(SiteMode.ONLINE, most_s=10)
+        assert story.rack(1) is RackMode.CLOSED and not story.active("link_voltages_differ")
+        assert story.seconds(3) and story.active("link_voltages_differ"), "running, it is a contradiction"
+
+    def test_a_rack_that_drops_its_precharge_as_soon_as_its_main_closes_is_sound(self, story: Story) -> None:
+        story.until(SiteMode.STANDBY)
+        story.tell(Kind.CONNECT)
+        while story.rack() is not RackMode.CLOSED:
+            story.scans()
+        story.hold.add("rack_precharge_closed")
+        story.points.rack_precharge_closed.value[...] = 0.0
+        story.seconds(0.5)
+        assert story.memory.outputs.rack_main_close[0] and not story.active("precharge_does_not_close", "R01")
+        assert story.rack() is RackMode.CLOSED

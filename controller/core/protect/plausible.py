@@ -170,11 +170,15 @@ def rack_currents_differ(f: Facts) -> Bools:
 
 
 def rack_current_reversed(f: Facts) -> Bools:
-    """The rack's current has the size that its PCS asks for, and the other sign."""
-    i = f.measured.points.rack_current_a
+    """The rack's current has the size that its PCS asks for, the other sign, and with its sign turned the sum fits."""
+    i, t = f.measured.points.rack_current_a, f.topology
     share, known = expected_current(f)
     enough = np.abs(share) > LEAST_SHARE * f.limit.rack_1c_a
-    return np.asarray(known & _usable(i) & enough & (np.abs(i.value + share) < 0.5 * np.abs(share)))
+    # Racks that have just joined charge one another: then a sound sensor shows the other sign, and the sum is right.
+    excess = np.where(known & _usable(i), i.value - share, 0.0)
+    off = np.bincount(t.rack_bank, excess, t.banks)[t.rack_bank]
+    fits = np.abs(off - 2.0 * i.value) < np.abs(off)
+    return np.asarray(known & _usable(i) & enough & fits & (np.abs(i.value + share) < 0.5 * np.abs(share)))
 
 
 def rack_current_stuck(f: Facts) -> Bools:
@@ -198,17 +202,21 @@ def contactor_opened_by_itself(f: Facts) -> Bools:
 
 
 def closed_without_contact(f: Facts) -> Bools:
-    """The main contactor reports closed, and yet link and rack differ by more than 10 % of the voltage."""
+    """The main contactor reports closed, and yet link and rack differ by more than 10 % of the voltage.
+
+    A rack that precharges by itself has joined only once both voltages say so; until then its precharge has a time.
+    """
     p = f.measured.points
+    closing_itself = f.topology.self_precharging & (f.modes.rack_mode == int(RackMode.PRECHARGE))
     known = _usable(p.rack_voltage_v) & _usable(p.rack_link_voltage_v)
     apart = np.abs(p.rack_voltage_v.value - p.rack_link_voltage_v.value) > CONTACT_DROP_RATIO * p.rack_voltage_v.value
-    return np.asarray(f.outputs.rack_main_close & closed(f) & known & apart)
+    return np.asarray(f.outputs.rack_main_close & ~closing_itself & closed(f) & known & apart)
 
 
 def precharge_does_not_close(f: Facts) -> Bools:
-    """The precharge contactor is commanded closed and reports open."""
-    s = f.measured.points.rack_precharge_closed
-    return np.asarray(f.outputs.rack_precharge_close & _usable(s) & (s.value < 0.5))
+    """The precharge contactor alone is commanded closed and reports open; beside the main it may open any time."""
+    s, o = f.measured.points.rack_precharge_closed, f.outputs
+    return np.asarray(o.rack_precharge_close & ~o.rack_main_close & _usable(s) & (s.value < 0.5))
 
 
 def _filled(f: Facts) -> tuple[Bools, Bools]:
@@ -300,10 +308,13 @@ def no_current_though_commanded(f: Facts) -> Bools:
 
 
 def link_voltages_differ(f: Facts) -> Bools:
-    """The PCS and a closed rack measure different voltages of the same link."""
+    """A PCS that does not stand still and a closed rack measure different voltages of the same link."""
     p, t = f.measured.points, f.topology
     dc, link = p.pcs_dc_voltage_v, p.rack_link_voltage_v
-    same = (t.pcs_bank[:, None] == t.rack_bank[None, :]) & (closed(f) & _usable(link))[None, :] & _usable(dc)[:, None]
+    # A PCS at rest may have its own DC switch open; it must not keep racks from joining.
+    resting = _usable(p.pcs_running) & (p.pcs_running.value < 0.5)
+    heard = (_usable(dc) & ~resting)[:, None]
+    same = (t.pcs_bank[:, None] == t.rack_bank[None, :]) & (closed(f) & _usable(link))[None, :] & heard
     apart = np.abs(dc.value[:, None] - link.value[None, :])
     return np.asarray((same & (apart > LINK_RATIO * np.abs(dc.value)[:, None] + LINK_FLOOR_V)).any(axis=1))
 
