@@ -53,6 +53,9 @@ EXPLAINED_BY: Final[dict[str, tuple[str, ...]]] = {
     "discharge_current_high": ("discharge_overcurrent_warning",),
     "overtemperature_warning": ("charge_overtemperature", "discharge_overtemperature"),
     "charge_temperature_high": ("overtemperature_warning",),
+    # The outer cell or sensor is named by its own alarm already.
+    "cell_voltage_spread": ("cell_overvoltage_warning", "cell_undervoltage_warning"),
+    "temperature_spread": ("overtemperature_warning", "discharge_undertemperature_warning"),
     "charge_overtemperature": ("discharge_overtemperature",),
     "discharge_overtemperature_warning": ("discharge_overtemperature",),
     "discharge_temperature_high": ("discharge_overtemperature_warning",),
