@@ -304,6 +304,12 @@ class TestGrouping:
         assert online.alarm("cell_overvoltage", "R01/M02") is UNACKNOWLEDGED
         assert online.alarm("cell_overvoltage_warning", "R01/M02") is SUPPRESSED
 
+    def test_a_spread_is_told_with_its_hot_module_and_by_itself_without_one(self, online: Story) -> None:
+        online.points.cell_temperature_degc.value[:, 1, 0] = (51.0, 42.0)
+        online.seconds(65)
+        assert online.active("temperature_spread", "R01") and online.alarm("temperature_spread", "R01") is SUPPRESSED
+        assert online.alarm("temperature_spread", "R02") is UNACKNOWLEDGED
+
     def test_another_rack_s_alarm_explains_nothing(self, online: Story) -> None:
         online.points.cell_voltage_v.value[0, 1, 4] = 3.7
         online.points.cell_voltage_v.value[1, 1, 4] = 3.61

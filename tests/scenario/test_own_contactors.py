@@ -103,6 +103,24 @@ def test_a_main_that_opens_by_itself_trips(tmp_path: Path) -> None:
     assert story.rack(1) is RackMode.CLOSED
 
 
+def test_a_link_whose_sample_is_older_than_the_main_s_is_waited_for(tmp_path: Path) -> None:
+    story = OwnRacks(tmp_path, racks=1)
+    story.until(SiteMode.STANDBY)
+    link = story.points.rack_link_voltage_v
+    link.quality[...] = int(Quality.GOOD)
+    link.value[...] = 0.0
+    story.tell(Kind.CONNECT)
+    story.seconds(2.5)
+    assert story.points.rack_main_closed.value[0] and story.rack() is RackMode.PRECHARGE
+    assert not story.image.trips.slot_active.any()
+    link.value[...] = REST_V * SERIES
+    story.scans(2)
+    assert story.rack() is RackMode.CLOSED
+    link.value[...] = 0.0
+    story.seconds(1)
+    assert story.active("closed_without_contact", "R01") and story.rack() is RackMode.TRIPPED
+
+
 def test_a_main_that_stays_closed_after_its_command_is_gone_is_a_weld(tmp_path: Path) -> None:
     story = OwnRacks(tmp_path)
     story.online()
