@@ -31,7 +31,7 @@ from controller.core.signal import USABLE, Bools, Floats, Ints
 ROUND_MS: Final = (2_000, 4_000)
 JOB_MS: Final = 200
 """A round takes so long for every job, but no less and no more than `ROUND_MS`."""
-GROUP_CELLS: Final = 5_000
+GROUP_CELLS: Final = 2_500
 """Cells that one job looks at, roughly."""
 POWER_TAU_S: Final = 30.0
 MS_PER_HOUR: Final = 3_600_000.0

@@ -84,27 +84,28 @@ class Matrix:
                 self.sign[start:stop] = 1.0 if row.cause.over else -1.0
                 self.limit_at[start:stop], self.clear_at[start:stop] = getattr(band, row.cause.at), band.clear
         self.beyond_at, self.back_at = self.sign * self.limit_at, self.sign * self.clear_at
+        causes = [(r.cause, slice(a, b)) for r, a, b in zip(self.rows, self.start, self.stop, strict=True)]
+        self.conditions = [(cause.condition, where) for cause, where in causes if isinstance(cause, When)]
+        self.faults = [(cause.fault, where) for cause, where in causes if isinstance(cause, Warned)]
+        self.thresholds = [(cause, where) for cause, where in causes if isinstance(cause, Threshold)]
 
     def evaluate(self, facts: Facts) -> Evaluation:
         """All causes at all places, in slot order. A quantity that several rows look at is worked out once."""
         value, present = np.zeros(self.size), np.zeros(self.size, bool)
         known, element = np.ones(self.size, bool), np.full(self.size, -1, np.int64)
         seen: dict[Quantity, Reading] = {}
-        for row, start, stop in zip(self.rows, self.start, self.stop, strict=True):
-            cause = row.cause
-            if isinstance(cause, When):
-                present[start:stop] = np.ravel(cause.condition(facts))
-                continue
-            if isinstance(cause, Warned):
-                if facts.warnings.rack_warning.any():
-                    present[start:stop], element[start:stop] = suspected(facts, cause.fault)
-                continue
+        for condition, where in self.conditions:
+            present[where] = condition(facts).reshape(-1)
+        if facts.warnings.rack_warning.any():
+            for fault, where in self.faults:
+                present[where], element[where] = suspected(facts, fault)
+        for cause, where in self.thresholds:
             reading = seen.get(cause.quantity)
             if reading is None:
                 reading = seen[cause.quantity] = cause.quantity(facts)
-            value[start:stop], known[start:stop] = np.ravel(reading.value), np.ravel(reading.known)
+            value[where], known[where] = reading.value.reshape(-1), reading.known.reshape(-1)
             if reading.element is not None:
-                element[start:stop] = np.ravel(reading.element)
+                element[where] = reading.element.reshape(-1)
         signed = self.sign * value
         beyond, back = known & (signed > self.beyond_at), known & (signed < self.back_at)
         clear = np.where(self.measures, back, ~present)

@@ -26,13 +26,12 @@ class Move:
     because: str
     unless: tuple[str, ...] = ()
 
-    def matches(self, mode: IntEnum, view: Any) -> bool:
-        """The move applies in this mode and view."""
-        return (
-            mode in self.source
-            and all(getattr(view, g) for g in self.when)
-            and not any(getattr(view, g) for g in self.unless)
-        )
+    def applies(self, view: Any) -> bool:
+        """The view's guards permit the move."""
+        for guard in self.when:
+            if not getattr(view, guard):
+                return False
+        return not any([getattr(view, guard) for guard in self.unless])
 
 
 class Sequence(Generic[Mode]):
@@ -41,6 +40,7 @@ class Sequence(Generic[Mode]):
     def __init__(self, modes: type[Mode], moves: Seq[Move]) -> None:
         self.modes = modes
         self.moves = tuple(moves)
+        self._from = {m: tuple(move for move in self.moves if m in move.source) for m in modes}
         self._machine = Machine(
             model=None,
             states=[m.name for m in modes],
@@ -60,10 +60,12 @@ class Sequence(Generic[Mode]):
 
     def step(self, mode: Mode, view: Any) -> tuple[Mode, Move | None]:
         """The next mode and the move that led there, or the same mode and None."""
-        view.state = mode.name
-        if not view.step():
+        # Most steps lead nowhere, and a look at the guards is far cheaper than the machine's own.
+        chosen = next((move for move in self._from[mode] if move.applies(view)), None)
+        if chosen is None:
             return mode, None
-        chosen = next(m for m in self.moves if m.matches(mode, view))
+        view.state = mode.name
+        view.step()
         return self.modes[view.state], chosen
 
     def diagram(self, title: str) -> str:
