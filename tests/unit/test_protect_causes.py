@@ -198,7 +198,12 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
     (
         p.precharge_does_not_close,
         all_of(out("rack_precharge_close", True), put("rack_precharge_closed", 1.0, ...)),
-        all_of(out("rack_precharge_close", True), put("rack_precharge_closed", 0.0)),
+        all_of(out("rack_precharge_close", True), out("rack_main_close", False), put("rack_precharge_closed", 0.0)),
+    ),
+    (
+        p.precharge_does_not_close,
+        all_of(out("rack_precharge_close", True), out("rack_main_close", True), put("rack_precharge_closed", 0.0)),
+        all_of(out("rack_precharge_close", True), out("rack_main_close", False), put("rack_precharge_closed", 0.0)),
     ),
     (p.precharge_too_fast, precharge(300, 0.89), precharge(300, 0.91)),
     (p.precharge_too_fast, precharge(301, 0.95), precharge(100, 0.95)),
