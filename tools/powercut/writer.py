@@ -19,10 +19,11 @@ import numpy as np
 
 from controller.core.layout import Layout
 from controller.core.retained import Retained
+from controller.core.topology import MAX_SHELVED
 from controller.historian.retained import Catalog, RetainedStore
 
 LATCHES: Final = 12
-DIMS: Final = {"rack": 2, "module": 3, "cell": 16, "slot": LATCHES}
+DIMS: Final = {"rack": 2, "module": 3, "cell": 16, "temperature": 4, "slot": LATCHES, "shelf": MAX_SHELVED}
 LAYOUT: Final[Layout[Retained]] = Layout(Retained, DIMS)
 PROGRAM: Final = 77
 CATALOG: Final = Catalog(PROGRAM, DIMS, tuple(f"row{i}@R01" for i in range(LATCHES)))
