@@ -144,14 +144,20 @@ class Recorder:
         self._writer = SegmentWriter(path, {**self.header, "scan": scan, "utc_ms": utc_ms}, self._frame_bytes)
         self._entry = Entry(path.name, scan, scan, utc_ms, utc_ms)
         self.shelf.add(self._entry)
-        self.shelf.prune(utc_ms - self.keep_ms, self.keep_bytes - self.keep_bytes // SEGMENT_FRACTION)
+        self._prune(utc_ms)
         self.shelf.save()
         self._rotate_ms = now_ms + SEGMENT_MS
         if self._key is not None:
             self._writer.keyframe(*self._key)
+            # Header and keyframe may alone be more than the room left for them.
+            self._entry.bytes = self._writer.bytes
+            self._prune(utc_ms)
         else:
             self._rotate_ms = now_ms
         self._key = None
+
+    def _prune(self, utc_ms: int) -> None:
+        self.shelf.prune(utc_ms - self.keep_ms, self.keep_bytes - self.keep_bytes // SEGMENT_FRACTION)
 
     def _write(self, record: Bytes) -> None:
         if self._writer is None or self._entry is None:

@@ -243,7 +243,7 @@ def test_a_lost_index_is_made_again_from_the_files(rig: Rig) -> None:
     (folder(rig) / "index.json").write_text("{not json", "utf-8")
     after = [(e.file, e.first_scan, e.last_scan, e.frames, bool(e.trips), e.kept) for e in Shelf(folder(rig)).entries]
     assert after == before
-    assert [e[-2] for e in after] == [False, True]
+    assert [e[-2] for e in after].count(True) == 1
 
 
 def test_a_disk_that_refuses_stops_the_recording_not_the_store(rig: Rig) -> None:
