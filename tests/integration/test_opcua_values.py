@@ -14,7 +14,9 @@ import pytest
 from asyncua import ua
 
 from controller.core.image import AlarmState
+from controller.core.protect.row import Priority
 from controller.core.signal import Quality
+from opcua_model.alarms import SEVERITY
 from opcua_model.client import SiteClient
 from tests.opcua_rig import Rig, rig, until
 
@@ -151,7 +153,7 @@ async def test_alarms_are_plain_variables_too(demo: Rig, client: SiteClient) -> 
     lines = (await until_read(client, "Alarms/List", lambda v: bool(v.value))).value
     assert lines[0].split("|")[1:4] == ["UNACKNOWLEDGED", slot.row, f"{slot.place}/C01"]
     row = await client.read([f"Alarms/Rows/{slot.row}/{n}" for n in ("Active", "Unacked", "Count", "Severity")])
-    assert [v.value for v in row.values()] == [True, True, 1, 900]
+    assert [v.value for v in row.values()] == [True, True, 1, SEVERITY[Priority(slot.priority)]]
     demo.scan.image.alarms.alarm_state[slot.slot] = int(AlarmState.RETURNED)
     gone = await until_read(client, f"Alarms/Rows/{slot.row}/Active", lambda v: v.value is False)
     assert gone.good and (await client.read_one(f"Alarms/Rows/{slot.row}/Unacked")).value is True
