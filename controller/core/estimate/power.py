@@ -1,8 +1,8 @@
 """State of power: what racks and site can deliver or take for 2 s, 10 s, 30 s and 15 min, and which cell limits it.
 
 A promise holds when, at constant power, no cell is asked for more current than its voltage and its temperature still
-permit at the end (the site's own derating curves), and no cell runs out of charge: SOC three sigma worse, resistance
-two sigma worse, current 5 % less than that. The voltage is predicted from the measured one, so a model error counts
+permit at once, at every shorter horizon and at the end (the site's own derating curves), and no cell runs out of
+charge: SOC three sigma worse, resistance two sigma worse, current 5 % less than that. The voltage is predicted from the measured one, so a model error counts
 only from now on. Racks in parallel share by their resistances and open-circuit voltages.
 """
 
@@ -131,6 +131,20 @@ def _search(problem: Problem, rated: float) -> Floats:
     return found
 
 
+def _kept(low: Floats, by: Ints, worst: Ints, at_once: Floats) -> tuple[Floats, Ints, Ints]:
+    """The current that is permitted over the whole of each horizon, and what limits it first.
+
+    After a load the voltage comes back: a cell may be at its limit at once and no longer at the end.
+    """
+    every = np.concatenate([at_once.min(axis=-1)[:, None], low], axis=1)
+    least = np.minimum.accumulate(every, axis=1)
+    horizon = np.arange(every.shape[1])[:, None]
+    binding = np.maximum.accumulate(np.where(every[0] <= least[0], horizon, 0), axis=0)[1:]
+    by = np.concatenate([np.full_like(by[:1], VOLTAGE), by])
+    worst = np.concatenate([at_once[0].argmin(axis=-1)[None], worst])
+    return least[:, 1:], np.take_along_axis(by, binding, 0), np.take_along_axis(worst, binding, 0)
+
+
 class PowerLimits:
     """Works on some racks at a time; results lie in the rack's record until the site adds them up."""
 
@@ -149,10 +163,12 @@ class PowerLimits:
         low = _search(problem, rated)
         # What binds is judged just beyond the current found.
         beyond = np.stack(problem.permitted(np.minimum(low[0] + BEYOND * rated, rated), 0))
+        at_once = self._at_once(cells, picked, sign, rated)
         smallest = beyond.min(axis=-1)
         kind = smallest.argmin(axis=0)
         worst = np.take_along_axis(beyond.argmin(axis=-1), kind[None], axis=0)[0]
         by = np.where(low[0] >= rated, RATED, np.array(KINDS)[kind])
+        low, by, worst = _kept(low, by, worst, at_once)
         cell = np.where(by == RATED, -1, cells.place + picked[np.arange(len(cells.racks)), worst])
         known = cells.known
         amps = np.where(known, low * (1 - np.where(low < rated, MARGIN, SUM_MARGIN)), 0.0)
@@ -205,6 +221,22 @@ class PowerLimits:
         arrays["soc"] = np.broadcast_to(spots, (*shape, len(SPOTS)))
         arrays["ocv_v"] = np.broadcast_to(self.circuit.ocv(spots), (*shape, len(SPOTS)))
         return Problem(self.circuit.ocv, sign, rated, volts, heat, bool(m.branch_v.any()), **arrays)
+
+    def _at_once(self, c: Cells, picked: Ints, sign: float, rated: float) -> Floats:
+        """(2, n, p) current that the voltage permits in the first moment, where only R0 drops.
+
+        Exact: along a stretch of the curve both voltage and current are linear in the fraction.
+        """
+        at = (np.arange(len(c.racks))[:, None], picked)
+        k = np.array([1.0, 0.0])[:, None, None]
+        ohm = c.r0[at] + PARAMETER_SIGMAS * k * c.r0_sigma[at]
+        volts = c.emf_v[at] - sign * SIGMAS * k * c.emf_sigma_v[at]
+        curve = self._curves(sign)[0]
+        fraction = np.full(volts.shape, curve.fraction[0])
+        for v0, v1, f0, f1 in zip(curve.at, curve.at[1:], curve.fraction, curve.fraction[1:], strict=False):
+            wide = np.maximum(v1 - v0 + sign * rated * (f1 - f0) * ohm, 1e-9)
+            fraction += (f1 - f0) * np.clip((volts - v0 - sign * rated * f0 * ohm) / wide, 0.0, 1.0)
+        return np.asarray(rated * np.minimum(fraction, 1.0))
 
     def _curves(self, sign: float) -> tuple[Polyline, Polyline]:
         d = self.derating
