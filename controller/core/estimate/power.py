@@ -2,8 +2,9 @@
 
 A promise holds when, at constant power, no cell is asked for more current than its voltage and its temperature still
 permit at once, at every shorter horizon and at the end (the site's own derating curves), and no cell runs out of
-charge: SOC three sigma worse, resistance two sigma worse, current 5 % less than that. The voltage is predicted from the measured one, so a model error counts
-only from now on. Racks in parallel share by their resistances and open-circuit voltages.
+charge: SOC three sigma worse, resistance two sigma worse, current 5 % less than that. The voltage is predicted from the
+measured one, so a model error counts only from now on. Racks in parallel share by their resistances and open-circuit
+voltages.
 """
 
 from __future__ import annotations
