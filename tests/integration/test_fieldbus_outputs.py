@@ -183,10 +183,11 @@ async def test_a_dead_converter_gets_its_setpoint_when_it_is_back(tmp_path: Path
     async with Rig(tmp_path) as rig:
         await rig.healthy()
         server = rig.servers["PCS"]
+        index = [d.name for d in rig.compiled.plan.devices].index("P01 pcs")
+        await rig.until(lambda: rig.status().unit_last_write_ms[index] > 0, "the first setpoint")
         server.dead = {1}
         rig.set(pcs_active_power_setpoint_w=np.array([2500.0]))
         await rig.until(lambda: not rig.image.links.bus_up[2], "down", within_s=3.0)
-        index = [d.name for d in rig.compiled.plan.devices].index("P01 pcs")
         await rig.until(lambda: rig.status().unit_unconfirmed[index] >= 1, "the setpoint is not confirmed")
         requests, written_ms = server.requests, rig.status().unit_last_write_ms[index]
         await rig.cycles(20)
