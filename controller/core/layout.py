@@ -111,10 +111,18 @@ class Layout(Generic[Image]):
                 values[name] = array if parts[0].shape or array.dtype.names else array.item()
         return cls(**values)
 
-    def write(self, image: Image, buffer: NDArray[np.uint8]) -> None:
-        """Copy every field of `image` into `buffer` at its place."""
+    def write(self, image: Image, buffer: NDArray[np.uint8], written: dict[str, Any] | None = None) -> None:
+        """Copy every field of `image` into `buffer` at its place.
+
+        `written` holds the arrays that this buffer was given last: an array that is still the same object is not
+        copied again, so it must never be changed in place.
+        """
         for path, parts in self.parts.items():
             value = self.get(image, path)
+            if written is not None and isinstance(value, np.ndarray):
+                if written.get(path) is value:
+                    continue
+                written[path] = value
             if len(parts) == 3:
                 for part, array in zip(parts, (value.value, value.quality, value.time_ms), strict=True):
                     part.of(buffer)[...] = array

@@ -54,6 +54,9 @@ IMAGES: Final[dict[str, tuple[type, int]]] = {
 }
 """Name -> (class, slots). `field` is written by io; the rest by scan; each status by its process."""
 
+FRUGAL: Final = frozenset({"process", "memory", "retained"})
+"""Images that the scan writes whole: large, many arrays the same as in the scan before, never changed in place."""
+
 
 class SiteFiles:
     """Opens the images and rings of a site. `dims` holds every dimension that tags name."""
@@ -75,7 +78,7 @@ class SiteFiles:
 
     def writer(self, name: str) -> slots.SlotWriter[Any]:
         """The writer of an image; only its one owning process may ask for it."""
-        return slots.SlotWriter(self.folder / f"{name}.image", self.layouts[name])
+        return slots.SlotWriter(self.folder / f"{name}.image", self.layouts[name], name in FRUGAL)
 
     def reader(self, name: str) -> slots.SlotReader[Any]:
         """A reader of an image."""

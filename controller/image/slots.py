@@ -87,9 +87,11 @@ def _check(path: Path, layout: Layout[Any]) -> int:
 class SlotWriter(_Mapping[Image]):
     """The one writer of an image. Sequence numbers go on where the previous writer stopped."""
 
-    def __init__(self, path: Path, layout: Layout[Image]) -> None:
+    def __init__(self, path: Path, layout: Layout[Image], frugal: bool = False) -> None:
+        """`frugal`: arrays that are the same object as in the slot's last image are not copied again."""
         super().__init__(path, layout, _check(path, layout))
         self._next = self.latest + 1
+        self._written: list[dict[str, Any] | None] = [{} if frugal else None for _ in range(self.slots)]
 
     def write(self, image: Image) -> int:
         """Publish `image` as the latest; returns its sequence number."""
@@ -98,7 +100,7 @@ class SlotWriter(_Mapping[Image]):
     def _write_data(self, image: Image) -> int:
         slot = self._next % self.slots
         self._seq[slot][0] = 0
-        self.layout.write(image, self._data[slot])
+        self.layout.write(image, self._data[slot], self._written[slot])
         return slot
 
     def write_raw(self, data: NDArray[np.uint8] | bytes) -> int:
@@ -106,6 +108,9 @@ class SlotWriter(_Mapping[Image]):
         slot = self._next % self.slots
         self._seq[slot][0] = 0
         self._data[slot][:] = np.frombuffer(data, np.uint8)
+        written = self._written[slot]
+        if written is not None:
+            written.clear()
         return self.finish(slot)
 
     def finish(self, slot: int) -> int:

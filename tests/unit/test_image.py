@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from controller.core.command import COMMAND_DTYPE, Command, Kind, Origin, Role
-from controller.core.image import OutputImage
+from controller.core.image import OutputImage, ProcessImage
 from controller.core.layout import Layout
 from controller.core.memory import Memory
 from controller.core.retained import restore, retain
@@ -17,6 +18,8 @@ from controller.image import slots
 from controller.image.files import SiteFiles
 from controller.image.histogram import bucket, buckets, percentile, upper_ms
 from controller.image.ring import RingReader, RingWriter, create_ring
+from plc_config.compile import compile_site
+from tests.sites import free_site
 from tests.story import Story
 
 
@@ -166,3 +169,27 @@ def test_percentiles_of_a_histogram_are_within_a_bucket() -> None:
         exact = float(np.quantile(values, ratio))
         assert exact <= percentile(counts, ratio) * 1.001 <= exact * 1.1
     assert all(upper_ms(bucket(v)) >= v for v in values)
+
+
+@pytest.mark.parametrize("estimator", ["ekf", "coulomb"])
+def test_what_is_not_copied_again_is_the_same_bytes(estimator: str, tmp_path: Path) -> None:
+    """Frugal writing rests on memories that are never changed in place: every scan's bytes must say so."""
+    path = free_site(tmp_path)
+    path.write_text(path.read_text("utf-8") + f"estimator: {{soc: {estimator}}}\n", "utf-8")
+    story = Story(compile_site(str(path))).online()
+    story.tell(Kind.SET_ACTIVE_POWER, 40e3)
+    layouts: dict[str, Layout[Any]] = {c.__name__: Layout(c, story.program.dims) for c in (Memory, ProcessImage)}
+    frugal = {name: np.zeros(layout.size, np.uint8) for name, layout in layouts.items()}
+    written: dict[str, dict[str, Any]] = {name: {} for name in layouts}
+    skipped = dict.fromkeys(layouts, 0)
+    for number in range(300):
+        story.points.cell_voltage_v.value[0, 0, 0] += 1e-4 * (number % 7 - 3)
+        if number == 150:
+            story.points.estop_channel_1_closed.value[...] = 0.0
+        story.scans()
+        for name, image in (("Memory", story.memory), ("ProcessImage", story.image)):
+            before = dict(written[name])
+            layouts[name].write(image, frugal[name], written[name])
+            skipped[name] += sum(before.get(k) is v for k, v in written[name].items())
+            assert frugal[name].tobytes() == layouts[name].to_bytes(image), (name, number)
+    assert min(skipped.values()) > 10 * 300, "much stays as it is"
