@@ -35,6 +35,8 @@ FIELD_PATIENCE_MS: Final = 5000
 FIELD_FRESH_MS: Final = 1000
 FIELD_POLL_S: Final = 0.02
 WAKE: Final = (1).to_bytes(8, "little")
+FRUGAL: Final = frozenset({"process", "memory", "retained"})
+"""Images the scan writes whole: large, many arrays the same as in the scan before, never changed in place."""
 POINT_TAGS: Final = tags_of(Points)
 AGE_BUCKETS: Final = np.array([bucket(float(age)) for age in range(AGE_BINS)])
 
@@ -50,7 +52,7 @@ class Scanner:
         self.commands = [files.command_reader(p) for p in PRODUCERS]
         self.status_readers = {p: files.reader(f"status.{p}") for p in ("io", "opcua", "store")}
         self.status: dict[str, Any] = {}
-        self.writers = {n: files.writer(n) for n in ("output", "process", "record", "memory", "retained")}
+        self.writers = {n: files.writer(n, n in FRUGAL) for n in ("output", "process", "record", "memory", "retained")}
         self.status_writer = files.writer("status.scan")
         self.events = files.event_writer("scan")
         self.memory, self.number = self._first_memory()

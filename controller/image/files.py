@@ -54,9 +54,6 @@ IMAGES: Final[dict[str, tuple[type, int]]] = {
 }
 """Name -> (class, slots). `field` is written by io; the rest by scan; each status by its process."""
 
-FRUGAL: Final = frozenset({"process", "memory", "retained"})
-"""Images that the scan writes whole: large, many arrays the same as in the scan before, never changed in place."""
-
 
 class SiteFiles:
     """Opens the images and rings of a site. `dims` holds every dimension that tags name."""
@@ -76,9 +73,9 @@ class SiteFiles:
         for process in PROCESSES:
             create_ring(self.folder / f"events.{process}.ring", EVENT_DTYPE, EVENT_CAPACITY)
 
-    def writer(self, name: str) -> slots.SlotWriter[Any]:
-        """The writer of an image; only its one owning process may ask for it."""
-        return slots.SlotWriter(self.folder / f"{name}.image", self.layouts[name], name in FRUGAL)
+    def writer(self, name: str, frugal: bool = False) -> slots.SlotWriter[Any]:
+        """The writer of an image; only its one owning process may ask for it. `frugal`: see `SlotWriter`."""
+        return slots.SlotWriter(self.folder / f"{name}.image", self.layouts[name], frugal)
 
     def reader(self, name: str) -> slots.SlotReader[Any]:
         """A reader of an image."""
