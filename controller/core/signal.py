@@ -46,6 +46,21 @@ NOT_FITTED: Final = int(Quality.NOT_FITTED)
 """As a plain number: looking a member up in an Enum costs as much as a small array operation."""
 
 
+def usable(s: Samples) -> Bools:
+    """Where there is a value to work with."""
+    return np.asarray(s.quality <= USABLE)
+
+
+def lost(s: Samples) -> Bools:
+    """Where something is fitted and has no value to work with."""
+    return np.asarray((s.quality > USABLE) & (s.quality != NOT_FITTED))
+
+
+def seen_on(s: Samples) -> Bools:
+    """Where a contact or flag is usable and on."""
+    return np.asarray((s.quality <= USABLE) & (s.value >= 0.5))
+
+
 def among(codes: NDArray[Any], *wanted: int) -> Bools:
     """True where a code is one of a few; several times faster than `np.isin` on short arrays."""
     found = codes == wanted[0]

@@ -26,7 +26,7 @@ from controller.core.memory import EstimationMemory
 from controller.core.outlook import Health, Outlook, Warmth
 from controller.core.outlook_memory import OutlookMemory
 from controller.core.settings import DeratingSettings
-from controller.core.signal import USABLE, Bools, Floats, Ints
+from controller.core.signal import USABLE, Floats, Ints, seen_on
 
 ROUND_MS: Final = (2_000, 4_000)
 JOB_MS: Final = 200
@@ -240,7 +240,7 @@ class Complete:
         current = np.where(ok, p.rack_current_a.value, 0.0)
         now_w = float((current * np.where(ok, p.rack_voltage_v.value, 0.0)).sum())
         power_w = kept.power_w + (now_w - kept.power_w) * (1.0 - float(np.exp(-self.round_ms / 1000.0 / POWER_TAU_S)))
-        closed: Bools = (p.rack_main_closed.quality <= USABLE) & (p.rack_main_closed.value >= 0.5)
+        closed = seen_on(p.rack_main_closed)
         racks_of = members(t, closed, memory.rack_known)
         soe, sop = kept.rack["energy"], kept.rack["power"]
         still_w = STILL_W * self.pcs_rated_w * max(t.pcs, 1)

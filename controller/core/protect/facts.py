@@ -30,7 +30,7 @@ from controller.core.image_warnings import Fault, Warnings
 from controller.core.memory import DispatchingMemory, TrendMemory
 from controller.core.protect.trend import worst_current
 from controller.core.settings import LimitSettings
-from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Samples, among
+from controller.core.signal import USABLE, Bools, Floats, Samples, among, lost
 from controller.core.topology import Topology
 
 CELL_SLEW_V_PER_S: Final = 0.02
@@ -157,10 +157,6 @@ def ambient(f: Facts) -> Reading:
 # -- conditions: true where the hazard is present --------------------------------------------------------------
 
 
-def _lost(s: Samples) -> Bools:
-    return np.asarray((s.quality > USABLE) & (s.quality != NOT_FITTED))
-
-
 def _is(s: Samples, level: int) -> Bools:
     return np.asarray((s.quality <= USABLE) & ((s.value >= 0.5) == bool(level)))
 
@@ -199,17 +195,17 @@ def temperature_lost(f: Facts) -> Bools:
 def rack_lost(f: Facts) -> Bools:
     """Rack voltage or contactor feedback is not usable: the rack controller is not heard."""
     p = f.measured.points
-    return _lost(p.rack_voltage_v) | _lost(p.rack_main_closed)
+    return lost(p.rack_voltage_v) | lost(p.rack_main_closed)
 
 
 def rack_current_lost(f: Facts) -> Bools:
     """The rack current is not usable."""
-    return _lost(f.measured.points.rack_current_a)
+    return lost(f.measured.points.rack_current_a)
 
 
 def insulation_lost(f: Facts) -> Bools:
     """The insulation monitor is not heard."""
-    return _lost(f.measured.points.rack_insulation_ohm)
+    return lost(f.measured.points.rack_insulation_ohm)
 
 
 def main_does_not_close(f: Facts) -> Bools:
@@ -245,14 +241,14 @@ def precharge_overdue(f: Facts) -> Bools:
 def bus_lost(f: Facts) -> Bools:
     """Nothing that is read over the bus is heard."""
     w, p = f.topology.wires, f.measured.points
-    heard = ~w.used | np.array([not all(_lost(getattr(p, n)) for n in s) for s in w.site], bool)
+    heard = ~w.used | np.array([not all(lost(getattr(p, n)) for n in s) for s in w.site], bool)
     heard |= (w.racks & ~rack_lost(f)).any(axis=1) | (w.pcs & ~pcs_lost(f)).any(axis=1)
     return np.asarray(~(heard if heard.all() else heard | (w.modules & ~module_lost(f)).any(axis=(1, 2))))
 
 
 def pcs_lost(f: Facts) -> Bools:
     """The PCS is not heard."""
-    return _lost(f.measured.points.pcs_active_power_w)
+    return lost(f.measured.points.pcs_active_power_w)
 
 
 def pcs_fault(f: Facts) -> Bools:
@@ -287,7 +283,7 @@ def estop_discrepancy(f: Facts) -> Bools:
 
 def estop_lost(f: Facts) -> Bools:
     """A channel of the E-stop chain cannot be read."""
-    return _lost(f.measured.points.estop_channel_1_closed) | _lost(f.measured.points.estop_channel_2_closed)
+    return lost(f.measured.points.estop_channel_1_closed) | lost(f.measured.points.estop_channel_2_closed)
 
 
 def remote_emergency_stop(f: Facts) -> Bools:
@@ -302,7 +298,7 @@ def fire(f: Facts) -> Bools:
 
 def fire_lost(f: Facts) -> Bools:
     """The fire panel or the smoke detector cannot be read."""
-    return _lost(f.measured.points.fire_alarm) | _lost(f.measured.points.smoke_detected)
+    return lost(f.measured.points.fire_alarm) | lost(f.measured.points.smoke_detected)
 
 
 def smoke(f: Facts) -> Bools:
@@ -318,7 +314,7 @@ def hvac_failed(f: Facts) -> Bools:
 def hvac_lost(f: Facts) -> Bools:
     """Cooling plant, doors or enclosure temperature cannot be read."""
     p = f.measured.points
-    return _lost(p.hvac_healthy) | _lost(p.door_closed) | _lost(p.ambient_temperature_degc)
+    return lost(p.hvac_healthy) | lost(p.door_closed) | lost(p.ambient_temperature_degc)
 
 
 def door_open(f: Facts) -> Bools:
@@ -328,7 +324,7 @@ def door_open(f: Facts) -> Bools:
 
 def aux_supply_lost(f: Facts) -> Bools:
     """The control supply voltage cannot be read."""
-    return _lost(f.measured.points.aux_supply_v)
+    return lost(f.measured.points.aux_supply_v)
 
 
 def scada_silent(f: Facts) -> Bools:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from controller.core.signal import USABLE, Bools, Floats
+from controller.core.signal import USABLE, Bools, Floats, seen_on
 
 if TYPE_CHECKING:
     from controller.core.protect.facts import Facts
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 def closed(f: Facts) -> Bools:
     """Racks whose main contactor is seen closed."""
-    s = f.measured.points.rack_main_closed
-    return np.asarray((s.quality <= USABLE) & (s.value >= 0.5))
+    return seen_on(f.measured.points.rack_main_closed)
 
 
 def pcs_power(f: Facts) -> tuple[Floats, Bools]:

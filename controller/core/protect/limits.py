@@ -10,7 +10,7 @@ import numpy as np
 from controller.core.effect import OPEN_NOW, OPENING, Effect
 from controller.core.image import Estimates, Limits, Measured, Modes, RackMode, Trips
 from controller.core.settings import DeratingSettings, Polyline
-from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples, seen_on
 from controller.core.topology import Topology
 
 NAMES: Final = (
@@ -124,7 +124,7 @@ def _site_limit(
     weakest connected rack's limit as there are racks connected.
     """
     p, t = measured.points, derating.topology
-    closed = staying & (p.rack_main_closed.quality <= USABLE) & (p.rack_main_closed.value >= 0.5)
+    closed = staying & seen_on(p.rack_main_closed)
     voltage = np.where(p.rack_voltage_v.quality <= USABLE, p.rack_voltage_v.value, 0.0)
     watts = np.zeros(t.banks)
     names, racks = np.full(t.banks, NO_RACK), np.full(t.banks, -1)

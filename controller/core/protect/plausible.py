@@ -10,7 +10,7 @@ from controller.core.field_image import Points
 from controller.core.image import RackMode
 from controller.core.protect.facts import Facts, Reading
 from controller.core.protect.flow import closed, expected_current, pcs_power, rack_power
-from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Quality, Samples
+from controller.core.signal import USABLE, Bools, Floats, Quality, lost, usable
 from controller.core.topology import Topology
 
 WIRE_LOW, WIRE_HIGH = 0.4, 1.6
@@ -41,14 +41,6 @@ JUMP_MS: Final = 1000
 LEAST_ALLOWED_RATIO: Final = 0.02
 
 
-def _usable(s: Samples) -> Bools:
-    return np.asarray(s.quality <= USABLE)
-
-
-def _lost(s: Samples) -> Bools:
-    return np.asarray((s.quality > USABLE) & (s.quality != NOT_FITTED))
-
-
 # -- quantities ------------------------------------------------------------------------------------------------
 
 
@@ -65,21 +57,21 @@ def discharge_heat(f: Facts) -> Reading:
 def rack_mean_cell_voltage(f: Facts) -> Reading:
     """Rack voltage over its number of cells in series: a witness beside the cell monitors."""
     v, cells = f.measured.points.rack_voltage_v, f.topology.series_cells.sum(axis=1)
-    return Reading(v.value / np.maximum(cells, 1), _usable(v) & (cells > 0))
+    return Reading(v.value / np.maximum(cells, 1), usable(v) & (cells > 0))
 
 
 def cell_voltage_spread(f: Facts) -> Reading:
     """Highest less lowest cell voltage of each rack."""
     e = f.measured.extremes
     high, low = e.rack_cell_voltage_max_v, e.rack_cell_voltage_min_v
-    return Reading(high.value - low.value, _usable(high) & _usable(low))
+    return Reading(high.value - low.value, usable(high) & usable(low))
 
 
 def temperature_spread(f: Facts) -> Reading:
     """Hottest less coldest sensor of each rack."""
     e = f.measured.extremes
     high, low = e.rack_temperature_max_degc, e.rack_temperature_min_degc
-    return Reading(high.value - low.value, _usable(high) & _usable(low))
+    return Reading(high.value - low.value, usable(high) & usable(low))
 
 
 # -- cells and modules -----------------------------------------------------------------------------------------
@@ -123,7 +115,7 @@ def temperature_sensor_lost(f: Facts) -> Bools:
 def bleed_switch_stuck(f: Facts) -> Bools:
     """The monitor reads back more bleed switches on than were commanded."""
     s = f.measured.points.module_bleeding_cells
-    return np.asarray(_usable(s) & (s.value > f.outputs.cell_bleed_on.sum(axis=2)))
+    return np.asarray(usable(s) & (s.value > f.outputs.cell_bleed_on.sum(axis=2)))
 
 
 # -- racks -----------------------------------------------------------------------------------------------------
@@ -166,7 +158,7 @@ def rack_currents_differ(f: Facts) -> Bools:
     """The two current sensors of the rack disagree by more than 5 %."""
     a, b = f.measured.points.rack_current_a, f.measured.points.rack_current_redundant_a
     most = REDUNDANT_RATIO * np.maximum(np.abs(a.value), np.abs(b.value)) + REDUNDANT_FLOOR * f.limit.rack_1c_a
-    return np.asarray(_usable(a) & _usable(b) & (np.abs(a.value - b.value) > most))
+    return np.asarray(usable(a) & usable(b) & (np.abs(a.value - b.value) > most))
 
 
 def rack_current_reversed(f: Facts) -> Bools:
@@ -175,30 +167,30 @@ def rack_current_reversed(f: Facts) -> Bools:
     share, known = expected_current(f)
     enough = np.abs(share) > LEAST_SHARE * f.limit.rack_1c_a
     # Racks that have just joined charge one another: then a sound sensor shows the other sign, and the sum is right.
-    excess = np.where(known & _usable(i), i.value - share, 0.0)
+    excess = np.where(known & usable(i), i.value - share, 0.0)
     off = np.bincount(t.rack_bank, excess, t.banks)[t.rack_bank]
     fits = np.abs(off - 2.0 * i.value) < np.abs(off)
-    return np.asarray(known & _usable(i) & enough & fits & (np.abs(i.value + share) < 0.5 * np.abs(share)))
+    return np.asarray(known & usable(i) & enough & fits & (np.abs(i.value + share) < 0.5 * np.abs(share)))
 
 
 def rack_current_stuck(f: Facts) -> Bools:
     """The current sensor shows exactly the same although the power of the PCS moved."""
     i = f.measured.points.rack_current_a
     moved = f.trend.share_high_a - f.trend.share_low_a > LEAST_SHARE * f.limit.rack_1c_a
-    return np.asarray(_usable(i) & closed(f) & moved)
+    return np.asarray(usable(i) & closed(f) & moved)
 
 
 def rack_current_offset(f: Facts) -> Bools:
     """The current sensor shows more than 1 % of 1C although nothing can flow."""
     i, o = f.measured.points.rack_current_a, f.outputs
     open_ = ~o.rack_main_close & ~o.rack_precharge_close & ~closed(f)
-    return np.asarray(open_ & _usable(i) & (np.abs(i.value) > OFFSET_RATIO * f.limit.rack_1c_a))
+    return np.asarray(open_ & usable(i) & (np.abs(i.value) > OFFSET_RATIO * f.limit.rack_1c_a))
 
 
 def contactor_opened_by_itself(f: Facts) -> Bools:
     """The main contactor had closed and is open against its command."""
     s = f.measured.points.rack_main_closed
-    return np.asarray(f.outputs.rack_main_close & f.trend.main_seen_closed & _usable(s) & (s.value < 0.5))
+    return np.asarray(f.outputs.rack_main_close & f.trend.main_seen_closed & usable(s) & (s.value < 0.5))
 
 
 def closed_without_contact(f: Facts) -> Bools:
@@ -208,7 +200,7 @@ def closed_without_contact(f: Facts) -> Bools:
     """
     p = f.measured.points
     closing_itself = f.topology.self_precharging & (f.modes.rack_mode == int(RackMode.PRECHARGE))
-    known = _usable(p.rack_voltage_v) & _usable(p.rack_link_voltage_v)
+    known = usable(p.rack_voltage_v) & usable(p.rack_link_voltage_v)
     apart = np.abs(p.rack_voltage_v.value - p.rack_link_voltage_v.value) > CONTACT_DROP_RATIO * p.rack_voltage_v.value
     return np.asarray(f.outputs.rack_main_close & ~closing_itself & closed(f) & known & apart)
 
@@ -216,7 +208,7 @@ def closed_without_contact(f: Facts) -> Bools:
 def precharge_does_not_close(f: Facts) -> Bools:
     """The precharge contactor alone is commanded closed and reports open; beside the main it may open any time."""
     s, o = f.measured.points.rack_precharge_closed, f.outputs
-    return np.asarray(o.rack_precharge_close & ~o.rack_main_close & _usable(s) & (s.value < 0.5))
+    return np.asarray(o.rack_precharge_close & ~o.rack_main_close & usable(s) & (s.value < 0.5))
 
 
 def _filled(f: Facts) -> tuple[Bools, Bools]:
@@ -225,7 +217,7 @@ def _filled(f: Facts) -> tuple[Bools, Bools]:
     rack, link, began = p.rack_voltage_v, p.rack_link_voltage_v, f.trend.link_start_v
     gap = rack.value - began
     precharging = (f.trend.precharge_ms > 0) & (f.modes.rack_mode == int(RackMode.PRECHARGE))
-    judged = precharging & _usable(rack) & _usable(link) & (gap > 0.5 * rack.value)
+    judged = precharging & usable(rack) & usable(link) & (gap > 0.5 * rack.value)
     return np.asarray(judged), np.asarray((link.value - began) / np.where(gap > 0, gap, 1.0))
 
 
@@ -243,7 +235,7 @@ def precharge_without_rise(f: Facts) -> Bools:
 
 def heartbeat_not_received(f: Facts) -> Bools:
     """The rack controller's echo of our heartbeat stands still: what we write does not arrive."""
-    return np.asarray(_usable(f.measured.points.rack_heartbeat_echo) & (f.trend.echo_still_ms >= ECHO_STILL_MS))
+    return np.asarray(usable(f.measured.points.rack_heartbeat_echo) & (f.trend.echo_still_ms >= ECHO_STILL_MS))
 
 
 def second_controller(f: Facts) -> Bools:
@@ -254,13 +246,13 @@ def second_controller(f: Facts) -> Bools:
 def rack_bms_alarm(f: Facts) -> Bools:
     """The rack's own BMS reports a protection."""
     s = f.measured.points.rack_alarm_word
-    return np.asarray(_usable(s) & (s.value != 0))
+    return np.asarray(usable(s) & (s.value != 0))
 
 
 def rack_bms_lost(f: Facts) -> Bools:
     """Limits or protections of the rack's own BMS cannot be read."""
     p: Points = f.measured.points
-    return _lost(p.rack_alarm_word) | _lost(p.rack_charge_limit_reported_a) | _lost(p.rack_discharge_limit_reported_a)
+    return lost(p.rack_alarm_word) | lost(p.rack_charge_limit_reported_a) | lost(p.rack_discharge_limit_reported_a)
 
 
 def rack_bms_limit_exceeded(f: Facts) -> Bools:
@@ -268,9 +260,9 @@ def rack_bms_limit_exceeded(f: Facts) -> Bools:
     p = f.measured.points
     i, c, d = p.rack_current_a, p.rack_charge_limit_reported_a, p.rack_discharge_limit_reported_a
     floor = OFFSET_RATIO * f.limit.rack_1c_a
-    charging = _usable(c) & (-i.value > BMS_LIMIT_RATIO * c.value + floor)
-    discharging = _usable(d) & (i.value > BMS_LIMIT_RATIO * d.value + floor)
-    return np.asarray(_usable(i) & (charging | discharging))
+    charging = usable(c) & (-i.value > BMS_LIMIT_RATIO * c.value + floor)
+    discharging = usable(d) & (i.value > BMS_LIMIT_RATIO * d.value + floor)
+    return np.asarray(usable(i) & (charging | discharging))
 
 
 def soc_unknown(f: Facts) -> Bools:
@@ -283,7 +275,7 @@ def soc_differs(f: Facts) -> Bools:
     """The SOC of the rack and that of its own BMS differ by more than 15 %, though ours is known well."""
     s, e = f.measured.points.rack_soc_reported_ratio, f.estimates
     sure = ~soc_unknown(f) & (e.soc_sigma_ratio < SOC_DIFFERENCE / 3)
-    return np.asarray(_usable(s) & sure & (np.abs(s.value - e.rack_soc_ratio) > SOC_DIFFERENCE))
+    return np.asarray(usable(s) & sure & (np.abs(s.value - e.rack_soc_ratio) > SOC_DIFFERENCE))
 
 
 # -- PCS -------------------------------------------------------------------------------------------------------
@@ -312,9 +304,9 @@ def link_voltages_differ(f: Facts) -> Bools:
     p, t = f.measured.points, f.topology
     dc, link = p.pcs_dc_voltage_v, p.rack_link_voltage_v
     # A PCS at rest may have its own DC switch open; it must not keep racks from joining.
-    resting = _usable(p.pcs_running) & (p.pcs_running.value < 0.5)
-    heard = (_usable(dc) & ~resting)[:, None]
-    same = (t.pcs_bank[:, None] == t.rack_bank[None, :]) & (closed(f) & _usable(link))[None, :] & heard
+    resting = usable(p.pcs_running) & (p.pcs_running.value < 0.5)
+    heard = (usable(dc) & ~resting)[:, None]
+    same = (t.pcs_bank[:, None] == t.rack_bank[None, :]) & (closed(f) & usable(link))[None, :] & heard
     apart = np.abs(dc.value[:, None] - link.value[None, :])
     return np.asarray((same & (apart > LINK_RATIO * np.abs(dc.value)[:, None] + LINK_FLOOR_V)).any(axis=1))
 
@@ -324,26 +316,26 @@ def pcs_exceeds_limits(f: Facts) -> Bools:
     p, m = f.measured.points.pcs_active_power_w, f.trend
     slack = LEAST_ALLOWED_RATIO * f.limit.pcs_rated_w
     over = (p.value > 1.1 * m.pcs_discharge_allowed_w + slack) | (-p.value > 1.1 * m.pcs_charge_allowed_w + slack)
-    return np.asarray(_usable(p) & over)
+    return np.asarray(usable(p) & over)
 
 
 def pcs_power_uncommanded(f: Facts) -> Bools:
     """Power flows although the PCS is told to stand still."""
     p = f.measured.points.pcs_active_power_w
-    return np.asarray(~f.outputs.pcs_run & _usable(p) & (np.abs(p.value) > NO_FLOW_RATIO * f.limit.pcs_rated_w))
+    return np.asarray(~f.outputs.pcs_run & usable(p) & (np.abs(p.value) > NO_FLOW_RATIO * f.limit.pcs_rated_w))
 
 
 def pcs_does_not_start(f: Facts) -> Bools:
     """The PCS is told to run and does not."""
     s = f.measured.points.pcs_running
-    return np.asarray(f.outputs.pcs_run & _usable(s) & (s.value < 0.5))
+    return np.asarray(f.outputs.pcs_run & usable(s) & (s.value < 0.5))
 
 
 def pcs_command_not_confirmed(f: Facts) -> Bools:
     """The PCS reads back another setpoint than was written."""
     s = f.measured.points.pcs_active_power_confirmed_w
     off = np.abs(s.value - f.outputs.pcs_active_power_setpoint_w) > CONFIRM_RATIO * f.limit.pcs_rated_w
-    return np.asarray(_usable(s) & off)
+    return np.asarray(usable(s) & off)
 
 
 # -- site ------------------------------------------------------------------------------------------------------

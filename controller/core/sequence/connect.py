@@ -11,7 +11,7 @@ from controller.core.image import Measured, Modes, RackMode, System, Trips
 from controller.core.memory import SequencingMemory
 from controller.core.sequence.closing import joined_voltage, may_start
 from controller.core.settings import SequenceSettings
-from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples, among
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples, among, seen_on
 from controller.core.topology import Topology
 
 SAME_VOLTAGE_V: Final = 0.5
@@ -34,14 +34,9 @@ class Permit(NamedTuple):
     difference_v: Floats
 
 
-def seen_closed(feedback: Samples) -> Bools:
-    """Racks whose contactor is seen closed."""
-    return np.asarray((feedback.quality <= USABLE) & (feedback.value >= 0.5))
-
-
 def precharging(feedback: Samples) -> Bools:
     """Racks whose precharge contactor is seen closed; a rack without that feedback is believed."""
-    return np.asarray(seen_closed(feedback) | (feedback.quality == NOT_FITTED))
+    return np.asarray(seen_on(feedback) | (feedback.quality == NOT_FITTED))
 
 
 def permit(
@@ -53,7 +48,7 @@ def permit(
     # A rack that precharges by itself shows its main closed before it is judged to have joined.
     closing = topology.self_precharging & (modes.rack_mode == RackMode.PRECHARGE)
     feeding = among(modes.rack_mode, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT)
-    feeding |= seen_closed(main) & ~closing
+    feeding |= seen_on(main) & ~closing
     feeders = np.bincount(bank_of, feeding, topology.banks)[bank_of]
     live = feeders > 0
     link_v, link_known = joined_voltage(topology, p, feeding)

@@ -17,9 +17,8 @@ import numpy as np
 
 from controller.core.image import Contactors, Measured, Modes, RackMode, SiteMode, System, WeldTest
 from controller.core.memory import SequencingMemory
-from controller.core.sequence.connect import seen_closed
 from controller.core.settings import SequenceSettings
-from controller.core.signal import USABLE, Bools, Floats, Ints, among
+from controller.core.signal import USABLE, Bools, Floats, Ints, among, seen_on
 from controller.core.topology import Topology
 
 PART_V: Final = 5.0
@@ -49,7 +48,7 @@ def keep(
     """The ledger with this scan's closings and openings, and the weld tests one step further."""
     p, book = measured.points, old.contactors
     was, now = closed_modes(old.rack_mode), closed_modes(mode)
-    seen, readable = seen_closed(p.rack_main_closed), p.rack_main_closed.quality <= USABLE
+    seen, readable = seen_on(p.rack_main_closed), p.rack_main_closed.quality <= USABLE
     current_ok = p.rack_current_a.quality <= USABLE
     current = np.where(current_ok, np.abs(p.rack_current_a.value), memory.last_current_a)
     commanded = was & ~now & (memory.main_seen_closed | ~readable)

@@ -20,7 +20,6 @@ from controller.core.sequence.connect import (
     its_turn,
     permit,
     precharging,
-    seen_closed,
     warm,
 )
 from controller.core.sequence.engine import Sequence
@@ -29,7 +28,7 @@ from controller.core.sequence.rack import RACK_MOVES, RackView
 from controller.core.sequence.requests import judge
 from controller.core.sequence.site import SITE_MOVES, SiteView
 from controller.core.settings import SequenceSettings
-from controller.core.signal import USABLE, Bools, Floats, Ints, among
+from controller.core.signal import USABLE, Bools, Floats, Ints, among, seen_on
 from controller.core.topology import Topology
 
 START_JUDGED_MS: Final = 1000
@@ -197,7 +196,7 @@ def _step_site(
     banks = q.topology.rack_bank
     view.lockout, view.trip, view.stop = bool(effect & LOCKOUT), bool(effect & TRIP), bool(effect & STOP)
     view.wanted, view.maintenance_wanted = bool(modes.connect_wanted), bool(memory.maintenance_wanted)
-    seen = seen_closed(measured.points.rack_main_closed)
+    seen = seen_on(measured.points.rack_main_closed)
     heard = bool((trips.rack_effect & TRIP == 0).all())
     view.inputs_judged = elapsed >= START_AT_MOST_MS or (elapsed >= START_JUDGED_MS and heard)
     on_the_way = racks.join & ready & among(rack_mode, RackMode.OPEN, RackMode.PRECHARGE)
