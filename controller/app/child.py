@@ -17,6 +17,9 @@ BACKOFF_MOST_MS: Final = 5000
 HEALTHY_AFTER_MS: Final = 30_000
 """A process that ran this long starts its next back-off from the beginning."""
 KILL_AFTER_MS: Final = 3000
+ONE_THREAD: Final = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+"""NumPy's linear algebra would keep a pool of threads, each with tens of MB that the scan would lock in memory; and
+one thread gives the same last bit on every machine."""
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -60,6 +63,7 @@ class Child:
             ],
             pass_fds=self.pass_fds,
             stdin=subprocess.DEVNULL,
+            env={**os.environ, **ONE_THREAD},
         )
 
     def look(self, now_ms: int) -> str:

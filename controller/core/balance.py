@@ -64,8 +64,8 @@ def _permissives(plan: Balancing, measured: Measured, trips: Trips, modes: Modes
     s, p, e = plan.settings, measured.points, measured.extremes
     rack = (trips.rack_effect & OPENING) == 0
     rack &= among(modes.rack_mode, RackMode.OPEN, RackMode.CLOSED)
-    cool = (e.module_temperature_max_degc.quality == Quality.GOOD) & (
+    cool = among(e.module_temperature_max_degc.quality, Quality.GOOD) & (
         e.module_temperature_max_degc.value < s.most_temperature_degc
     )
-    cell = (p.cell_voltage_v.quality == Quality.GOOD) & (p.cell_voltage_v.value >= s.least_cell_voltage_v)
+    cell = among(p.cell_voltage_v.quality, Quality.GOOD) & (p.cell_voltage_v.value >= s.least_cell_voltage_v)
     return np.asarray(rack[:, None, None] & cool[:, :, None] & cell)

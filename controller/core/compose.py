@@ -45,10 +45,10 @@ def compose(
     may = (trips.rack_effect & OPEN_NOW) == 0
     closed = among(modes.rack_mode, RackMode.CLOSED, RackMode.STOPPING)
     # One command is all that a rack with its own precharge gets; it closes when it is ready.
-    precharging = modes.rack_mode == RackMode.PRECHARGE
+    precharging = among(modes.rack_mode, RackMode.PRECHARGE)
     # The one exception, bounded by time: a contactor that broke this current would weld or burn.
-    main = (may & (closed | (precharging & topology.self_precharging))) | (modes.rack_mode == RackMode.FUSE_WAIT)
-    overlap = (modes.rack_mode == RackMode.CLOSED) & (modes.rack_mode_ms < OVERLAP_MS)
+    main = (may & (closed | (precharging & topology.self_precharging))) | among(modes.rack_mode, RackMode.FUSE_WAIT)
+    overlap = among(modes.rack_mode, RackMode.CLOSED) & (modes.rack_mode_ms < OVERLAP_MS)
     precharge = may & (precharging | overlap) & ~topology.self_precharging
     running = not trips.site_effect & OPEN_NOW and modes.site_mode in (SiteMode.ONLINE, SiteMode.STOPPING)
     run = power.pcs_enable & (running and bool((may & closed).any()))

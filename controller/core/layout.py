@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from functools import cache
+from operator import attrgetter
 from typing import Any, Generic, TypeVar, get_type_hints
 
 import numpy as np
@@ -51,7 +52,7 @@ class _Part:
     nbytes: int
 
     def of(self, buffer: NDArray[np.uint8]) -> NDArray[Any]:
-        return buffer[self.offset : self.offset + self.nbytes].view(self.dtype).reshape(self.shape)
+        return np.ndarray(self.shape, self.dtype, buffer, self.offset)
 
 
 class Layout(Generic[Image]):
@@ -78,6 +79,7 @@ class Layout(Generic[Image]):
                 offset += -(-nbytes // ALIGN) * ALIGN
                 described.append(f"{t.path}:{dtype.descr}:{shape}")
             self.parts[t.path] = tuple(parts)
+        self._fields = [(path, attrgetter(path), parts) for path, parts in self.parts.items()]
         self.size = max(offset, ALIGN)
         self.digest = hashlib.sha256("|".join(described).encode()).hexdigest()[:16]
 
@@ -117,8 +119,8 @@ class Layout(Generic[Image]):
         `written` holds the arrays that this buffer was given last: an array that is still the same object is not
         copied again, so it must never be changed in place.
         """
-        for path, parts in self.parts.items():
-            value = self.get(image, path)
+        for path, field, parts in self._fields:
+            value = field(image)
             if written is not None and isinstance(value, np.ndarray):
                 if written.get(path) is value:
                     continue
@@ -156,9 +158,7 @@ class Layout(Generic[Image]):
     @staticmethod
     def get(image: Any, path: str) -> Any:
         """The field at a dotted path."""
-        for name in path.split("."):
-            image = getattr(image, name)
-        return image
+        return attrgetter(path)(image)
 
 
 @cache

@@ -62,10 +62,14 @@ def seen_on(s: Samples) -> Bools:
 
 
 def among(codes: NDArray[Any], *wanted: int) -> Bools:
-    """True where a code is one of a few; several times faster than `np.isin` on short arrays."""
-    found = codes == wanted[0]
+    """True where a code is one of a few.
+
+    Faster than `np.isin` on short arrays, and than `==` with a member of an Enum, which NumPy takes ten times as long
+    to look at as a plain number.
+    """
+    found = codes == int(wanted[0])
     for code in wanted[1:]:
-        found = found | (codes == code)
+        found = found | (codes == int(code))
     return np.asarray(found)
 
 

@@ -15,9 +15,9 @@ from controller.core.image import RackMode
 from controller.core.protect import ROWS, Facts, Priority, Reset, Row
 from controller.core.protect import facts as q
 from controller.core.protect import plausible as p
-from controller.core.protect.flow import expected_current, pcs_power, rack_power
+from controller.core.protect.flow import expected_current, pcs_power, rack_power, worst_current
 from controller.core.protect.row import When
-from controller.core.protect.trend import follow, worst_current
+from controller.core.protect.trend import follow
 from controller.core.signal import Quality, Samples
 from plc_config.alarm_list import as_csv, as_html, shares
 from tests.story import Story

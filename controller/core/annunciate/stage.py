@@ -11,7 +11,7 @@ from controller.core.annunciate import figures, shelf, states, telling
 from controller.core.annunciate.plan import Annunciator
 from controller.core.command import USER_BYTES, Answer, Command, Kind, Role, cut
 from controller.core.event import Event
-from controller.core.image import Alarms, AlarmState, System, Trips
+from controller.core.image import Alarms, System, Trips
 from controller.core.memory import AnnunciationMemory
 from controller.core.signal import Codes, Ints, among
 
@@ -41,7 +41,7 @@ def annunciate(
     answers += told_back
     shown = states.shown_states(plan, memory, state, time, root_of, taken)
 
-    visible = (shown != AlarmState.NORMAL) & (active | among(state, *states.UNACKED))
+    visible = (shown != states.NORMAL) & (active | among(state, *states.UNACKED))
     came = visible & ~memory.noted
     moved = (shown != memory.shown) | (state != memory.state)
     since = telling.since(time.acting, came, elapsed)
@@ -51,7 +51,7 @@ def annunciate(
     events, told, heard, waiting = teller.tell(memory, now, noted, since)
     count = figures.count(memory, int(sounded.sum()), elapsed)
     chatter_ms, sounded_ms = figures.chatter(memory, sounded, count.clock_ms, elapsed)
-    lasts = active | (state != AlarmState.NORMAL) | (shown == states.SUPPRESSED)
+    lasts = active | (state != states.NORMAL) | (shown == states.SUPPRESSED)
     on_list = among(shown, *states.ACTIVE)
     age = np.where(on_list, memory.age_ms + elapsed, 0)
     after = AnnunciationMemory(

@@ -12,6 +12,7 @@ from controller.core.image import AlarmState, Trips
 from controller.core.memory import AnnunciationMemory
 from controller.core.signal import Bools, Codes, Ints, among
 
+NORMAL: Final = int(AlarmState.NORMAL)
 UNACKNOWLEDGED: Final = int(AlarmState.UNACKNOWLEDGED)
 ACKNOWLEDGED: Final = int(AlarmState.ACKNOWLEDGED)
 RETURNED: Final = int(AlarmState.RETURNED)
@@ -68,7 +69,7 @@ def true_states(plan: Annunciator, memory: AnnunciationMemory, trips: Trips, tim
     state = np.select(
         [present & known, present, held & known, held, ~hidden & ((among(old, *UNACKED)) | missed)],
         [ACKNOWLEDGED, UNACKNOWLEDGED, LATCHED, LATCHED_UNACKNOWLEDGED, RETURNED],
-        AlarmState.NORMAL,
+        NORMAL,
     )
     return np.asarray(state, np.uint8)
 
@@ -78,7 +79,7 @@ def shown_states(
 ) -> Codes:
     """What people see: taken off the list by a person, else told with its root, else the true state."""
     lasting = (memory.shown == SUPPRESSED) & (time.over <= plan.until_ms)
-    consequence = (root_of >= 0) & ((time.acting > 0) | (state != AlarmState.NORMAL) | lasting)
+    consequence = (root_of >= 0) & ((time.acting > 0) | (state != NORMAL) | lasting)
     return np.asarray(np.where(taken > 0, taken, np.where(consequence, SUPPRESSED, state)), np.uint8)
 
 
@@ -93,7 +94,7 @@ def acknowledge(state: Codes, chosen: Bools) -> Codes:
     new: Any = state
     for before, after in (
         (UNACKNOWLEDGED, ACKNOWLEDGED),
-        (RETURNED, int(AlarmState.NORMAL)),
+        (RETURNED, NORMAL),
         (LATCHED_UNACKNOWLEDGED, LATCHED),
     ):
         new = np.where(chosen & (state == before), np.uint8(after), new)

@@ -17,7 +17,7 @@ from controller.core.estimate.deviations import Deviations
 from controller.core.estimate.protocol import EnergyTable, EstimatorInputs, summarize
 from controller.core.image import Estimates, Measured, OutputImage, System
 from controller.core.memory import EstimationMemory
-from controller.core.signal import USABLE, Bools, Floats, Ints, Quality, Samples
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples
 
 SAMPLE_MS: Final = 1_000
 CORRECT_MS: Final = 10_000
@@ -131,8 +131,8 @@ class Ekf:
         at_rest = np.ones(t.banks, bool)
         np.logical_and.at(at_rest, t.pcs_bank, still)
         told = np.zeros(t.banks, bool)
-        np.logical_or.at(told, t.pcs_bank, running.quality != Quality.NOT_FITTED)
-        untold = (closed.quality == Quality.NOT_FITTED) & ~told[t.rack_bank]
+        np.logical_or.at(told, t.pcs_bank, running.quality != NOT_FITTED)
+        untold = (closed.quality == NOT_FITTED) & ~told[t.rack_bank]
         return np.asarray(is_open | (at_rest & told)[t.rack_bank] | untold)
 
     def _heat(self, measured: Measured) -> tuple[Floats, Floats]:

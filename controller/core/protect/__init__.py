@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from controller.core.effect import Effect
 from controller.core.protect.engine import Matrix, Slot, protect
-from controller.core.protect.facts import Facts
 from controller.core.protect.limits import NAMES, Derating, limit_power
+from controller.core.protect.look import Facts
 from controller.core.protect.matrix import ROWS
 from controller.core.protect.relations import pairs
 from controller.core.protect.row import Priority, Reset, Row, Warned

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -16,7 +16,8 @@ import numpy as np
 from controller.core.command import LEAST_ROLE, Answer, Command, Kind, Role
 from controller.core.image import SiteMode, Trips
 from controller.core.memory import ProtectionMemory
-from controller.core.protect.facts import Facts, Quantity, Reading, suspected
+from controller.core.protect.facts import suspected
+from controller.core.protect.look import Facts, Quantity
 from controller.core.protect.row import Evaluation, Reset, Row, Threshold, Warned, When
 from controller.core.protect.trend import follow
 from controller.core.settings import LimitSettings
@@ -64,6 +65,7 @@ class Matrix:
                 self.slots.append(Slot(len(self.slots), row, place))
             self.stop.append(len(self.slots))
         self.size = len(self.slots)
+        self.row_of = np.repeat(np.arange(len(self.rows)), np.subtract(self.stop, self.start))
         self.delay_ms: Ints = np.array([s.row.delay_ms(limit) for s in self.slots], np.int64)
         self.holds: Bools = np.array([s.row.reset is not Reset.SELF for s in self.slots])
         self.maintenance: Bools = np.array([s.row.reset is Reset.MAINTENANCE for s in self.slots])
@@ -74,58 +76,60 @@ class Matrix:
         self.digest = zlib.crc32("|".join(f"{s.row.id}@{s.place}" for s in self.slots).encode())
 
     def _lay_out(self, limit: LimitSettings) -> None:
-        """Thresholds in slot order, so that one comparison judges all rows at all places."""
-        self.measures: Bools = np.array([isinstance(s.row.cause, Threshold) for s in self.slots], bool)
-        self.sign, self.limit_at = np.ones(self.size), np.ones(self.size)
-        self.clear_at = np.zeros(self.size)
-        for row, start, stop in zip(self.rows, self.start, self.stop, strict=True):
-            if isinstance(row.cause, Threshold):
-                band = getattr(limit, row.cause.band)
-                self.sign[start:stop] = 1.0 if row.cause.over else -1.0
-                self.limit_at[start:stop], self.clear_at[start:stop] = getattr(band, row.cause.at), band.clear
-        self.beyond_at, self.back_at = self.sign * self.limit_at, self.sign * self.clear_at
-        causes = [(r.cause, slice(a, b)) for r, a, b in zip(self.rows, self.start, self.stop, strict=True)]
-        self.conditions = [(cause.condition, where) for cause, where in causes if isinstance(cause, When)]
+        """Where each cause's places stand in slot order, so that one comparison judges all rows at all places."""
+        self.blank_element: Ints = np.full(self.size, -1, np.int64)
+        self.limit_at = np.ones(self.size)
+        causes = [(r.cause, np.arange(a, b)) for r, a, b in zip(self.rows, self.start, self.stop, strict=True)]
         self.faults = [(cause.fault, where) for cause, where in causes if isinstance(cause, Warned)]
-        self.thresholds = [(cause, where) for cause, where in causes if isinstance(cause, Threshold)]
+        self.conditions = [cause.condition for cause, _ in causes if isinstance(cause, When)]
+        self.condition_at = _joined(where for cause, where in causes if isinstance(cause, When))
+
+        thresholds = [(cause, where) for cause, where in causes if isinstance(cause, Threshold)]
+        self.quantities: list[Quantity] = list(dict.fromkeys(cause.quantity for cause, _ in thresholds))
+        size = {cause.quantity: len(where) for cause, where in thresholds}
+        first = dict(zip(self.quantities, np.cumsum([0, *(size[q] for q in self.quantities)]).tolist(), strict=False))
+        self.threshold_at = _joined(where for _, where in thresholds)
+        self.source = _joined(first[cause.quantity] + np.arange(len(where)) for cause, where in thresholds)
+        self.no_element = {q: np.full(size[q], -1, np.int64) for q in self.quantities}
+        sign, clear = np.ones(self.size), np.zeros(self.size)
+        for cause, where in thresholds:
+            band = getattr(limit, cause.band)
+            sign[where] = 1.0 if cause.over else -1.0
+            self.limit_at[where], clear[where] = getattr(band, cause.at), band.clear
+        self.sign = sign[self.threshold_at]
+        self.beyond_at = self.sign * self.limit_at[self.threshold_at]
+        self.back_at = self.sign * clear[self.threshold_at]
 
     def evaluate(self, facts: Facts) -> Evaluation:
         """All causes at all places, in slot order. A quantity that several rows look at is worked out once."""
-        value, present = np.zeros(self.size), np.zeros(self.size, bool)
-        known, element = np.ones(self.size, bool), np.full(self.size, -1, np.int64)
-        seen: dict[Quantity, Reading] = {}
-        for condition, where in self.conditions:
-            present[where] = condition(facts).reshape(-1)
+        present, element = np.zeros(self.size, bool), self.blank_element.copy()
+        if self.conditions:
+            present[self.condition_at] = np.concatenate([look(facts) for look in self.conditions], axis=None)
         if facts.warnings.rack_warning.any():
             for fault, where in self.faults:
                 present[where], element[where] = suspected(facts, fault)
-        for cause, where in self.thresholds:
-            reading = seen.get(cause.quantity)
-            if reading is None:
-                reading = seen[cause.quantity] = cause.quantity(facts)
-            value[where], known[where] = reading.value.reshape(-1), reading.known.reshape(-1)
-            if reading.element is not None:
-                element[where] = reading.element.reshape(-1)
-        signed = self.sign * value
-        beyond, back = known & (signed > self.beyond_at), known & (signed < self.back_at)
-        clear = np.where(self.measures, back, ~present)
-        value = np.where(self.measures, value, present)
-        return Evaluation(np.where(self.measures, beyond, present), clear, value, self.limit_at, element)
+        clear, value = ~present, present.astype(np.float64)
+        if self.quantities:
+            at, source = self.threshold_at, self.source
+            readings = [(look(facts), self.no_element[look]) for look in self.quantities]
+            measured = np.concatenate([r.value for r, _ in readings], axis=None)[source]
+            known = np.concatenate([r.known for r, _ in readings], axis=None)[source]
+            elements = [blank if r.element is None else r.element for r, blank in readings]
+            signed = self.sign * measured
+            present[at], clear[at] = known & (signed > self.beyond_at), known & (signed < self.back_at)
+            value[at], element[at] = measured, np.concatenate(elements, axis=None)[source]
+        return Evaluation(present, clear, value, self.limit_at, element)
 
     def effects(self, active: Bools) -> tuple[Ints, int]:
         """Effects per rack and for the whole site: OR over everything active, nothing subtracts."""
         rack = np.zeros(self.topology.racks, np.int64)
         site = 0
-        if not active.any():
-            return rack, site
-        for row, start, stop, shape in zip(self.rows, self.start, self.stop, self.shape, strict=True):
-            here = active[start:stop]
-            if not here.any():
-                continue
+        for number in np.unique(self.row_of[active]).tolist():
+            row = self.rows[number]
             if row.place == "site":
                 site |= int(row.effect)
                 continue
-            at_racks = self._racks(row, here.reshape(shape))
+            at_racks = self._racks(row, active[self.start[number] : self.stop[number]].reshape(self.shape[number]))
             rack |= np.where(at_racks, int(row.effect), 0)
             if row.bank_effect:
                 banks = np.unique(self.topology.rack_bank[at_racks])
@@ -141,6 +145,10 @@ class Matrix:
             wires = self.topology.wires
             return np.asarray((wires.racks | wires.modules.any(axis=2))[active].any(axis=0))
         return np.asarray(np.isin(self.topology.rack_bank, self.topology.pcs_bank[active]))
+
+
+def _joined(places: Iterable[Ints]) -> Ints:
+    return np.concatenate([np.zeros(0, np.int64), *places])
 
 
 def protect(

@@ -6,32 +6,15 @@ towards the danger. Missing data are never "no danger": a reading says which of 
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
-from controller.core.field_image import Links
-from controller.core.image import (
-    DISK_FULL,
-    STORE_FAULT,
-    Estimates,
-    Measured,
-    Modes,
-    OutputImage,
-    RackMode,
-    RetainedState,
-    SiteMode,
-    System,
-    WeldTest,
-)
-from controller.core.image_warnings import Fault, Warnings
-from controller.core.memory import DispatchingMemory, TrendMemory
-from controller.core.protect.trend import worst_current
-from controller.core.settings import LimitSettings
-from controller.core.signal import USABLE, Bools, Floats, Samples, among, lost
-from controller.core.topology import Topology
+from controller.core.image import DISK_FULL, STORE_FAULT, RackMode, RetainedState, SiteMode, WeldTest
+from controller.core.image_warnings import Fault
+from controller.core.protect.flow import worst_current
+from controller.core.protect.look import Facts, Reading, once
+from controller.core.signal import USABLE, Bools, Samples, among, lost
 
 CELL_SLEW_V_PER_S: Final = 0.02
 TEMPERATURE_SLEW_K_PER_S: Final = 0.2
@@ -42,62 +25,15 @@ FOLLOW_RATIO, EXCEED_RATIO = 0.1, 1.1
 WORN: Final = 0.9
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Facts:
-    """Everything protection may look at in one scan."""
-
-    topology: Topology
-    measured: Measured
-    estimates: Estimates
-    warnings: Warnings
-    limit: LimitSettings
-    modes: Modes
-    outputs: OutputImage
-    dispatching: DispatchingMemory
-    links: Links
-    system: System
-    heartbeat_timeout_ms: int
-    precharge_attempts: int
-    trend: TrendMemory
-    emergency_stop: int = 0
-    overruns_in_a_row: int = 0
-    utc_before_ms: int = 0
-    configuration_changed: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Reading:
-    """Values of one quantity at every place of a row; `known` is False where there are no data."""
-
-    value: Floats
-    known: Bools
-    element: Any = None
-
-
-Quantity = Callable[[Facts], Reading]
-Condition = Callable[[Facts], Bools]
-
-
-def _aged(s: Samples, now_ms: int, slew_per_s: float) -> Floats:
-    return np.asarray(s.value + (now_ms - s.time_ms) * (slew_per_s / 1000.0), np.float64)
-
-
-def _highest(s: Samples, now_ms: int, slew: float) -> Reading:
+def _outermost(s: Samples, now_ms: int, slew_per_s: float) -> tuple[Reading, Reading]:
+    """Highest and lowest plausible value of each module: every value pushed outwards by its age times the slew."""
     usable = s.quality <= USABLE
-    value = np.where(usable, _aged(s, now_ms, slew), -np.inf)
-    at = value.argmax(axis=-1)
-    top = np.take_along_axis(value, at[..., None], -1)[..., 0]
-    known = np.asarray(usable.any(axis=-1))
-    return Reading(np.where(known, top, 0.0), known, at)
-
-
-def _lowest(s: Samples, now_ms: int, slew: float) -> Reading:
-    usable = s.quality <= USABLE
-    value = np.where(usable, _aged(s, now_ms, -slew), np.inf)
-    at = value.argmin(axis=-1)
-    bottom = np.take_along_axis(value, at[..., None], -1)[..., 0]
-    known = np.asarray(usable.any(axis=-1))
-    return Reading(np.where(known, bottom, 0.0), known, at)
+    push = (now_ms - s.time_ms) * (slew_per_s / 1000.0)
+    high, low = np.where(usable, s.value + push, -np.inf), np.where(usable, s.value - push, np.inf)
+    known, top, bottom = np.asarray(usable.any(axis=-1)), high.max(axis=-1), low.min(axis=-1)
+    if not known.all():
+        top, bottom = np.where(known, top, 0.0), np.where(known, bottom, 0.0)
+    return Reading(top, known, high.argmax(axis=-1)), Reading(bottom, known, low.argmin(axis=-1))
 
 
 def _plain(s: Samples) -> Reading:
@@ -107,24 +43,34 @@ def _plain(s: Samples) -> Reading:
 # -- quantities: one reading per place ------------------------------------------------------------------------
 
 
+@once
+def _outer_cell_voltages(f: Facts) -> tuple[Reading, Reading]:
+    return _outermost(f.measured.points.cell_voltage_v, f.system.now_ms, CELL_SLEW_V_PER_S)
+
+
+@once
+def _outer_temperatures(f: Facts) -> tuple[Reading, Reading]:
+    return _outermost(f.measured.points.cell_temperature_degc, f.system.now_ms, TEMPERATURE_SLEW_K_PER_S)
+
+
 def cell_voltage_high(f: Facts) -> Reading:
     """Worst plausible highest cell voltage of each module."""
-    return _highest(f.measured.points.cell_voltage_v, f.system.now_ms, CELL_SLEW_V_PER_S)
+    return _outer_cell_voltages(f)[0]
 
 
 def cell_voltage_low(f: Facts) -> Reading:
     """Worst plausible lowest cell voltage of each module."""
-    return _lowest(f.measured.points.cell_voltage_v, f.system.now_ms, CELL_SLEW_V_PER_S)
+    return _outer_cell_voltages(f)[1]
 
 
 def temperature_high(f: Facts) -> Reading:
     """Worst plausible hottest sensor of each module."""
-    return _highest(f.measured.points.cell_temperature_degc, f.system.now_ms, TEMPERATURE_SLEW_K_PER_S)
+    return _outer_temperatures(f)[0]
 
 
 def temperature_low(f: Facts) -> Reading:
     """Worst plausible coldest sensor of each module."""
-    return _lowest(f.measured.points.cell_temperature_degc, f.system.now_ms, TEMPERATURE_SLEW_K_PER_S)
+    return _outer_temperatures(f)[1]
 
 
 def charge_current(f: Facts) -> Reading:
@@ -174,6 +120,7 @@ def suspected(f: Facts, fault: Fault) -> tuple[Bools, Any]:
     return np.asarray(present), element
 
 
+@once
 def module_lost(f: Facts) -> Bools:
     """No usable cell voltage of the module."""
     v = f.measured.points.cell_voltage_v
@@ -192,6 +139,7 @@ def temperature_lost(f: Facts) -> Bools:
     return np.asarray(f.topology.module_fitted & ~(t.quality <= USABLE).any(axis=2)) & ~module_lost(f)
 
 
+@once
 def rack_lost(f: Facts) -> Bools:
     """Rack voltage or contactor feedback is not usable: the rack controller is not heard."""
     p = f.measured.points
@@ -210,7 +158,7 @@ def insulation_lost(f: Facts) -> Bools:
 
 def main_does_not_close(f: Facts) -> Bools:
     """Commanded closed, feedback open. A rack that precharges by itself may take the time of its precharge."""
-    closing_itself = f.topology.self_precharging & (f.modes.rack_mode == RackMode.PRECHARGE)
+    closing_itself = f.topology.self_precharging & among(f.modes.rack_mode, RackMode.PRECHARGE)
     return np.asarray(f.outputs.rack_main_close & ~closing_itself & _is(f.measured.points.rack_main_closed, 0))
 
 
@@ -246,6 +194,7 @@ def bus_lost(f: Facts) -> Bools:
     return np.asarray(~(heard if heard.all() else heard | (w.modules & ~module_lost(f)).any(axis=(1, 2))))
 
 
+@once
 def pcs_lost(f: Facts) -> Bools:
     """The PCS is not heard."""
     return lost(f.measured.points.pcs_active_power_w)
@@ -380,7 +329,7 @@ def contactor_worn(f: Facts) -> Bools:
 
 def weld_test_failed(f: Facts) -> Bools:
     """The link did not part from the rack after its contactors were told to open."""
-    return np.asarray(f.modes.contactors.rack_weld_test == WeldTest.FAILED)
+    return among(f.modes.contactors.rack_weld_test, WeldTest.FAILED)
 
 
 def retained_doubtful(f: Facts) -> Bools:

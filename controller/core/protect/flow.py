@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from controller.core.protect.look import Facts, once
 from controller.core.signal import USABLE, Bools, Floats, seen_on
 
-if TYPE_CHECKING:
-    from controller.core.protect.facts import Facts
 
-
+@once
 def closed(f: Facts) -> Bools:
     """Racks whose main contactor is seen closed."""
     return seen_on(f.measured.points.rack_main_closed)
 
 
+@once
 def pcs_power(f: Facts) -> tuple[Floats, Bools]:
     """DC power of each bank by its PCS, and where it is known: current times voltage, else the AC power."""
     p, t = f.measured.points, f.topology
@@ -38,6 +36,7 @@ def rack_power(f: Facts, magnitude: bool = False) -> tuple[Floats, Bools]:
     return np.asarray(total, np.float64), np.asarray(np.bincount(t.rack_bank, ~known, t.banks) == 0)
 
 
+@once
 def expected_current(f: Facts) -> tuple[Floats, Bools]:
     """The even share of its bank's current for each closed rack, and where that can be said."""
     t, v = f.topology, f.measured.points.rack_voltage_v
@@ -47,3 +46,14 @@ def expected_current(f: Facts) -> tuple[Floats, Bools]:
     good = shut & known[t.rack_bank] & (v.quality <= USABLE) & (v.value > 1.0)
     watts = (total / np.maximum(racks, 1))[t.rack_bank]
     return np.where(good, watts / np.maximum(v.value, 1.0), 0.0), np.asarray(good)
+
+
+@once
+def worst_current(f: Facts) -> tuple[tuple[Floats, Floats], Bools]:
+    """(charge, discharge) current of each rack by whichever sensor shows more of it, and where any is known."""
+    a, b = f.measured.points.rack_current_a, f.measured.points.rack_current_redundant_a
+    one, two = a.quality <= USABLE, b.quality <= USABLE
+    low = np.minimum(np.where(one, a.value, np.inf), np.where(two, b.value, np.inf))
+    high = np.maximum(np.where(one, a.value, -np.inf), np.where(two, b.value, -np.inf))
+    known = one | two
+    return (np.where(known, -low, 0.0), np.where(known, high, 0.0)), np.asarray(known)

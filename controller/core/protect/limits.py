@@ -10,7 +10,7 @@ import numpy as np
 from controller.core.effect import OPEN_NOW, OPENING, Effect
 from controller.core.image import Estimates, Limits, Measured, Modes, RackMode, Trips
 from controller.core.settings import DeratingSettings, Polyline
-from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples, seen_on
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples, among, seen_on
 from controller.core.topology import Topology
 
 NAMES: Final = (
@@ -28,7 +28,12 @@ NAMES: Final = (
     "rack's own BMS",
 )
 RATED, VOLTAGE, TEMPERATURE, DERATED, BLOCKED, LOST, OPEN, PCS, NO_RACK, LEAVING, OWN_BMS = range(1, 12)
+NAMED: Final = np.array([RATED, VOLTAGE, TEMPERATURE, OWN_BMS, LEAVING, DERATED, BLOCKED, LOST])
+"""Parts of a rack's limit, in the order of precedence when several bind alike."""
 DERATE_FACTOR: Final = 0.5
+DERATE: Final = int(Effect.DERATE)
+NO_CHARGE: Final = int(Effect.BLOCK_CHARGE) | OPENING
+NO_DISCHARGE: Final = int(Effect.BLOCK_DISCHARGE) | OPENING
 LEAVING_RAMP_MS: Final = 2000
 """A rack that is taken out without haste gives its current up over this time, so that it opens without any."""
 
@@ -48,29 +53,30 @@ def limit_power(derating: Derating, measured: Measured, estimates: Estimates, tr
     """
     s, e, p = derating.settings, measured.extremes, measured.points
     hot, cold = e.rack_temperature_max_degc, e.rack_temperature_min_degc
-    charge_fractions = [
-        (_fraction(s.charge_voltage, e.rack_cell_voltage_max_v), VOLTAGE),
-        (np.minimum(_fraction(s.charge_temperature, hot), _fraction(s.charge_temperature, cold)), TEMPERATURE),
-    ]
-    discharge_fractions = [
-        (_fraction(s.discharge_voltage, e.rack_cell_voltage_min_v), VOLTAGE),
-        (np.minimum(_fraction(s.discharge_temperature, hot), _fraction(s.discharge_temperature, cold)), TEMPERATURE),
-    ]
-    charge_fractions.append((_reported(p.rack_charge_limit_reported_a, s.cell.charge_current_a), OWN_BMS))
-    discharge_fractions.append((_reported(p.rack_discharge_limit_reported_a, s.cell.discharge_current_a), OWN_BMS))
     readable = [s_.quality <= USABLE for s_ in (e.rack_cell_voltage_max_v, hot, p.rack_current_a, p.rack_voltage_v)]
-    lost = ~np.logical_and.reduce(readable)
+    known = np.logical_and.reduce(readable)
+    waiting = among(modes.rack_mode, RackMode.FUSE_WAIT)
     ramp = np.maximum(1.0 - modes.rack_mode_ms / LEAVING_RAMP_MS, 0.0)
-    left = np.where(modes.rack_mode == RackMode.STOPPING, ramp, modes.rack_mode != RackMode.FUSE_WAIT)
-    charge_fractions.append((left, LEAVING))
-    discharge_fractions.append((left, LEAVING))
-    opening = ((trips.rack_effect & OPEN_NOW) != 0) & (modes.rack_mode != RackMode.FUSE_WAIT)
-    charge, charge_by = _rack_limit(s.cell.charge_current_a, charge_fractions, lost, trips, Effect.BLOCK_CHARGE)
+    left = np.where(among(modes.rack_mode, RackMode.STOPPING), ramp, ~waiting)
+    derate = np.where(trips.rack_effect & DERATE, DERATE_FACTOR, 1.0)
+    charge, charge_by = _rack_limit(
+        s.cell.charge_current_a,
+        _fraction(s.charge_voltage, e.rack_cell_voltage_max_v),
+        np.minimum(_fraction(s.charge_temperature, hot), _fraction(s.charge_temperature, cold)),
+        _reported(p.rack_charge_limit_reported_a, s.cell.charge_current_a),
+        left, derate, trips.rack_effect & NO_CHARGE == 0, known,
+    )  # fmt: skip
     discharge, discharge_by = _rack_limit(
-        s.cell.discharge_current_a, discharge_fractions, lost, trips, Effect.BLOCK_DISCHARGE
-    )
-    charge_site = _site_limit(derating, measured, ~opening, charge, charge_by)
-    discharge_site = _site_limit(derating, measured, ~opening, discharge, discharge_by)
+        s.cell.discharge_current_a,
+        _fraction(s.discharge_voltage, e.rack_cell_voltage_min_v),
+        np.minimum(_fraction(s.discharge_temperature, hot), _fraction(s.discharge_temperature, cold)),
+        _reported(p.rack_discharge_limit_reported_a, s.cell.discharge_current_a),
+        left, derate, trips.rack_effect & NO_DISCHARGE == 0, known,
+    )  # fmt: skip
+    staying = ((trips.rack_effect & OPEN_NOW) == 0) | waiting
+    closed = staying & seen_on(p.rack_main_closed)
+    charge_site = _site_limit(derating, measured, closed, charge, charge_by)
+    discharge_site = _site_limit(derating, measured, closed, discharge, discharge_by)
     return Limits(
         rack_charge_limit_a=charge,
         rack_discharge_limit_a=discharge,
@@ -97,26 +103,14 @@ def _reported(s: Samples, rated_a: float) -> Floats:
     return np.where(s.quality == NOT_FITTED, 1.0, fraction)
 
 
-def _rack_limit(
-    rated_a: float, fractions: list[tuple[Floats, int]], lost: Bools, trips: Trips, block: Effect
-) -> tuple[Floats, Ints]:
-    """Smallest of the named limits of each rack, and its name."""
-    limit = np.full(lost.shape, rated_a)
-    name = np.full(lost.shape, RATED)
-    candidates = [(rated_a * fraction, code) for fraction, code in fractions]
-    effect = trips.rack_effect
-    candidates.append((np.where(effect & Effect.DERATE, rated_a * DERATE_FACTOR, rated_a), DERATED))
-    blocked = effect & (int(block) | OPENING)
-    candidates.append((np.where(blocked, 0.0, rated_a), BLOCKED))
-    candidates.append((np.where(lost, 0.0, rated_a), LOST))
-    for value, code in candidates:
-        binds = value < limit
-        limit, name = np.where(binds, value, limit), np.where(binds, code, name)
-    return limit, name
+def _rack_limit(rated_a: float, *parts: Floats | Bools) -> tuple[Floats, Ints]:
+    """Smallest of the named limits of each rack, and the first name that has it. parts: of the rating, as `NAMED`."""
+    fractions = np.array([np.ones(parts[0].shape), *parts])
+    return rated_a * fractions.min(axis=0), NAMED[fractions.argmin(axis=0)]
 
 
 def _site_limit(
-    derating: Derating, measured: Measured, staying: Bools, rack_a: Floats, rack_by: Ints
+    derating: Derating, measured: Measured, closed: Bools, rack_a: Floats, rack_by: Ints
 ) -> tuple[Floats, int, int]:
     """Limit of each bank in W, and which named limit of which rack binds the tightest bank.
 
@@ -124,7 +118,6 @@ def _site_limit(
     weakest connected rack's limit as there are racks connected.
     """
     p, t = measured.points, derating.topology
-    closed = staying & seen_on(p.rack_main_closed)
     voltage = np.where(p.rack_voltage_v.quality <= USABLE, p.rack_voltage_v.value, 0.0)
     watts = np.zeros(t.banks)
     names, racks = np.full(t.banks, NO_RACK), np.full(t.banks, -1)

@@ -11,6 +11,7 @@ from controller.core.effect import Effect
 from controller.core.image_warnings import Fault
 from controller.core.protect import facts as f
 from controller.core.protect import plausible as p
+from controller.core.protect.look import Quantity
 from controller.core.protect.relations import related
 from controller.core.protect.row import Priority, Reset, Row, Threshold, Warned, When
 
@@ -20,11 +21,11 @@ SELF, OPERATOR, MAINTENANCE, LOCAL = Reset.SELF, Reset.OPERATOR, Reset.MAINTENAN
 LOW, MEDIUM, HIGH = Priority.LOW, Priority.MEDIUM, Priority.HIGH
 
 
-def _over(quantity: f.Quantity, band: str, at: str = "trip") -> Threshold:
+def _over(quantity: Quantity, band: str, at: str = "trip") -> Threshold:
     return Threshold(quantity, band, over=True, at=at)
 
 
-def _under(quantity: f.Quantity, band: str, at: str = "trip") -> Threshold:
+def _under(quantity: Quantity, band: str, at: str = "trip") -> Threshold:
     return Threshold(quantity, band, over=False, at=at)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from controller.core.field_image import Points
 from controller.core.image import RackMode
-from controller.core.protect.facts import Facts, Reading
 from controller.core.protect.flow import closed, expected_current, pcs_power, rack_power
-from controller.core.signal import USABLE, Bools, Floats, Quality, lost, usable
+from controller.core.protect.look import Facts, Reading, once
+from controller.core.signal import USABLE, Bools, Floats, Quality, among, lost, usable
 from controller.core.topology import Topology
 
 WIRE_LOW, WIRE_HIGH = 0.4, 1.6
@@ -199,7 +199,7 @@ def closed_without_contact(f: Facts) -> Bools:
     A rack that precharges by itself has joined only once both voltages say so; until then its precharge has a time.
     """
     p = f.measured.points
-    closing_itself = f.topology.self_precharging & (f.modes.rack_mode == int(RackMode.PRECHARGE))
+    closing_itself = f.topology.self_precharging & among(f.modes.rack_mode, RackMode.PRECHARGE)
     known = usable(p.rack_voltage_v) & usable(p.rack_link_voltage_v)
     apart = np.abs(p.rack_voltage_v.value - p.rack_link_voltage_v.value) > CONTACT_DROP_RATIO * p.rack_voltage_v.value
     return np.asarray(f.outputs.rack_main_close & ~closing_itself & closed(f) & known & apart)
@@ -216,7 +216,7 @@ def _filled(f: Facts) -> tuple[Bools, Bools]:
     p = f.measured.points
     rack, link, began = p.rack_voltage_v, p.rack_link_voltage_v, f.trend.link_start_v
     gap = rack.value - began
-    precharging = (f.trend.precharge_ms > 0) & (f.modes.rack_mode == int(RackMode.PRECHARGE))
+    precharging = (f.trend.precharge_ms > 0) & among(f.modes.rack_mode, RackMode.PRECHARGE)
     judged = precharging & usable(rack) & usable(link) & (gap > 0.5 * rack.value)
     return np.asarray(judged), np.asarray((link.value - began) / np.where(gap > 0, gap, 1.0))
 
@@ -265,6 +265,7 @@ def rack_bms_limit_exceeded(f: Facts) -> Bools:
     return np.asarray(usable(i) & (charging | discharging))
 
 
+@once
 def soc_unknown(f: Facts) -> Bools:
     """The SOC of the rack does not rest on data."""
     sigma = np.where(f.topology.cell_fitted[:, 0], f.estimates.cell_soc_sigma_ratio[:, 0], 0.0)

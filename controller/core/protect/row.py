@@ -7,7 +7,7 @@ from enum import Enum, IntEnum
 
 from controller.core.effect import OPENING, Effect
 from controller.core.image_warnings import Fault
-from controller.core.protect.facts import Condition, Quantity
+from controller.core.protect.look import Condition, Quantity
 from controller.core.signal import Bools, Floats, Ints
 
 

@@ -6,16 +6,14 @@ Work on every cell has its own cadence, so that a scan stays short. Nothing here
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from controller.core.memory import TrendMemory
-from controller.core.protect.flow import closed, expected_current
-from controller.core.signal import USABLE, Bools, Floats
-
-if TYPE_CHECKING:
-    from controller.core.protect.facts import Facts
+from controller.core.protect.flow import closed, expected_current, worst_current
+from controller.core.protect.look import Facts
+from controller.core.signal import USABLE
 
 TEMPERATURE_WINDOW_MS: Final = 800
 RISE_K_PER_S: Final = 0.5
@@ -118,16 +116,6 @@ def _heat(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
         grown = getattr(m, name) + (np.maximum(amps, 0.0) ** 2 - band.warn**2) * elapsed_ms / whole
         parts[name] = np.where(known, np.clip(grown, 0.0, MOST_HEAT), getattr(m, name))
     return parts
-
-
-def worst_current(f: Facts) -> tuple[tuple[Floats, Floats], Bools]:
-    """(charge, discharge) current of each rack by whichever sensor shows more of it, and where any is known."""
-    a, b = f.measured.points.rack_current_a, f.measured.points.rack_current_redundant_a
-    one, two = a.quality <= USABLE, b.quality <= USABLE
-    low = np.minimum(np.where(one, a.value, np.inf), np.where(two, b.value, np.inf))
-    high = np.maximum(np.where(one, a.value, -np.inf), np.where(two, b.value, -np.inf))
-    known = one | two
-    return (np.where(known, -low, 0.0), np.where(known, high, 0.0)), np.asarray(known)
 
 
 def _currents(m: TrendMemory, f: Facts) -> dict[str, Any]:

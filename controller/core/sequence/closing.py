@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from controller.core.field_image import Points
-from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Quality
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Quality, among
 from controller.core.topology import Topology
 
 
@@ -40,7 +40,7 @@ def may_start(topology: Topology, points: Points, live: Bools, known: Bools) -> 
 def closed_by_itself(topology: Topology, points: Points, close_enough: Bools) -> Bools:
     """Racks whose own controller has finished: main seen closed with good data, and the voltages agree if measured."""
     main = points.rack_main_closed
-    seen = (main.quality == Quality.GOOD) & (main.value >= 0.5)
+    seen = among(main.quality, Quality.GOOD) & (main.value >= 0.5)
     unmeasured = points.rack_link_voltage_v.quality == NOT_FITTED
     data = points.rack_voltage_v.quality <= USABLE
     return np.asarray(topology.self_precharging & seen & data & (close_enough | unmeasured))

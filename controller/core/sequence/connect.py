@@ -46,7 +46,7 @@ def permit(
     p, bank_of = measured.points, topology.rack_bank
     main = p.rack_main_closed
     # A rack that precharges by itself shows its main closed before it is judged to have joined.
-    closing = topology.self_precharging & (modes.rack_mode == RackMode.PRECHARGE)
+    closing = topology.self_precharging & among(modes.rack_mode, RackMode.PRECHARGE)
     feeding = among(modes.rack_mode, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT)
     feeding |= seen_on(main) & ~closing
     feeders = np.bincount(bank_of, feeding, topology.banks)[bank_of]
@@ -125,7 +125,7 @@ def warm(
     Power is current times the voltage across the resistor; without data the greatest power of the attempt goes on.
     """
     p = measured.points
-    inside = (modes.rack_mode == RackMode.PRECHARGE) & ~topology.self_precharging
+    inside = among(modes.rack_mode, RackMode.PRECHARGE) & ~topology.self_precharging
     usable = np.logical_and.reduce(
         [x.quality <= USABLE for x in (p.rack_current_a, p.rack_voltage_v, p.rack_link_voltage_v)]
     )

@@ -89,11 +89,11 @@ def _weld_test(
     before = old.contactors.rack_weld_test
     was, now = closed_modes(old.rack_mode), closed_modes(mode)
     result = np.where(was & ~now & (s.contactor.weld_test_ms > 0), int(WeldTest.RUNNING), before)
-    result = np.where(now & (before == WeldTest.RUNNING), int(WeldTest.UNDECIDED), result)
+    result = np.where(now & among(before, WeldTest.RUNNING), int(WeldTest.UNDECIDED), result)
     if old.site_mode == SiteMode.MAINTENANCE:
         # An engineer is at it; what the test found stays in the journal and in the latched alarm.
-        result = np.where(result == WeldTest.FAILED, int(WeldTest.NONE), result)
-    running = (result == WeldTest.RUNNING) & ~was
+        result = np.where(among(result, WeldTest.FAILED), int(WeldTest.NONE), result)
+    running = among(result, WeldTest.RUNNING) & ~was
     if not running.any():
         return result, np.where(now, 0, memory.weld_test_ms)
     p = measured.points
@@ -122,7 +122,7 @@ def _parted(measured: Measured) -> tuple[Bools, Bools]:
 def _fed(topology: Topology, mode: Ints, measured: Measured) -> Bools:
     """Racks on whose link some rack or a running PCS holds the voltage up."""
     p, t = measured.points, topology
-    rack = closed_modes(mode) | (mode == RackMode.PRECHARGE)
+    rack = closed_modes(mode) | among(mode, RackMode.PRECHARGE)
     pcs = (p.pcs_running.quality > USABLE) | (p.pcs_running.value >= 0.5)
     by_rack = np.bincount(t.rack_bank, rack, t.banks) > 0
     by_pcs = np.bincount(t.pcs_bank, pcs, t.banks) > 0

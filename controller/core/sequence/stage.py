@@ -83,7 +83,7 @@ def sequence(
         contactors, int(site_mode), site_ms, site_reason, racks.mode, racks.mode_ms, racks.reason, racks.attempts,
         permitted.ready, wanted, armed, _retained_state(modes),
     )  # fmt: skip
-    begun = (racks.mode == RackMode.PRECHARGE) & (modes.rack_mode != RackMode.PRECHARGE)
+    begun = among(racks.mode, RackMode.PRECHARGE) & ~among(modes.rack_mode, RackMode.PRECHARGE)
     new_memory = dataclasses.replace(
         memory,
         join=racks.join,
@@ -129,7 +129,7 @@ def _step_racks(
     s, view, p, t = q.settings, q.rack_view, measured.points, q.topology
     current, current_ok = np.abs(p.rack_current_a.value), p.rack_current_a.quality <= USABLE
     mode, mode_ms, reason = modes.rack_mode.copy(), modes.rack_mode_ms + system.elapsed_ms, modes.rack_reason.copy()
-    attempts = np.where(modes.rack_mode == RackMode.CLOSED, 0, modes.rack_attempts)
+    attempts = np.where(among(modes.rack_mode, RackMode.CLOSED), 0, modes.rack_attempts)
     cool_down = np.maximum(memory.cool_down_ms - system.elapsed_ms, 0)
     pause_ms = np.maximum(memory.bank_pause_ms - system.elapsed_ms, 0)
     join, old_mode = memory.join.copy(), modes.rack_mode
@@ -137,8 +137,8 @@ def _step_racks(
     ready = (
         permitted.ready & (cool_down == 0) & (attempts < s.precharge_attempts) & cool_enough(s, heat, permitted.live)
     )
-    busy = np.bincount(t.rack_bank, old_mode == RackMode.PRECHARGE, t.banks)[t.rack_bank] > 0
-    candidates = ready & join & (old_mode == RackMode.OPEN) & ~busy & site_wants
+    busy = np.bincount(t.rack_bank, among(old_mode, RackMode.PRECHARGE), t.banks)[t.rack_bank] > 0
+    candidates = ready & join & among(old_mode, RackMode.OPEN) & ~busy & site_wants
     turn = its_turn(t, s, candidates, permitted, measured, pause_ms) if candidates.any() else candidates
     settled = (current_ok & (current <= s.precharge_current_a)) | permitted.live
     done = permitted.close_enough & precharging(p.rack_precharge_closed) & settled
@@ -175,7 +175,7 @@ def _beyond_breaking(s: SequenceSettings, modes: Modes, mode_ms: Ints, current: 
 
     Who is not waiting yet opens at once when the current is unknown; who waits takes silence for current.
     """
-    waiting = modes.rack_mode == RackMode.FUSE_WAIT
+    waiting = among(modes.rack_mode, RackMode.FUSE_WAIT)
     too_much = np.where(known, current > s.contactor.breaking_current_a, waiting)
     return np.asarray(too_much & (~waiting | (mode_ms < s.contactor.fuse_wait_ms)))
 
@@ -192,7 +192,7 @@ def _step_site(
     view, rack_mode, ready = q.site_view, racks.mode, racks.ready
     elapsed = modes.site_mode_ms + system.elapsed_ms
     effect = trips.site_effect
-    joined = rack_mode == RackMode.CLOSED
+    joined = among(rack_mode, RackMode.CLOSED)
     banks = q.topology.rack_bank
     view.lockout, view.trip, view.stop = bool(effect & LOCKOUT), bool(effect & TRIP), bool(effect & STOP)
     view.wanted, view.maintenance_wanted = bool(modes.connect_wanted), bool(memory.maintenance_wanted)
@@ -200,7 +200,7 @@ def _step_site(
     heard = bool((trips.rack_effect & TRIP == 0).all())
     view.inputs_judged = elapsed >= START_AT_MOST_MS or (elapsed >= START_JUDGED_MS and heard)
     on_the_way = racks.join & ready & among(rack_mode, RackMode.OPEN, RackMode.PRECHARGE)
-    closing = (rack_mode == RackMode.PRECHARGE) | (joined & ~seen)
+    closing = among(rack_mode, RackMode.PRECHARGE) | (joined & ~seen)
     view.all_joined = bool(joined.any()) and not on_the_way.any() and not closing.any()
     view.enough_racks = int(joined.sum()) >= q.settings.least_racks
     energised = among(rack_mode, RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT)

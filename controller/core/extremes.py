@@ -1,0 +1,126 @@
+"""Lowest and highest cell and sensor of every module, every rack and the site, over usable values only.
+
+Voltage and temperature, lowest and highest, go up from level to level together: a highest is the lowest of the
+negated values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from controller.core.image import Extremes
+from controller.core.signal import NOT_FITTED, USABLE, Codes, Floats, Ints, Samples
+
+VOLTAGE, TEMPERATURE = 0, 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Level:
+    """least: shape (2, 2, ...), voltage and temperature by lowest and negated highest; the others (2, ...)."""
+
+    least: Floats
+    quality: Codes
+    time_ms: Ints
+
+    def low(self, kind: int) -> Samples:
+        return Samples(self.least[kind, 0, ...], self.quality[kind, ...], self.time_ms[kind, ...])
+
+    def high(self, kind: int) -> Samples:
+        return Samples(np.asarray(0.0 - self.least[kind, 1]), self.quality[kind, ...], self.time_ms[kind, ...])
+
+
+def extremes_of(voltage: Samples, temperature: Samples) -> Extremes:
+    """The extremes of all levels and where the site's are; no usable value gives quality BAD and place -1."""
+    v, t = _Module.of(voltage), _Module.of(temperature)
+    module = _Level(
+        np.array([v.least, t.least]), np.array([v.quality, t.quality]), np.array([v.time_ms, t.time_ms])
+    )  # fmt: skip
+    rack = _up(module)
+    site = _up(rack)
+    return Extremes(
+        module_cell_voltage_min_v=module.low(VOLTAGE),
+        module_cell_voltage_max_v=module.high(VOLTAGE),
+        module_cell_voltage_mean_v=Samples(v.mean, v.quality, v.time_ms),
+        module_temperature_min_degc=module.low(TEMPERATURE),
+        module_temperature_max_degc=module.high(TEMPERATURE),
+        rack_cell_voltage_min_v=rack.low(VOLTAGE),
+        rack_cell_voltage_max_v=rack.high(VOLTAGE),
+        rack_temperature_min_degc=rack.low(TEMPERATURE),
+        rack_temperature_max_degc=rack.high(TEMPERATURE),
+        cell_voltage_min_v=site.low(VOLTAGE),
+        cell_voltage_max_v=site.high(VOLTAGE),
+        temperature_min_degc=site.low(TEMPERATURE),
+        temperature_max_degc=site.high(TEMPERATURE),
+        cell_voltage_min_place=v.lowest_at,
+        cell_voltage_max_place=v.highest_at,
+        temperature_min_place=t.lowest_at,
+        temperature_max_place=t.highest_at,
+    )
+
+
+def total(s: Samples) -> Samples:
+    """Sum over usable values; the quality is the worst of all fitted ones, the time that of the oldest."""
+    fitted = s.quality != NOT_FITTED
+    if not fitted.any():
+        return Samples(np.asarray(0.0), np.asarray(NOT_FITTED, np.uint8), np.asarray(s.time_ms.min(initial=0)))
+    worst = np.where(fitted, s.quality, 0).max()
+    value = s.value.sum() if worst <= USABLE and fitted.all() else np.where(s.quality <= USABLE, s.value, 0.0).sum()
+    return Samples(np.asarray(value), np.asarray(worst, np.uint8), np.asarray(s.time_ms[fitted].min(), np.int64))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Module:
+    """One quantity of every module. least: shape (2, racks, modules), lowest and negated highest."""
+
+    least: Floats
+    mean: Floats
+    quality: Codes
+    time_ms: Ints
+    lowest_at: int
+    highest_at: int
+
+    @classmethod
+    def of(cls, s: Samples) -> _Module:
+        usable = s.quality <= USABLE
+        value = s.value.astype(np.float64)
+        everywhere = usable.all()
+        bottom = value if everywhere else np.where(usable, value, np.inf)
+        top = value if everywhere else np.where(usable, value, -np.inf)
+        any_, number = usable.any(axis=2), usable.sum(axis=2)
+        low, high = bottom.min(axis=2), top.max(axis=2)
+        sums = (value if everywhere else np.where(usable, value, 0.0)).sum(axis=2)
+        least = np.array([low, -high]) if everywhere else np.where(any_, np.array([low, -high]), 0.0)
+        found = bool(any_.any())
+        return cls(
+            least,
+            sums / np.maximum(number, 1),
+            _summed_quality(s.quality),
+            s.time_ms.min(axis=2),
+            int(bottom.argmin()) if found else -1,
+            int(top.argmax()) if found else -1,
+        )
+
+
+def _up(level: _Level) -> _Level:
+    """Extremes over the last axis."""
+    usable = level.quality <= USABLE
+    least = np.where(usable[:, None], level.least, np.inf).min(axis=-1)
+    least = np.where(np.isfinite(least), least, 0.0)
+    return _Level(least, _summed_quality(level.quality), np.asarray(level.time_ms.min(axis=-1)))
+
+
+def _summed_quality(quality: Any) -> Codes:
+    """Over the last axis: worst usable quality, SUBSTITUTED when part of what is fitted is missing.
+
+    Without a usable value the worst of what is fitted, NOT_FITTED where nothing is.
+    """
+    worst = quality.max(axis=-1)
+    if (worst <= USABLE).all():
+        return np.asarray(worst)
+    usable, fitted = quality <= USABLE, quality != NOT_FITTED
+    partial = np.where((fitted & ~usable).any(axis=-1), USABLE, np.where(usable, quality, 0).max(axis=-1))
+    none = np.where(fitted.any(axis=-1), np.where(fitted, quality, 0).max(axis=-1), NOT_FITTED)
+    return np.asarray(np.where(usable.any(axis=-1), partial, none), np.uint8)
