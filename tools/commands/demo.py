@@ -30,6 +30,12 @@ WORDS: Final = (
     *("indigo", "juniper", "kelp", "lagoon", "maple", "nickel", "ochre", "pebble", "quartz", "raven", "saffron"),
     *("thistle", "umber", "violet", "willow", "yarrow", "zephyr"),
 )
+HELD: Final = {
+    "TRIPPED": ("operator", ("ResetTrips",)),
+    "LOCKED_OUT": ("engineer", ("EnterMaintenance", "ResetTrips", "LeaveMaintenance")),
+    "MAINTENANCE": ("engineer", ("ResetTrips", "LeaveMaintenance")),
+}
+"""Modes in which a site waits for a person, and who asks for what then."""
 LOOK_S: Final = 0.5
 HEARTBEAT_S: Final = 1.0
 STOP_S: Final = 75.0
@@ -86,6 +92,7 @@ class Demo:
     simulator: subprocess.Popen[Any] | None = None
     controller: subprocess.Popen[Any] | None = None
     passwords: dict[str, str] = dataclasses.field(default_factory=dict)
+    note: str = ""
 
     def start(self, stopping: list[int]) -> bool:
         """Simulator ready, users set, controller started; False after saying what went wrong."""
@@ -140,11 +147,13 @@ class Demo:
         operator = asyncio.create_task(self._operate(endpoint))
         watcher = Watcher(endpoint, Login(), self.site.config.site.id)
         start = time.monotonic()
-        view = _Screen(self._credentials(endpoint)) if sys.stdout.isatty() else _Lines(self._credentials(endpoint))
+        footer = self._credentials(endpoint)
+        view = _Screen(footer) if sys.stdout.isatty() else _Lines(footer)
         try:
             with view:
                 while not stopping and self._running() and (seconds is None or time.monotonic() - start < seconds):
                     snapshot, trouble = await watcher.look()
+                    view.footer = f"{footer}\n{self.note}"
                     view.show(snapshot, trouble)
                     await asyncio.sleep(LOOK_S)
         finally:
@@ -182,7 +191,7 @@ class Demo:
 
     async def _follow(self, client: SiteClient) -> None:
         rated = self.site.config.dispatch.rated_power
-        beat, step, left = 0, 0, 0.0
+        beat, step, left, begun = 0, 0, 0.0, False
         while True:
             beat += 1
             await client.write("Control/ScadaHeartbeat", float(beat))
@@ -190,13 +199,39 @@ class Demo:
             if state == "STANDBY":
                 await client.call("Connect")
                 left = 0.0
+            elif state in HELD and not begun:
+                await self._release(state)
             elif state == "ONLINE":
+                begun, self.note = True, ""
                 if left <= 0.0:
                     left, fraction = PROFILE[step % len(PROFILE)]
                     step += 1
                     await client.call("SetActivePower", fraction * rated)
                 left -= HEARTBEAT_S
             await asyncio.sleep(HEARTBEAT_S)
+
+    async def _release(self, state: str) -> None:
+        """What an earlier run left latched or in doubt is released by its rules, and said; later it is for people."""
+        from controller.image.folder import state_folder
+        from opcua_model.client import SiteClient
+        from opcua_model.connect import endpoint_of, login_of
+
+        user, steps = HELD[state]
+        if user not in self.passwords:
+            return
+        self.note = f"{state}: an earlier run left it so; the demo's {user} asks for {', '.join(steps)}"
+        site_id = self.site.config.site.id
+        login = login_of(state_folder(site_id), user, lambda: self.passwords[user])
+        client = await SiteClient.connect(endpoint_of(self.site), login, site_id)
+        try:
+            for method in steps:
+                answer = await client.call(method)
+                if not answer.accepted:
+                    self.note = f"{state}: {method} refused: {answer.reason}"
+                    return
+                await asyncio.sleep(HEARTBEAT_S)
+        finally:
+            await client.close()
 
     # -- stop ----------------------------------------------------------------------------------------------
 
