@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -12,20 +10,7 @@ from controller.core.command import Kind
 from controller.core.image import AlarmState
 from opcua_model.client import SiteClient
 from opcua_model.library import ua
-from tests.opcua_rig import Rig, rig
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig(tmp_path) as found:
-        found.trust()
-        yield found
-
-
-@pytest.fixture
-async def operator(site: Rig) -> AsyncIterator[SiteClient]:
-    async with site.client("operator") as client:
-        yield client
+from tests.opcua_rig import Rig
 
 
 async def test_an_alarm_is_shelved_by_its_name(site: Rig, operator: SiteClient) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,6 @@ from tests.opcua_rig import Rig, rig, until
 
 POWER = "Control/ActivePowerSetpoint"
 Code = ua.StatusCodes
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig(tmp_path) as found:
-        found.trust()
-        yield found
-
-
-@pytest.fixture
-async def operator(site: Rig) -> AsyncIterator[SiteClient]:
-    async with site.client("operator") as client:
-        yield client
 
 
 async def test_an_accepted_setpoint_is_a_command_with_user_and_role(site: Rig, operator: SiteClient) -> None:

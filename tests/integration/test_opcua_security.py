@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -22,13 +21,6 @@ from tests.opcua_rig import DEADLINE_S, PASSWORD, Rig, give_identity, rig, until
 
 Code = ua.StatusCodes
 REFUSALS = (ua.UaError, OSError, TimeoutError, asyncio.CancelledError)
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig(tmp_path) as found:
-        found.trust()
-        yield found
 
 
 def told(site: Rig) -> list[str]:
