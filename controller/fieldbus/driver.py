@@ -88,6 +88,7 @@ class Driver:
         self._heartbeat: int | None = None
         self._stopping = False
         self._alive_ms = 0
+        self._told_ms = 0
         self._clamped = 0
         self._waiting: set[int] = set()
         self._published = True
@@ -132,6 +133,7 @@ class Driver:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._publish()
+            self._publish_status(int(monotonic() * MS_PER_S))
 
     async def _zero(self) -> None:
         if not self.outputs.live:
@@ -159,7 +161,7 @@ class Driver:
         self._published = False
         for bus in self.buses:
             master = bus.master
-            begin_s = max(next_scan_s - READ_MARGIN_S - master.expected_s, scan_s)
+            begin_s = max(next_scan_s - READ_MARGIN_S - master.round.expected_s, scan_s)
             master.announce(cycle, scan_s, begin_s)
             self._loop.call_later(max(begin_s - now_s, 0.0), master.begin, next_scan_s)
         self._loop.call_later(max(next_scan_s - PUBLISH_MARGIN_S - now_s, 0.0), self._publish_due, cycle)
@@ -181,6 +183,12 @@ class Driver:
         if self.outputs.clamped != self._clamped:
             self.tell(Event(What.SYSTEM, new=self.outputs.clamped, text="an output did not fit its register: clamped"))
             self._clamped = self.outputs.clamped
+        if now_ms - self._told_ms >= self.plan.cycle_ms // 2:
+            self._publish_status(now_ms)
+
+    def _publish_status(self, now_ms: int) -> None:
+        """What we say of ourselves; behind the image, which the scan waits for."""
+        self._told_ms = now_ms
         status = self._status
         status["alive_ms"][...] = now_ms
         status["silenced"][...] = self.outputs.silenced
@@ -191,7 +199,7 @@ class Driver:
             status["latency_histogram"][i] = statistics.histogram
             status["exception_codes"][i] = statistics.exception_codes
         units = self.unit_statistics
-        units.set_unconfirmed(self.outputs.unconfirmed())
+        units.settle(self.outputs.unconfirmed())
         for i, name in enumerate(UNIT_COUNTERS):
             status[f"unit_{name}"][: len(units.counts)] = units.counts[:, i]
         status["unit_latency_histogram"][: len(units.counts)] = units.histogram

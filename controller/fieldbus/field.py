@@ -49,30 +49,31 @@ class _Target:
 
     def __init__(self, ref: PointRef, function: int, places: list[tuple[int, ...]], samples: Samples) -> None:
         self.decode = Decoder(ref, function)
-        self.count = ref.count
+        count = ref.count
         level = len(ref.place)
         shape = samples.value.shape
         outer = int(np.prod(shape[:level], dtype=np.int64))
         rows = np.array([np.ravel_multi_index(p, shape[:level]) if p else 0 for p in places])
         dense = len(rows) > 0 and bool((np.diff(rows) == 1).all())
-        self.rows: Any = slice(int(rows[0]), int(rows[-1]) + 1) if dense else rows
-        self.value, self.quality, self.time = (
-            a.reshape(outer, -1) for a in (samples.value, samples.quality, samples.time_ms)
-        )
-        self.quality[self.rows, : self.count] = BAD_COMM
+        value, quality, time = (a.reshape(outer, -1) for a in (samples.value, samples.quality, samples.time_ms))
+        # Neighbours in the image are written through views that are made once.
+        self.at: Any = ... if dense else (rows[:, None], np.arange(count))
+        part = slice(int(rows[0]), int(rows[-1]) + 1) if dense else slice(None)
+        width = slice(count if dense else None)
+        self.value, self.quality, self.time = value[part, width], quality[part, width], time[part, width]
+        self.quality[self.at] = BAD_COMM
 
     def refresh(self, group: _Group, unread: NDArray[np.bool_] | None) -> None:
         values, bad = self.decode(group.raw)
-        quality = group.quality[:, None]
-        rows, count = self.rows, self.count
+        quality, at = group.quality_column, self.at
         if unread is not None:
             bad = np.broadcast_to(unread[:, None], values.shape) if bad is None else bad | unread[:, None]
         if bad is not None:
-            values = np.where(bad, self.value[rows, :count], values)
+            values = np.where(bad, self.value[at], values)
             quality = np.maximum(quality, np.where(bad, BAD_SENSOR, GOOD))
-        self.value[rows, :count] = values
-        self.quality[rows, :count] = quality
-        self.time[rows, :count] = group.times[:, None]
+        self.value[at] = values
+        self.quality[at] = quality
+        self.time[at] = group.times_column
 
 
 class _Group:
@@ -83,6 +84,7 @@ class _Group:
         self.raw = np.zeros((n, first.reply_bytes), np.uint8)
         self.quality = np.full(n, BAD_COMM, np.uint8)
         self.times = np.full(n, NEVER_MS, np.int64)
+        self.quality_column, self.times_column = self.quality[:, None], self.times[:, None]
         self.complete = False
         self.targets = [
             _Target(ref, first.function, [b.points[i].place for b in blocks], getattr(points, ref.point))

@@ -18,21 +18,12 @@ from controller.fieldbus.link import Link
 from controller.fieldbus.listener import Listener
 from controller.fieldbus.outputs import Output
 from controller.fieldbus.request import MS_PER_S, Failure, Request, fill
+from controller.fieldbus.round import Round
 from controller.fieldbus.slack import OUTPUT_WINDOW_S, Slack
-from controller.fieldbus.statistics import BusStatistics
-from controller.fieldbus.unit import (
-    BUSY_CODES,
-    FAILURES,
-    GATEWAY_CODES,
-    Pulse,
-    Unit,
-    refusal_pause,
-)
+from controller.fieldbus.statistics import REQUESTS, BusStatistics
+from controller.fieldbus.unit import BUSY_CODES, FAILURES, GATEWAY_CODES, Pulse, Unit, refusal_pause
 from controller.fieldbus.wires import wire_for
 from plc_config.plan import CYCLE, BusPlan
-
-EXPECTED_DECAY: Final = 0.02
-"""How fast the expected duration of a round follows a shorter one; a longer one counts at once."""
 
 BUSY_CYCLES: Final = 2
 PROBE_PATIENCE: Final = 2.0
@@ -48,7 +39,7 @@ class Master:
     def __init__(self, plan: BusPlan, units: list[Unit], planned_ms: float, cycle_ms: int, listener: Listener) -> None:
         self.plan, self.units, self.listener = plan, units, listener
         self.cycle_s = cycle_ms / MS_PER_S
-        self.expected_s = self.planned_s = planned_ms / MS_PER_S
+        self.round = Round(planned_ms)
         self.statistics = BusStatistics(units)
         self.link: Link | None = None
         self.wire = wire_for(plan, self)
@@ -57,18 +48,12 @@ class Master:
         self._slack = Slack(units, self.wire.doubtful)
         self._urgent: deque[Output] = deque()
         self._routine: deque[Output] = deque()
-        self._round: list[Request] = []
-        self._at = self._unfinished = 0
-        self._behind, self._clean = False, True
-        self._left: list[Request] = []
-        self._left_cycle = 0
-        self._round_number = 0
-        self.began_s = 0.0
         self._pulse = Pulse(len(units))
         self._gap_until_s = 0.0
         self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = inf
+        self._patience_s = plan.timeout_ms / MS_PER_S
         self._loop = asyncio.get_running_loop()
 
     # -- the cycle -------------------------------------------------------------------------------------------
@@ -87,33 +72,22 @@ class Master:
             for unit in self.units:
                 self._unit_failed(unit, Failure.LOST)
             self.listener.round_done()
-        elif self._unfinished:
-            if self._at == len(self._round) and self.wire.deadline_s() == inf:
-                raise RuntimeError(f"{self.plan.name}: {self._unfinished} reads are neither in flight nor finished")
-            self._behind = True
+        elif self.round.unfinished:
+            if self.round.at == len(self.round.requests) and self.wire.deadline_s() == inf:
+                left = self.round.unfinished
+                raise RuntimeError(f"{self.plan.name}: {left} reads are neither in flight nor finished")
+            self.round.behind = True
         else:
             self._stop_probing(now_s, begins_round=True)
             self._start_round(now_s)
 
     def _start_round(self, now_s: float) -> None:
-        cycle = self.cycle
-        self._round_number += 1
-        self._behind, self._clean, self.began_s = False, True, now_s
-        chosen: list[Request] = []
-        troubled: list[Request] = []
-        for unit in self.units:
-            if unit.failures < FAILURES:
-                # Whoever failed lately is asked last, so that nobody waits behind his next time-out.
-                order = chosen if unit.trusted_cycle <= cycle else troubled
-                order += [r for r in unit.fast if r.due_cycle <= cycle]
-        self._run(chosen + troubled, now_s)
+        self._ask(self.round.begin(self.units, self.cycle, now_s), now_s)
 
-    def _run(self, wanted: list[Request], now_s: float) -> None:
+    def _ask(self, wanted: list[Request], now_s: float) -> None:
         # A held reply is still to be judged: its request belongs to no round until then.
         chosen = [r for r in wanted if not self.wire.doubtful(r, now_s)] if self.wire.doubts else wanted
-        for request in chosen:
-            request.in_round = True
-        self._round, self._at, self._unfinished = chosen, 0, len(chosen)
+        self.round.ask(chosen)
         if chosen:
             self.pump(now_s)
         else:
@@ -136,15 +110,14 @@ class Master:
 
     def _finish_one(self, request: Request, now_s: float) -> None:
         request.in_round = False
-        self._unfinished -= 1
-        if self._unfinished:
-            return
-        if self._clean:
-            took_s = now_s - self.began_s
-            slower_s = self.expected_s + EXPECTED_DECAY * (took_s - self.expected_s)
-            self.expected_s = max(took_s, slower_s, self.planned_s)
+        self.round.unfinished -= 1
+        if not self.round.unfinished:
+            self._round_over(now_s)
+
+    def _round_over(self, now_s: float) -> None:
+        self.round.over(now_s)
         self.listener.round_done()
-        if self._behind:
+        if self.round.behind:
             self._start_round(now_s)
 
     # -- the link --------------------------------------------------------------------------------------------
@@ -157,10 +130,9 @@ class Master:
         self._pulse.heard()
         for unit in self.units:
             unit.hurry(self.cycle)
-        if self._left and self._left_cycle == self.cycle and not self._unfinished:
-            # One unit has cost the link; those behind it in the round must not pay for it.
-            self._run([r for r in self._left if r.unit.failures < FAILURES], monotonic())
-        self._left = []
+        rest = self.round.rest(self.cycle)
+        if rest:
+            self._ask(rest, monotonic())
 
     def lost(self) -> None:
         """The link is gone: what was in flight fails at once. Does nothing the second time."""
@@ -173,14 +145,7 @@ class Master:
         self._routine.clear()
         for request in self.wire.reset():
             self.failed(request, Failure.LOST, 0, now_s)
-        if self._at < len(self._round):
-            self._left, self._left_cycle = self._round[self._at :], self.cycle
-            for request in self._left:
-                request.in_round = False
-            self._at = len(self._round)
-        self._behind = False
-        if self._unfinished:
-            self._unfinished = 0
+        if self.round.cut(self.cycle):
             self.listener.round_done()
         if self._timer is not None:
             self._timer.cancel()
@@ -234,24 +199,26 @@ class Master:
             request = self._choose(now_s)
             if request is None:
                 break
-            self.statistics.sent(request.unit)
+            request.unit.counts[REQUESTS] += 1
             wire.send(request, now_s)
             if wire.single:
                 break
         self._pumping = False
-        self._arm(wire.deadline_s())
+        # No time-out is shorter than the bus's: an alarm before that looks after this request too.
+        if wire.doubts or self._timer_s > now_s + self._patience_s:
+            self._arm(wire.deadline_s())
 
     def _choose(self, now_s: float) -> Request | None:
-        wire = self.wire
+        wire, round_ = self.wire, self.round
         while self._urgent or self._routine:
             output = (self._urgent or self._routine).popleft()
             output.queued = False
             if self._ready(output, now_s):
                 return output.request
-        while self._at < len(self._round):
-            request = self._round[self._at]
-            self._at += 1
-            if request.unit.silent_round == self._round_number or (wire.doubts and wire.doubtful(request, now_s)):
+        while round_.at < len(round_.requests):
+            request = round_.requests[round_.at]
+            round_.at += 1
+            if request.unit.silent_round == round_.number or (wire.doubts and wire.doubtful(request, now_s)):
                 # Its unit has already cost a time-out in this round, or a late reply of it may still come.
                 self._finish_one(request, now_s)
             else:
@@ -292,24 +259,27 @@ class Master:
     # -- what came of it -------------------------------------------------------------------------------------
 
     def good(self, request: Request, payload: bytes, now_s: float) -> None:
-        """The reply that was asked for."""
+        """The reply that was asked for. This and `pump` are done for every read: few calls, and none without need."""
         now_ms = int(now_s * MS_PER_S)
-        unit = request.unit
-        self.statistics.answered(unit, (now_s - request.sent_s) * MS_PER_S, now_ms)
+        unit, row = request.unit, request.row
+        self.statistics.answered(unit, now_s - request.sent_s, now_ms)
         if unit.gap_s:
             self._gap_until_s = now_s + unit.gap_s
-        self._pulse.heard()
+        if self._pulse.count:
+            self._pulse.heard()
         if not self.up:
             self.up = True
             self.listener.first_reply()
-        row = request.row
         if row is not None:
             row.store(payload, now_ms)
             request.refused = 0
             if unit.failures:
                 self._unit_answered(unit)
             if request.in_round:
-                self._finish_one(request, now_s)
+                request.in_round = False
+                self.round.unfinished -= 1
+                if not self.round.unfinished:
+                    self._round_over(now_s)
         elif request.output is not None:
             request.output.sending = False
             self.statistics.written(unit, now_ms)
@@ -323,7 +293,7 @@ class Master:
         unit = request.unit
         self.statistics.failed(unit, failure, code)
         now_ms = int(now_s * MS_PER_S)
-        self._clean = False
+        self.round.clean = False
         if unit.gap_s:
             self._gap_until_s = now_s + unit.gap_s
         if failure is Failure.EXCEPTION:
@@ -337,7 +307,7 @@ class Master:
                 self._refused(request, code)
         elif failure is not Failure.LOST:
             if failure is Failure.TIMEOUT:
-                unit.silent_round = self._round_number
+                unit.silent_round = self.round.number
             else:
                 self._pulse.heard()
             self._unit_failed(unit, failure)
@@ -354,7 +324,7 @@ class Master:
 
     def held(self, request: Request, now_s: float) -> None:
         """A reply that must prove itself: the round goes on without it."""
-        self._clean = False
+        self.round.clean = False
         if request.in_round:
             self._finish_one(request, now_s)
         self.pump(now_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -21,6 +22,8 @@ RTU_OVERHEAD_BYTES: Final = 1 + CRC_BYTES
 RTU_EXCEPTION_BYTES: Final = 5
 RTU_REQUEST_BYTES: Final = 8
 MS_PER_S: Final = 1000.0
+TCP_REPLY: Final = struct.Struct(">HHBB")
+"""A reply behind its transaction id: protocol, length, unit, function."""
 
 
 class Failure(Enum):
@@ -36,7 +39,8 @@ class Request:
     """A read or a write of one unit.
 
     `row` is where a read's data go; `output` is what a write writes. `size` is the PDU size of a correct reply and
-    `head` its first data bytes: the byte count of a read, the echo of a write. A read that was refused `refused`
+    `head` its first data bytes: the byte count of a read, the echo of a write; on TCP the whole frame has `reply_bytes`
+    and begins, behind its transaction id, with `reply_head`. A read that was refused `refused`
     times in a row is not asked again before `due_cycle`; a slow one is due at `due_ms`. `in_round`: the running round
     waits for it.
     """
@@ -52,6 +56,8 @@ class Request:
         "output",
         "payload",
         "refused",
+        "reply_bytes",
+        "reply_head",
         "reply_unit",
         "row",
         "sent_s",
@@ -65,6 +71,8 @@ class Request:
         self.frame = b""
         self.head = b""
         self.size = 0
+        self.reply_head = b""
+        self.reply_bytes = 0
         self.row: Row | None = None
         self.block: ReadBlock | None = None
         self.output: Output | None = None
@@ -74,6 +82,12 @@ class Request:
         self.due_cycle = 0
         self.due_ms = 0
         self.sent_s = 0.0
+
+    def expect(self, head: bytes) -> None:
+        """The data of the only reply that counts begin with `head`."""
+        self.head = head
+        self.reply_head = TCP_REPLY.pack(0, self.size + 1, self.reply_unit, self.function) + head
+        self.reply_bytes = MBAP_BYTES + self.size
 
 
 class Owner(Protocol):
@@ -100,8 +114,8 @@ def read_request(bus: BusPlan, block: ReadBlock, unit: Unit, row: Row) -> Reques
     size = 2 + block.reply_bytes
     request = Request(unit, block.function, block.reply_unit, _timeout_s(bus, RTU_REQUEST_BYTES, size))
     request.frame = read_frame(bus.serial, block.unit, block.function, block.address, block.count)
-    request.head = bytes([block.reply_bytes])
     request.size = size
+    request.expect(bytes([block.reply_bytes]))
     request.row, request.block = row, block
     return request
 
@@ -126,9 +140,9 @@ def fill(request: Request, serial: bool, head: bytes, data: bytes) -> None:
     request.payload = data
     request.frame = write_frame(serial, head, data)
     if request.function == READ_WRITE:
-        request.head = bytes([len(data)])
+        request.expect(bytes([len(data)]))
     else:
-        request.head = (head + data)[2 : 1 + request.size]
+        request.expect((head + data)[2 : 1 + request.size])
 
 
 def _timeout_s(bus: BusPlan, request_bytes: int, reply_pdu_bytes: int) -> float:

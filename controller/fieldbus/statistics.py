@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.topology import HISTOGRAM_BUCKETS
-from controller.fieldbus.request import Failure
+from controller.fieldbus.request import MS_PER_S, Failure
 from controller.fieldbus.unit import Unit
-from controller.image.histogram import COARSE, bucket
+from controller.image.histogram import COARSE, bucket, bucket_each
 from controller.image.status import COARSE_BUCKETS, EXCEPTION_CODES
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ UNIT_COUNTERS: Final = (
 
 REQUESTS, OK, TIMEOUTS, BAD, LATE, EXCEPTIONS, LAST_EXCEPTION, LAST_GOOD_MS, LAST_WRITE_MS, UNCONFIRMED = range(10)
 
+US_PER_S, US_PER_MS = 1e6, 1e3
+BUCKET_OF_US: Final = bytes(bucket_each((np.arange(1 << 15) + 0.5) / US_PER_MS).tolist())
+"""The histogram's bucket of the usual latencies, by whole microseconds: a logarithm per reply would cost more."""
+
 
 class UnitStatistics:
     """Counters of all units of a site, a row each: units write into them, one copy per column publishes them."""
@@ -58,45 +62,57 @@ class UnitStatistics:
         for i, unit in enumerate(units):
             unit.counts, unit.histogram = self.counts[i].data, self.histogram[i].data
 
-    def set_unconfirmed(self, outputs: Iterable[Output]) -> None:
-        """Which outputs are not known to be as they shall be, now."""
+    def settle(self, outputs: Iterable[Output]) -> None:
+        """What is not counted reply by reply: correct replies, and `outputs` that are not known to be as they shall."""
+        self.counts[:, OK] = self.histogram.sum(axis=1)
         self.counts[:, UNCONFIRMED] = 0
         for output in outputs:
             output.unit.counts[UNCONFIRMED] += 1
 
 
 class BusStatistics:
-    """Counters since the process started; names as in `IoStatus`."""
+    """Counters since the process started; names as in `IoStatus`.
+
+    A request is counted once, in its unit's row, and a correct reply once, in the histograms: sums are made when asked.
+    """
 
     def __init__(self, units: list[Unit]) -> None:
         if any(not unit.counts for unit in units):
             self.own = UnitStatistics(units)
         self._units = {unit.unit: unit for unit in units}
-        self.requests = self.ok = self.timeouts = self.bad = self.late = 0
+        self.timeouts = self.bad = self.late = 0
         self.exceptions = self.reconnects = self.writes = self.connected = 0
         self.last_good_ms = 0
-        self.latency_max_ms = 0.0
+        self.latency_max_s = 0.0
         self.histogram: NDArray[np.int64] = np.zeros(HISTOGRAM_BUCKETS, np.int64)
         self.exception_codes = np.zeros(EXCEPTION_CODES, np.int64)
         self._counts = self.histogram.data
 
-    def sent(self, unit: Unit) -> None:
-        """Count a request."""
-        self.requests += 1
-        unit.counts[REQUESTS] += 1
+    @property
+    def requests(self) -> int:
+        """Requests sent to all units."""
+        return sum(unit.counts[REQUESTS] for unit in self._units.values())
 
-    def answered(self, unit: Unit, latency_ms: float, now_ms: int) -> None:
+    @property
+    def ok(self) -> int:
+        """Correct replies of all units."""
+        return int(self.histogram.sum())
+
+    def answered(self, unit: Unit, latency_s: float, now_ms: int) -> None:
         """Count a correct reply."""
-        self.ok += 1
         self.last_good_ms = now_ms
-        if latency_ms > self.latency_max_ms:
-            self.latency_max_ms = latency_ms
-        at = bucket(latency_ms)
+        if latency_s > self.latency_max_s:
+            self.latency_max_s = latency_s
+        us = int(latency_s * US_PER_S)
+        at = BUCKET_OF_US[us] if us < len(BUCKET_OF_US) else bucket(us / US_PER_MS)
         self._counts[at] += 1
-        counts = unit.counts
-        counts[OK] += 1
-        counts[LAST_GOOD_MS] = now_ms
         unit.histogram[COARSE[at]] += 1
+        unit.counts[LAST_GOOD_MS] = now_ms
+
+    @property
+    def latency_max_ms(self) -> float:
+        """Longest time from request to correct reply."""
+        return self.latency_max_s * MS_PER_S
 
     def written(self, unit: Unit, now_ms: int) -> None:
         """Count a confirmed write."""

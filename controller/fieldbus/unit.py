@@ -106,23 +106,26 @@ class Unit:
 
 
 class Pulse:
-    """Whether anything at all comes from the other end: when all units fall silent, it may be gone (half-open link)."""
+    """Whether anything at all comes from the other end: when all units fall silent, it may be gone (half-open link).
 
-    __slots__ = ("_count", "_silent", "_units")
+    `count`: time-outs since the last sign of life.
+    """
+
+    __slots__ = ("_silent", "_units", "count")
 
     def __init__(self, units: int) -> None:
         self._units = units
         self._silent: set[int] = set()
-        self._count = 0
+        self.count = 0
 
     def heard(self) -> None:
         """Something came."""
-        if self._count:
+        if self.count:
             self._silent.clear()
-            self._count = 0
+            self.count = 0
 
     def missed(self, unit: Unit) -> bool:
         """Count a time-out; True when every unit has been silent since the last sign of life."""
         self._silent.add(unit.unit)
-        self._count += 1
-        return self._count >= FAILURES and len(self._silent) >= self._units
+        self.count += 1
+        return self.count >= FAILURES and len(self._silent) >= self._units

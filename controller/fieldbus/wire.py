@@ -18,6 +18,9 @@ from controller.fieldbus.blame import TOO_LATE, Blame
 from controller.fieldbus.request import EXCEPTION_FLAG, TCP_HEAD_BYTES, Failure, Owner, Request
 
 HEAD: Final = struct.Struct(">HHHBB")
+TCP_DATA_AT: Final = TCP_HEAD_BYTES + 1
+"""Behind the byte count of a read, or the first byte of an echo."""
+
 LENGTH_MIN: Final = 3
 LENGTH_MAX: Final = 254
 LATE_WINDOW: Final = 4096
@@ -36,7 +39,7 @@ class TcpWire:
         self.single = window == 1
         self.doubts: dict[tuple[int, int, bytes], object] = {}
         self.write: Callable[[bytes], None] = no_link
-        self.pending: dict[int, Request] = {}
+        self.pending: dict[bytes, Request] = {}
         self._last = random.randrange(0xFFFF)
         self._rest = b""
 
@@ -62,10 +65,11 @@ class TcpWire:
 
     def send(self, request: Request, now_s: float) -> None:
         """Put a request on the wire."""
-        self._last = number = self._last % 0xFFFF + 1
+        self._last = self._last % 0xFFFF + 1
         request.sent_s = now_s
+        number = self._last.to_bytes(2, "big")
         self.pending[number] = request
-        self.write(number.to_bytes(2, "big") + request.frame)
+        self.write(number + request.frame)
 
     def deadline_s(self) -> float:
         """When the oldest request in flight runs out of time; infinite when none is in flight."""
@@ -95,6 +99,17 @@ class TcpWire:
         """Bytes from the link, in any pieces."""
         if self._rest:
             data = self._rest + data
+        else:
+            # Nearly every piece is one whole reply that is as it shall be: the checks of `_judge`, in two comparisons.
+            request = self.pending.get(data[:2])
+            if request is not None and len(data) == request.reply_bytes and data.startswith(request.reply_head, 2):
+                del self.pending[data[:2]]
+                self.owner.good(request, data[TCP_DATA_AT:], monotonic())
+                return
+        self._judge(data)
+
+    def _judge(self, data: bytes) -> None:
+        """Any number of replies, right or wrong, and a beginning of one."""
         at, size = 0, len(data)
         pending, owner = self.pending, self.owner
         while size - at >= TCP_HEAD_BYTES:
@@ -107,8 +122,8 @@ class TcpWire:
             start, end = at + TCP_HEAD_BYTES, at + 6 + length
             if end > size:
                 break
+            request = pending.pop(data[at : at + 2], None)
             at = end
-            request = pending.pop(number, None)
             if request is not None and at < size and not self._in_step(data, at):
                 owner.broken("a reply ended early and runs into the next one", request)
                 return

@@ -24,8 +24,13 @@ def bucket(ms: float) -> int:
 
 def buckets(ms: NDArray[Any]) -> NDArray[np.int64]:
     """How many of many durations fall into each bucket."""
+    return np.bincount(bucket_each(ms).ravel(), minlength=HISTOGRAM_BUCKETS)
+
+
+def bucket_each(ms: NDArray[Any]) -> NDArray[np.int64]:
+    """The bucket of each of many durations."""
     index = np.log10(np.maximum(ms, LOWEST_MS) / LOWEST_MS) * PER_DECADE
-    return np.bincount(np.clip(index.astype(np.int64), 0, HISTOGRAM_BUCKETS - 1).ravel(), minlength=HISTOGRAM_BUCKETS)
+    return np.clip(index.astype(np.int64), 0, HISTOGRAM_BUCKETS - 1)
 
 
 def upper_ms(index: int) -> float:
