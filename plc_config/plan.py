@@ -66,6 +66,7 @@ class PointType:
 
     `scale_from`, `count_from`: registers from the first element to a run-time scale factor (a power of ten) and to
     the register that says how many elements there are. `equals`: 1 where the masked raw value is one of these.
+    `power`: the register is itself a scale factor, and the value ten to its power.
     """
 
     type: str = "u16"
@@ -81,6 +82,7 @@ class PointType:
     equals: tuple[int, ...] = ()
     scale_from: int | None = None
     count_from: int | None = None
+    power: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,7 +103,10 @@ class PointRef:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReadBlock:
-    """One read request. `group` is the same for equal blocks of equal devices, which are decoded together."""
+    """One read request. `group` is the same for equal blocks of equal devices, which are decoded together.
+
+    `divisors`: registers that hold what this device's outputs are divided by; such a block has no `points`.
+    """
 
     bus: int
     device: int
@@ -114,6 +119,7 @@ class ReadBlock:
     group: int
     points: tuple[PointRef, ...]
     cost_ms: float
+    divisors: tuple[PointRef, ...] = ()
 
     @property
     def reply_bytes(self) -> int:
@@ -127,7 +133,8 @@ class WriteBlock:
 
     `refresh_ms`: -1 only on change, 0 every scan, else at least this often. `zero_on_silence`: write zero
     when the scan falls silent. `modulo`: the value counts modulo this; modulo 1 is a constant (minus `raw_offset`),
-    which is written like a heartbeat: only while the scan lives.
+    which is written like a heartbeat: only while the scan lives. `divisors`: names of what the device itself says the
+    value is divided by before it is scaled; until all are known nothing is written.
     """
 
     bus: int
@@ -145,6 +152,7 @@ class WriteBlock:
     zero_on_silence: bool
     confirm: str
     cost_ms: float
+    divisors: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from plc_config.quantity import EXAMPLE, NUMBER, parse, unit_of
 from plc_config.schema.profile import PACKED, Constant, Output, Profile, Register
 
 LARGEST_COUNT: Final = 2000
+PART: Final = "ratio"
+"""Unit of an output that is a part of a rating, and is scaled in percent."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,6 +74,22 @@ def output_type(profile: Profile, output: Output, scale: float) -> PointType:
         bit=-1 if output.bit is None else output.bit,
         little_words=(output.word_order or profile.wire.word_order) == "little",
     )
+
+
+def divisors_of(profile: Profile, output: Output, unit: str) -> list[Item]:
+    """What the device itself says an output in `unit` is divided by; each item's reference names it for people."""
+    found, step = [], profile.wire.address_step
+    if output.scale_register is not None:
+        at = profile.at(output.scale_register) // step
+        kind = PointType("s16", power=True)
+        found.append(Item(at, 1, PointRef(f"scale factor in register {at * step}", 0, 1, kind, ())))
+    if output.rating is not None:
+        rating = output.rating
+        register = Register.model_validate({n: getattr(rating, n) for n in type(rating).model_fields})
+        name = f"rating in register {profile.at(rating.address)}"
+        kind = point_type(profile, register, scale_of(rating.scale, unit))
+        found.append(item(profile, register, name, 1, kind, ()))
+    return found
 
 
 def constant_type(profile: Profile, constant: Constant) -> PointType:

@@ -7,8 +7,8 @@ from typing import Any, Final
 from controller.core.field_image import Points
 from controller.core.image import OutputImage
 from controller.core.layout import tags_of
-from plc_config.registers import own_unit, scale_of
-from plc_config.schema.profile import REGISTERS, Constant, Extra, Output, Profile, Register
+from plc_config.registers import PART, own_unit, scale_of
+from plc_config.schema.profile import REGISTERS, Constant, Extra, Output, Profile, Rating, Register
 
 Complaint = tuple[tuple[str | int, ...], str, str]
 
@@ -40,13 +40,15 @@ def nonsense(profile: Profile) -> list[Complaint]:
             path = ("outputs", name, number) if isinstance(entry, list) else ("outputs", name)
             found += _output(profile, path, output)
             if name in OUTPUTS and output.raw_on is None:
-                found += _scale(path, output, OUTPUTS[name].unit)
+                found += _scale(path, output, OUTPUTS[name].unit if output.rating is None else PART)
+                if output.rating is not None:
+                    found += _scale((*path, "rating"), output.rating, OUTPUTS[name].unit)
     for name, constant in profile.constants.items():
         found += _constant(profile, ("constants", name), constant)
     return found
 
 
-def _scale(path: tuple[str | int, ...], entry: Register | Output, unit: str) -> list[Complaint]:
+def _scale(path: tuple[str | int, ...], entry: Register | Output | Rating, unit: str) -> list[Complaint]:
     try:
         if scale_of(entry.scale, unit) == 0.0:
             return [((*path, "scale"), "a scale of 0 makes every value 0", "the factor from the vendor's document")]

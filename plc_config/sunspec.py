@@ -136,7 +136,7 @@ def relocated(profile: Profile, chain: Chain, want: Want) -> Profile:
         kept[group] = {}
         for name, entry in entries.items():
             missing = [lacking[b] for b in _bases_of(entry) if b in lacking]
-            missing += [w for w in (_beyond(profile, chain, piece, want) for piece in _pieces(entry)) if w]
+            missing += [w for w in (_beyond(profile, chain, piece, want) for piece in _with_ratings(entry)) if w]
             if not missing:
                 kept[group][name] = entry
             elif group != "extras" and not _may_lack(entry):
@@ -148,13 +148,18 @@ def _pieces(entry: Any) -> list[Any]:
     return entry if isinstance(entry, list) else [entry]
 
 
+def _with_ratings(entry: Any) -> list[Any]:
+    pieces = _pieces(entry)
+    return pieces + [p.rating for p in pieces if getattr(p, "rating", None) is not None]
+
+
 def _may_lack(entry: Any) -> bool:
     return all(getattr(piece, "optional", False) for piece in _pieces(entry))
 
 
 def _bases_of(entry: Any) -> list[str]:
     keys = ("address", "scale_register", "count_register")
-    found = [getattr(piece, key, None) for piece in _pieces(entry) for key in keys]
+    found = [getattr(piece, key, None) for piece in _with_ratings(entry) for key in keys]
     return [a.partition("+")[0] for a in found if isinstance(a, str)]
 
 

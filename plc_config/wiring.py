@@ -27,6 +27,7 @@ from plc_config.refresh import BUS_LOAD, bus_time
 from plc_config.registers import (
     LARGEST_COUNT,
     Item,
+    divisors_of,
     item,
     own_unit,
     point_type,
@@ -45,6 +46,8 @@ OUTPUTS: Final = {t.name: t for t in tags_of(OutputImage)}
 REGISTER_READS: Final = (3, 4)
 LARGEST_UNIT: Final = 255
 HOLDING: Final = 3
+DIVISORS_EVERY: Any = "10 s"
+"""Scale factors and ratings that outputs need are read again this often: a device may be replaced by another one."""
 
 
 class Wiring:
@@ -70,7 +73,9 @@ class Wiring:
             if mistakes:
                 continue
             reads.extend(self._reads(index, unit))
-            writes.extend(write_blocks(self.topology, index, unit, self._once))
+            own = write_blocks(self.topology, index, unit, self._once)
+            reads.extend(self._divisors(index, unit, {d for w in own for d in w.divisors}))
+            writes.extend(own)
             extras.extend(self._extras(index, unit))
             reply = unit.unit + unit.profile.wire.reply_unit_offset
             if not 0 <= reply <= LARGEST_UNIT:
@@ -116,6 +121,19 @@ class Wiring:
         # Asked before everything else: a device whose map has moved since it was read must not be believed.
         guard = [self._read(index, unit, HOLDING, last.address, 2, CYCLE, [])] if last is not None else []
         return guard + self._blocks(index, unit, wanted)
+
+    def _divisors(self, index: int, unit: Unit, names: set[str]) -> list[ReadBlock]:
+        """Reads of what the device says its outputs are divided by; `names` are those that are asked for."""
+        wanted: dict[tuple[int, int, int], list[Item]] = {}
+        slow = Register(address=0, every=DIVISORS_EVERY)
+        for name in unit.profile.outputs if names else ():
+            for output in unit.profile.writes(name):
+                for part in divisors_of(unit.profile, output, OUTPUTS[name].unit):
+                    if part.ref.point in names:
+                        names.discard(part.ref.point)
+                        self._want(unit, ("outputs", name), slow, part, wanted)
+        blocks = self._blocks(index, unit, wanted)
+        return [dataclasses.replace(b, points=(), divisors=b.points) for b in blocks]
 
     def _point(
         self,
@@ -290,6 +308,9 @@ class Wiring:
 
     def _complain_of_block(self, block: ReadBlock, what: str, right: str) -> None:
         unit = self.units[block.device]
+        if not block.points:
+            self._complain_cycle(what, right)
+            return
         name = block.points[0].point
         pieces = unit.profile.segments(name)
         number = next((i for i, p in enumerate(pieces) if p.every == block.every_ms), 0)

@@ -13,7 +13,7 @@ from controller.core.layout import tags_of
 from controller.core.topology import Topology
 from plc_config.expansion import LEVEL_DIMS, Unit, place_of
 from plc_config.plan import PointType, WriteBlock, transaction_ms
-from plc_config.registers import constant_type, output_type, scale_of
+from plc_config.registers import PART, constant_type, divisors_of, output_type, scale_of
 from plc_config.schema.profile import REGISTERS, Output
 from plc_config.strict_yaml import Path_
 
@@ -59,7 +59,7 @@ def _output(
 ) -> list[WriteBlock]:
     tag, profile = OUTPUTS[name], unit.profile
     try:
-        scale = scale_of(output.scale, tag.unit)
+        scale = scale_of(output.scale, tag.unit if output.rating is None else PART)
     except ValueError as error:
         complain(unit, (*path, "scale"), str(error), "")
         return []
@@ -78,6 +78,7 @@ def _output(
             refresh_ms=refresh,
             zero_on_silence=tag.zero_on_silence,
             confirm=output.confirm or "",
+            divisors=tuple(d.ref.point for d in divisors_of(profile, output, tag.unit)),
         )
         for copy, place in enumerate(dict.fromkeys(place_of(tag.dims, place) for place in unit.places))
     ]

@@ -85,6 +85,7 @@ def memory(function: int, *rows: tuple[int, tuple[int, ...]], step: int = 1) -> 
 def written(bench: Bench, output: str, value: float, number: int = 0) -> tuple[int, int, str]:
     """Function, address and data of a write."""
     block = [w for w in bench.writes if w.output == output and w.modulo != 1][number]
+    value = value / bench.group.divisor(block, 0)
     data, wrong = Encoder(block.type, block.function, block.count, block.modulo)(np.array([[value]]))
     assert wrong == 0
     return block.function, block.address, data[0].tobytes().hex()

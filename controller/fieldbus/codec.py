@@ -79,6 +79,9 @@ class Decoder:
             broken = ~np.isfinite(numbers)
             bad = broken if bad is None else bad | broken
             numbers = np.where(broken, 0.0, numbers)
+        if self.type.power:
+            wild = np.abs(numbers.astype(np.int64)) > LARGEST_EXPONENT
+            return POWERS[np.where(wild, 0, numbers) + LARGEST_EXPONENT], _any(wild)
         if self.type.raw_offset:
             values = (numbers.astype(np.float64) + self.type.raw_offset) * self.factor
         else:

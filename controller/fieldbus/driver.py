@@ -12,6 +12,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic, time_ns
 from typing import Any, Final
@@ -21,6 +22,7 @@ import numpy as np
 from controller.core.event import Event, What
 from controller.fieldbus.bus import Bus
 from controller.fieldbus.capture import Capture
+from controller.fieldbus.divisors import DivisorRow, Divisors
 from controller.fieldbus.field import Field
 from controller.fieldbus.outputs import Output, Outputs
 from controller.fieldbus.request import MS_PER_S, read_request
@@ -77,7 +79,7 @@ class Driver:
                 plan.load_ms(b.index), plan.cycle_ms, self.tell, self._round_done, capture)
             for b in plan.buses
         ]  # fmt: skip
-        self.outputs = Outputs(plan, files.layouts["output"], units, self._send)
+        self.outputs = Outputs(plan, files.layouts["output"], units, self._send, self.divisors)
         for bus in self.buses:
             bus.outputs = self.outputs
         self._status_writer = files.writer("status.io")
@@ -96,6 +98,7 @@ class Driver:
 
     def _build_units(self) -> list[Unit]:
         plan = self.plan
+        self.divisors: dict[int, Divisors] = {}
         self.guards = {d.index: Guard(d.guard) for d in plan.devices if d.guard[0] and d.index not in self._walks}
         units = [Unit(d.name, d.unit, d.gap_ms / MS_PER_S) for d in plan.devices]
         for block, row in zip(plan.reads, self.field.rows, strict=True):
@@ -103,9 +106,16 @@ class Driver:
             if block.device in self._walks:
                 continue
             guard = self.guards.get(block.device)
-            target: Any = row if guard is None else GuardedRow(row, guard) if block.points else guard
+            target: Any = row
+            if block.divisors:
+                known = self.divisors.setdefault(block.device, Divisors(partial(self._relearn, unit)))
+                target = DivisorRow(known, block.divisors, block.function)
+            if guard is not None:
+                target = GuardedRow(target, guard) if block.points or block.divisors else guard
             request = read_request(plan.buses[block.bus], block, unit, target)
             (unit.fast if block.every_ms == CYCLE else unit.slow).append(request)
+            if guard is not None and block.every_ms != CYCLE:
+                guard.slow.append(request)
         for device, walk in self._walks.items():
             walk.begin(plan.buses[plan.devices[device].bus], units[device])
         return units
@@ -240,6 +250,12 @@ class Driver:
             # It stays wanted, and is sent when the device's map has been seen.
             return
         self.buses[output.block.bus].master.enqueue(output)
+
+    def _relearn(self, unit: Unit, divisors: Divisors) -> None:
+        self.outputs.relearn(divisors)
+        if divisors.unusable:
+            what = f"{unit.name}: not a usable number: {divisors.unusable}; what is scaled by it is not written"
+            self.tell(Event(What.SYSTEM, new=1.0, text=what))
 
     def tell(self, event: Event) -> None:
         """Put an event into the ring of this process."""

@@ -5,13 +5,14 @@ Outputs are desired states. What is guaranteed:
 - a coil gets one write per change: after a time-out its state is unknown, and the point that reads it back (`confirm`)
   decides whether it is written again; without such a point the refresh period or a new link does;
 - when the scan falls silent, every `zero_on_silence` output is wanted at zero until the scan lives again;
-- a value that does not fit its register is clamped and counted, never wrapped.
+- a value that does not fit its register is clamped and counted, never wrapped;
+- what is scaled by the device's own scale factor or rating is not written while that is unknown.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +23,7 @@ from controller.core.image import OutputImage
 from controller.core.layout import Layout
 from controller.core.signal import Quality
 from controller.fieldbus.codec import MASK, Encoder
+from controller.fieldbus.divisors import Divisors
 from controller.fieldbus.request import Failure, Request, head_of, write_request
 from controller.fieldbus.unit import BUSY_CODES, CONFIGURATION_CODES, Unit
 from plc_config.plan import CYCLE, BusPlan, PollingPlan, WriteBlock
@@ -34,11 +36,14 @@ NEVER_AGAIN_MS: Final = 2**62
 
 
 class Output:
-    """One write block. `desired`: what the scan wants; `known`: what the device has confirmed, None when uncertain."""
+    """One write block. `desired`: what the scan wants; `known`: what the device has confirmed, None when uncertain.
+
+    `taken`: the device has confirmed one write at least.
+    """
 
     __slots__ = (
         "block", "bus", "desired", "due_ms", "fresh", "group", "head", "hold_ms", "known", "queued", "request",
-        "sending", "uncertain_ms", "unit", "urgent",
+        "sending", "taken", "uncertain_ms", "unit", "urgent",
     )  # fmt: skip
 
     def __init__(self, block: WriteBlock, bus: BusPlan, unit: Unit, group: _Group, urgent: bool) -> None:
@@ -51,6 +56,7 @@ class Output:
         self.sending = False
         self.queued = False
         self.fresh = False
+        self.taken = False
         self.due_ms = NEVER_AGAIN_MS
         self.hold_ms = 0
         self.uncertain_ms = -1
@@ -73,6 +79,9 @@ class _Group:
     members: list[Output] = dataclasses.field(default_factory=list)
     places: list[NDArray[np.int64]] = dataclasses.field(default_factory=list)
     index: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    divisor: NDArray[np.float64] | None = None
+    """(members, 1), NaN while unknown; None where the device says nothing of the sort."""
+
     last: NDArray[Any] | None = None
     next_due_ms: int = NEVER_AGAIN_MS
 
@@ -81,8 +90,14 @@ class Outputs:
     """All outputs of a plan. `send(output)` puts one into the queue of its bus."""
 
     def __init__(
-        self, plan: PollingPlan, layout: Layout[OutputImage], units: list[Unit], send: Callable[[Output], None]
+        self,
+        plan: PollingPlan,
+        layout: Layout[OutputImage],
+        units: list[Unit],
+        send: Callable[[Output], None],
+        divisors: Mapping[int, Divisors] | None = None,
     ) -> None:
+        self._divisors = divisors or {}
         self._send, self._cycle_ms = send, plan.cycle_ms
         self.live = False
         self.silenced = False
@@ -94,7 +109,15 @@ class Outputs:
         for block in plan.writes:
             bus, module = plan.buses[block.bus], plan.devices[block.device].level == "module"
             every_scan = block.refresh_ms == CYCLE
-            shape: Any = (block.output, block.type, block.function, block.count, block.modulo, block.refresh_ms)
+            shape: Any = (
+                block.output,
+                block.type,
+                block.function,
+                block.count,
+                block.modulo,
+                block.refresh_ms,
+                bool(block.divisors),
+            )
             key = (module, every_scan, shape)
             group = groups.get(key)
             if group is None:
@@ -111,6 +134,8 @@ class Outputs:
         self._groups = [groups[key] for key in sorted(groups, key=lambda k: k[:2])]
         for group in self._groups:
             group.index = np.array(group.places)
+            if group.members[0].block.divisors:
+                group.divisor = np.full((len(group.members), 1), np.nan)
 
     # -- what the scan wants ---------------------------------------------------------------------------------
 
@@ -119,11 +144,18 @@ class Outputs:
         self.live, self.silenced = True, False
         for group in self._groups:
             values = np.asarray(getattr(image, group.output)).reshape(-1)[group.index]
+            if group.divisor is not None:
+                # Not a number differs from everything, itself too: what is not known yet is looked at in every scan.
+                values = values / group.divisor
             if group.last is None or group.every_scan:
                 rows = np.arange(len(group.members))
             else:
                 rows = np.flatnonzero((values != group.last).any(axis=1))
             group.last = values
+            if group.divisor is not None:
+                unknown = np.isnan(group.divisor[rows, 0])
+                self._open |= {id(o): o for o in (group.members[row] for row in rows[unknown].tolist())}
+                rows = rows[~unknown]
             if len(rows):
                 data, wrong = group.encode(values[rows])
                 self.clamped += wrong
@@ -139,7 +171,32 @@ class Outputs:
             if group.zero:
                 data, _ = group.encode(np.zeros(group.index.shape))
                 for output, payload in zip(group.members, data, strict=True):
-                    self._want(output, payload.tobytes(), False)
+                    # Zero needs no scale factor, but a device that was never understood was never told anything.
+                    if output.taken or self._scaled(output):
+                        self._want(output, payload.tobytes(), False)
+
+    def relearn(self, divisors: Divisors) -> None:
+        """A device gives other scale factors or ratings: what was encoded with the old ones counts no more."""
+        for group in self._groups:
+            for row, output in enumerate(group.members if group.divisor is not None else ()):
+                if group.divisor is None or self._divisors.get(output.block.device) is not divisors:
+                    continue
+                now = divisors.product(output.block.divisors)
+                if now == group.divisor[row, 0] or self.silenced:
+                    # Zero is zero with every factor: a silent scan's setpoints stand.
+                    group.divisor[row] = now
+                    continue
+                group.divisor[row] = now
+                output.desired = output.known = None
+                output.uncertain_ms = -1
+                self._uncertain.pop(id(output), None)
+                if group.last is not None:
+                    group.last[row] = np.nan
+
+    def _scaled(self, output: Output) -> bool:
+        """All that the device must say for this output to be written is known."""
+        names, known = output.block.divisors, self._divisors.get(output.block.device)
+        return not names or (known is not None and not np.isnan(known.product(names)))
 
     def zeroed(self) -> bool:
         """Every `zero_on_silence` output is known to be as wanted."""
@@ -151,7 +208,9 @@ class Outputs:
 
     def permitted(self, output: Output) -> bool:
         """Whether this output may be written now."""
-        return self.live and (not self.silenced or output.block.zero_on_silence)
+        if self.silenced:
+            return self.live and output.block.zero_on_silence
+        return self.live and self._scaled(output)
 
     def _want(self, output: Output, payload: bytes, every_scan: bool) -> None:
         if payload != output.desired:
@@ -185,7 +244,7 @@ class Outputs:
 
     def written(self, output: Output, now_ms: int) -> None:
         """The device has confirmed a write."""
-        output.known = output.request.payload
+        output.known, output.taken = output.request.payload, True
         self._schedule(output, now_ms)
         if output.known == output.desired:
             self._open.pop(id(output), None)

@@ -93,7 +93,8 @@ class Unit:
         self.backoff = PROBE_CYCLES_MIN
         if recovered:
             for request in (*self.fast, *self.slow):
-                request.refused = request.due_cycle = 0
+                # Slow values were lost with the rest, and are wanted again before their period ends.
+                request.refused = request.due_cycle = request.due_ms = 0
         return recovered
 
     def due(self, cycle: int) -> bool:

@@ -120,6 +120,8 @@ class Guard:
         self.expected = b"".join(n.to_bytes(2, "big") for n in expected)
         self.moved = False
         self.seen = False
+        self.slow: list[Request] = []
+        """Reads behind this guard that come seldom: asked at once when it has been seen, their last reply was lost."""
 
     @property
     def stands(self) -> bool:
@@ -128,6 +130,9 @@ class Guard:
 
     def store(self, payload: bytes, now_ms: int) -> None:
         """A good reply: once moved, the map is not believed until it has been read anew."""
+        if not self.seen:
+            for request in self.slow:
+                request.due_ms = 0
         self.seen = True
         self.moved = self.moved or payload != self.expected
 

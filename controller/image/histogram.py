@@ -30,7 +30,7 @@ def buckets(ms: NDArray[Any]) -> NDArray[np.int64]:
 def bucket_each(ms: NDArray[Any]) -> NDArray[np.int64]:
     """The bucket of each of many durations."""
     index = np.log10(np.maximum(ms, LOWEST_MS) / LOWEST_MS) * PER_DECADE
-    return np.clip(index.astype(np.int64), 0, HISTOGRAM_BUCKETS - 1)
+    return np.asarray(np.clip(index.astype(np.int64), 0, HISTOGRAM_BUCKETS - 1))
 
 
 def upper_ms(index: int) -> float:

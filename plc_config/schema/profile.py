@@ -184,6 +184,17 @@ class Extra(Register):
     byte_order: Literal["big", "little"] = Field("big", description="Of a string: which byte of a register is first")
 
 
+class Rating(Strict):
+    """A register in which the device gives the size of which an output is a part."""
+
+    address: Address
+    type: Literal["u16", "s16", "u32", "s32", "f32"] = "u16"
+    scale: str = Field(description="With its unit, like 1 W")
+    scale_register: Address | None = Field(None, description="SunSpec scale factor register")
+    sentinel: list[int] = []
+    word_order: Literal["big", "little"] | None = None
+
+
 class Output(Strict):
     """One output: where it is written, and where it can be read back."""
 
@@ -196,6 +207,8 @@ class Output(Strict):
     bit: int | None = Field(None, ge=0, le=15, description="With function 22: which bit; the others stay as they are")
     scale: str | int | float = "1"
     raw_offset: float = Field(0.0, description="Added to the raw value before scaling, as for points")
+    scale_register: Address | None = Field(None, description="SunSpec scale factor register, read from the device")
+    rating: Rating | None = Field(None, description="The output is a part of this: `scale: 1 %` of what it holds")
     raw_on: int | None = Field(None, description="Raw value of a switched-on output; needs `raw_off`")
     raw_off: int | None = Field(None, description="Raw value of a switched-off output; needs `raw_on`")
     sign: Literal["as_is", "charge_positive", "negated"] = "as_is"
@@ -213,6 +226,10 @@ class Output(Strict):
             raise ValueError("raw_on and raw_off belong together and differ")
         if (self.function == 22) != (self.bit is not None) or (self.bit is not None and self.count != 1):
             raise ValueError("function 22 and `bit` belong together, for one element")
+        if (self.scale_register is not None or self.rating is not None) and (
+            self.bit is not None or self.raw_on is not None or self.modulo is not None or self.function in (5, 15)
+        ):
+            raise ValueError("scale_register and rating belong to numbers, not to switches and heartbeats")
         if self.type not in WRITABLE:
             raise ValueError(f"type {self.type} cannot be written; one of {', '.join(WRITABLE)}")
         return self
@@ -315,6 +332,7 @@ class Profile(Strict):
                         for i, o in enumerate(self.writes(name))]  # fmt: skip
         for group in ("extras", "constants"):
             entries += [((group, name), entry) for name, entry in getattr(self, group).items()]
+        entries += [((*path, "rating"), e.rating) for path, e in entries if getattr(e, "rating", None) is not None]
         entries.append((("repeat",), self.repeat))
         keys = ("address", "scale_register", "count_register")
         found = [((*path, key), getattr(entry, key, None)) for path, entry in entries for key in keys]

@@ -18,7 +18,9 @@ from controller.core.signal import Quality
 from controller.image.files import SiteFiles
 from plc_config.compile import compile_site
 from tests.hostile import TcpServer
-from tests.sites import own_contactor_site
+from tests.profile_cases import CASES
+from tests.profile_rig import TCP, write_site
+from tests.sites import free_ports, own_contactor_site
 from tools.simulator.simulator import running_simulator
 
 official = pytest.importorskip("sunspec2.device")
@@ -205,6 +207,47 @@ async def test_nothing_is_written_before_the_models_are_known(tmp_path: Path) ->
             )
             await asyncio.sleep(0.05)
         assert rig.server.memory.writes == []
+
+
+async def test_a_setpoint_leaves_in_the_scale_that_the_device_gives(tmp_path: Path) -> None:
+    """A legacy converter with scale factors of its own on a real socket; the official model says what it was told."""
+    port, other = free_ports(2)
+    site = write_site(tmp_path, CASES["sunspec-103-124"], TCP.format(port=port), other)
+    compiled = compile_site(str(site))
+    files = SiteFiles(tmp_path, compiled.dims)
+    files.create()
+    server, table = TcpServer(port), dict[int, int]()
+    storage = blank(124, 24)
+    storage.points["WChaMax_SF"].value, storage.points["InOutWRte_SF"].value = 1, -3
+    storage.points["WChaMax"].cvalue = 160_000
+    server.memory.holding[1] = table
+    load(server, 40000, [(1, b"\0" * 132), (103, b"\0" * 100), (124, body(storage))])
+    outputs, layout = files.writer("output"), files.layouts["output"]
+
+    def limits() -> list[Any]:
+        return [w for w in server.memory.writes if w.address in (40134, 40135)]
+
+    await server.start()
+    task = asyncio.ensure_future(SelfConfig(compiled, files, tmp_path, None).run())
+    try:
+        end_s, beat = monotonic() + PATIENCE_S, 0
+        while len(limits()) < 2:
+            assert monotonic() < end_s, server.memory.writes
+            beat += 1
+            image = dataclasses.replace(layout.blank(), heartbeat=beat)
+            image.pcs_active_power_setpoint_w[0] = -40_000.0
+            outputs.write(image)
+            await asyncio.sleep(0.05)
+        read_s = min(at_s for at_s, _, _, address in server.memory.reads if address == 40124)
+        assert all(w.time_s > read_s for w in limits())
+        words = b"".join(table[40122 + i].to_bytes(2, "big") for i in range(26))
+        told = official.Model(model_id=124, model_len=24, data=words)
+        assert (told.points["OutWRte"].cvalue, told.points["InWRte"].cvalue) == (-25.0, 25.0)
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await server.stop()
 
 
 def chain_of(models: dict[int, Any], *between: tuple[int, bytes]) -> list[tuple[int, bytes]]:

@@ -120,11 +120,11 @@ BY_HAND: list[tuple[str, dict[tuple[int, int], int], dict[str, list[float | None
     ),
     (
         "kaco-gridsave",
-        memory(3, (40070 + 14, (-5120, 1)), (40070 + 20, (12, 1)), (40070 + 29, (7705, -1)), (40122 + 5, (11,))),
+        memory(3, (40070 + 14, (-5120, 1)), (40070 + 20, (12, 1)), (40070 + 29, (7705, -1)), (40154 + 5, (11,))),
         {"pcs_active_power_w": [-51_200], "pcs_reactive_power_var": [120], "pcs_dc_voltage_v": [770.5],
          "pcs_running": [1], "pcs_fault": [0]},
     ),
-    ("kaco-gridsave", memory(3, (40122 + 5, (7,))), {"pcs_running": [0], "pcs_fault": [1]}),
+    ("kaco-gridsave", memory(3, (40154 + 5, (7,))), {"pcs_running": [0], "pcs_fault": [1]}),
 ]  # fmt: skip
 
 

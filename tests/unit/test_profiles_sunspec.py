@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.profile_cases import CASES, plausible
+from tests.profile_cases import CASES, plausible, written
 from tests.profile_rig import Bench
 
 device = pytest.importorskip("sunspec2.device")
@@ -50,6 +50,14 @@ def judged(tmp_path: Path, profile: str) -> tuple[Any, dict[str, Any]]:
     number, length, counts = MODELS[profile]
     count = next(iter(counts.values()), 0)
     return model_of(bench, number, BASES[profile], length, COUNT_AT.get(profile), count), faces
+
+
+def write(bench: Bench, output: str, value: float, number: int = 0) -> None:
+    """What the controller would write, to the simulated device."""
+    function, address, data = written(bench, output, value, number)
+    size = len(data) // 2
+    frame = bytes([function]) + address.to_bytes(2, "big") + (size // 2).to_bytes(2, "big") + bytes([size])
+    assert bench.device.answer(frame + bytes.fromhex(data))[0] == function
 
 
 def near(value: float, true: float, step: float) -> bool:
@@ -114,10 +122,26 @@ def test_a_der_converter(tmp_path: Path) -> None:
 
 def test_what_we_write_is_where_the_models_say(tmp_path: Path) -> None:
     bench, _ = shown(tmp_path, "sunspec-7xx")
-    bench.device.answer(bytes.fromhex("10" + f"{40296 + 24:04x}" + "000204" + "fffc2f70"))
+    write(bench, "pcs_active_power_setpoint_w", -250_000)
+    write(bench, "pcs_reactive_power_setpoint_var", 12_000)
     bench.device.answer(bytes.fromhex("10" + f"{40296 + 31:04x}" + "000204" + "0000000a"))
     bench.device.answer(bytes.fromhex("10" + f"{40417 + 8:04x}" + "000102" + "0001"))
     control = model_of(bench, 704, *DER[704], None, 0)
-    assert control.points["WSet"].cvalue == -250_000
+    assert control.points["WSet"].cvalue == -250_000 and control.points["WSet"].value != -250_000
+    assert control.points["VarSet"].cvalue == 12_000
     assert control.points["WSetRvrtTms"].value == 10
     assert model_of(bench, 715, *DER[715], None, 0).points["OpCtl"].value == 1
+
+
+def test_a_part_of_the_rating_is_what_the_models_say_it_is(tmp_path: Path) -> None:
+    bench, _ = shown(tmp_path, "sunspec-103-124")
+    for number in (0, 1):
+        write(bench, "pcs_active_power_setpoint_w", 40_000, number)
+    storage = model_of(bench, 124, 40122, 24, None, 0)
+    assert storage.points["WChaMax"].cvalue == 100_000
+    assert (storage.points["OutWRte"].cvalue, storage.points["InWRte"].cvalue) == (40.0, -40.0)
+    bench, _ = shown(tmp_path, "kaco-gridsave")
+    function, _, data = written(bench, "pcs_active_power_setpoint_w", -25_000)
+    settings = model_of(bench, 121, 40122, 30, None, 0)
+    assert (function, settings.points["WMax"].cvalue) == (16, 100_000)
+    assert data == (-2500 & 0xFFFF).to_bytes(2, "big").hex(), "hundredths of a percent of WMax"

@@ -16,7 +16,9 @@ from tests.profile_rig import Bench
 
 def test_a_setpoint_with_its_enable_and_its_revert_timer(tmp_path: Path) -> None:
     bench = Bench(tmp_path, CASES["sunspec-7xx"])
-    assert written(bench, "pcs_active_power_setpoint_w", -250_000) == (16, 40320, "fffc2f70")
+    assert written(bench, "pcs_active_power_setpoint_w", -250_000) == (16, 40320, "f1194d80"), (
+        "in mW, as its scale factor says"
+    )
     assert written(bench, "pcs_run", 1)[2] == "0001" and written(bench, "pcs_run", 0)[2] == "0000"
     assert written(bench, "heartbeat", 2**32 + 5) == (16, 40422, "00000005")
     assert constants(bench)[40296 + 31] == ("0000000a", 2000)
@@ -25,9 +27,9 @@ def test_a_setpoint_with_its_enable_and_its_revert_timer(tmp_path: Path) -> None
 
 def test_a_converter_that_takes_percents_and_a_watchdog(tmp_path: Path) -> None:
     bench = Bench(tmp_path, CASES["kaco-gridsave"])
-    assert written(bench, "pcs_active_power_setpoint_w", -25_000) == (16, 40131, "ffe7")
+    assert written(bench, "pcs_active_power_setpoint_w", -25_000) == (16, 40163, "f63c"), "-25 % of WMax"
     assert written(bench, "pcs_run", 1)[2] == "000b" and written(bench, "pcs_run", 0)[2] == "0001"
-    assert constants(bench)[40130] == ("003c", 10_000), "the watchdog is rewritten in less than half its time"
+    assert constants(bench)[40162] == ("003c", 10_000), "the watchdog is rewritten in less than half its time"
 
 
 def test_external_control_is_written_only_as_a_constant(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ from controller.core.image import OutputImage
 from controller.core.layout import tags_of
 from controller.core.topology import place_name
 from controller.fieldbus.codec import Decoder, Encoder
+from controller.fieldbus.divisors import DivisorRow, Divisors
 from controller.fieldbus.link import LinkLost
 from controller.image.folder import run_folder
 from plc_config.compile import Compiled, compile_site
@@ -56,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
         device = find(site, args.device)
         blocks = _blocks(site, device, args.output, args.device)
         value = _value(args.output, args.value)
-        _encode(blocks[0], value)
+        if not blocks[0].divisors:
+            _encode(blocks[0], value)
     except ConfigError as error:
         return tell(error, args.json)
     except ValueError as error:
@@ -68,7 +71,15 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_UNREACHABLE
     device = site.plan.devices[device.index]
     blocks = _blocks(site, device, args.output, args.device)
-    writes = [(b, _encode(b, value), _what(site, device, b, value)) for b in blocks]
+    try:
+        blocks = asyncio.run(_scaled(site, device, blocks))
+        writes = [(b, _encode(b, value), _what(site, device, b, value)) for b in blocks]
+    except LinkLost as error:
+        print(f"{bus.name} ({where(bus)}): {error}", file=sys.stderr)
+        return EXIT_UNREACHABLE
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
     if not args.yes:
         for _, _, what in writes:
             print(f"would write {args.output} = {args.value} to {what}", file=sys.stderr)
@@ -86,6 +97,25 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_UNREACHABLE
     finally:
         os.close(held)
+
+
+async def _scaled(site: Compiled, device: DevicePlan, blocks: list[WriteBlock]) -> list[WriteBlock]:
+    """The writes, scaled by what the device itself says now; ValueError where it says nothing usable."""
+    names = {name for b in blocks for name in b.divisors}
+    known = Divisors(lambda _: None)
+    reads = [r for r in site.plan.reads if r.device == device.index and names & {d.point for d in r.divisors}]
+    if reads:
+        async with Line(site.plan.buses[device.bus], run_folder(site.config.site.id)) as line:
+            for block in reads:
+                answer = await line.read(block, device.gap_ms)
+                if not answer.ok:
+                    named = ", ".join(d.point for d in block.divisors)
+                    raise ValueError(f"{device.name}: {named}: {answer.why}; without it nothing can be written")
+                DivisorRow(known, block.divisors, block.function).store(answer.data, 0)
+    if known.unusable:
+        raise ValueError(f"{device.name}: not a usable number: {known.unusable}; nothing was written")
+    kinds = [dataclasses.replace(b.type, scale=b.type.scale * known.product(b.divisors)) for b in blocks]
+    return [dataclasses.replace(b, type=kind, divisors=()) for b, kind in zip(blocks, kinds, strict=True)]
 
 
 def _what(site: Compiled, device: DevicePlan, block: WriteBlock, value: float) -> str:

@@ -26,6 +26,7 @@ from tools.simulator.encode import (
     codes_of,
     pattern_words,
     raw_of,
+    value_of,
     words_of,
 )
 from tools.simulator.places import TAGS
@@ -106,12 +107,14 @@ class DeviceGroup:
         extras = [[r for r in plan.extras if r.device == i] for i in indices]
         writes = [[w for w in plan.writes if w.device == i] for i in indices]
         self.reads, self.extras, self.writes = reads[0], extras[0], writes[0]
+        self.divisors = {ref.point: (r, ref) for r in self.reads for ref in r.divisors}
         self.reply_offset = self.reads[0].reply_unit - self.reads[0].unit if self.reads else 0
         places = max(len({ref.place[:2] for r in self.reads for ref in r.points if len(ref.place) >= 2}), 1)
         chain = sunspec_heads(described, places, compiled.topology.cells) if described is not None else {}
         self.tables = self._tables(chain)
         self.points = self._slots(compiled, reads, "") + self._slots(compiled, extras, EXTRA)
         pinned = self._show_expected(described) if described is not None else {}
+        pinned |= self._show_divisors(compiled.config.dispatch.rated_power / max(compiled.topology.pcs, 1), pinned)
         self.points = self._show_helpers(pinned)
         for address, words in chain.items():
             column = address - self.tables[HOLDING].first
@@ -179,6 +182,43 @@ class DeviceGroup:
                 for row in range(len(self.devices)):
                     self.put_raw(slot, row, 0, extra.expect)
         return pinned
+
+    def _show_divisors(self, rated_w: float, pinned: dict[tuple[int, int], int]) -> dict[tuple[int, int], int]:
+        """Fill ratings, and scale factors fine enough for the outputs; what the latter hold, by table and column."""
+        shown: dict[tuple[int, int], int] = {}
+        for block, ref in self.divisors.values():
+            column = self._column(block, ref)
+            table = self.tables[block.function].data
+            if ref.type.power:
+                users = [w for w in self.writes if ref.point in w.divisors]
+                shown[block.function, column] = pinned.get((block.function, column), max(map(_step, users)))
+                continue
+            exponent = 0
+            if ref.type.scale_from is not None:
+                most = RANGE.get(ref.type.type, (0, 65535))[1] * ref.type.scale
+                exponent = max(math.ceil(math.log10(rated_w / most)), 0)
+                shown[block.function, column + ref.type.scale_from] = exponent
+            words = words_of(raw_of(np.array([rated_w / 10.0**exponent]), ref.type), ref.type).reshape(-1)
+            table[:, column : column + len(words)] = words
+        for (function, column), exponent in shown.items():
+            self.tables[function].data[:, column] = exponent & 0xFFFF
+        return shown
+
+    def divisor(self, block: WriteBlock, row: int) -> float:
+        """By what a value is divided before it is written to a device, as the registers of this face say."""
+        product = 1.0
+        for read, ref in (self.divisors[name] for name in block.divisors):
+            words = self.tables[read.function].data[row, self._column(read, ref) :]
+            if ref.type.power:
+                product *= 10.0 ** int(words[:1].astype(">i2")[0])
+                continue
+            product *= value_of([int(w) for w in words[: words_each(ref.type)]], ref.type)
+            if ref.type.scale_from is not None:
+                product *= 10.0 ** int(words[ref.type.scale_from : ref.type.scale_from + 1].astype(">i2")[0])
+        return product
+
+    def _column(self, block: ReadBlock, ref: PointRef) -> int:
+        return block.address // self.step - self.tables[block.function].first + ref.offset
 
     def _output_slot(self, block: WriteBlock, places: tuple[tuple[int, ...], ...]) -> OutputSlot:
         function = _table_of(block)
@@ -279,6 +319,13 @@ def _exponent(slot: PointSlot) -> int:
         return 0
     largest = max(abs(tag.low), abs(tag.high), 1e-9) / slot.type.scale
     return min(max(math.ceil(math.log10(largest / high)), LEAST_EXPONENT), MOST_EXPONENT)
+
+
+def _step(block: WriteBlock) -> int:
+    """The finest power of ten with which a written register reaches its instrument range, or all of a rating."""
+    tag, high = TAGS.get(block.output), RANGE.get(block.type.type, (0, 65535))[1]
+    whole = 1.0 if len(block.divisors) > 1 else tag.high if tag is not None and tag.high is not None else 1e6
+    return min(max(math.ceil(math.log10(whole / block.type.scale / high)), LEAST_EXPONENT), MOST_EXPONENT)
 
 
 def _put_bits(data: NDArray[Any], slot: PointSlot, on: NDArray[Any]) -> None:

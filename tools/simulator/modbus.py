@@ -198,7 +198,11 @@ class Device:
         if slot.function in BIT_TABLES or slot.block.type.type == "bit":
             return [float(w != 0) for w in words]
         each = words_each(slot.block.type)
-        return [value_of(words[i : i + each], slot.block.type, slot.block.modulo) for i in range(0, len(words), each)]
+        divisor = self.group.divisor(slot.block, self.row)
+        return [
+            divisor * value_of(words[i : i + each], slot.block.type, slot.block.modulo)
+            for i in range(0, len(words), each)
+        ]
 
 
 _HANDLERS: Final[dict[int, Callable[[Device, bytes], bytes]]] = {
