@@ -1,4 +1,4 @@
-"""`cellwarden cert`: which OPC UA clients a site trusts."""
+"""`cellwarden cert`: which OPC UA clients a site trusts; and certificates to try a TLS bus with."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ if TYPE_CHECKING:
     from opcua_model.pki import Pki
 
 DEFAULT_SITE = "container"
-HELP = "list, trust and remove client certificates; show the server's own"
+HELP = "list, trust and remove OPC UA client certificates; show the server's own; make a trial set for TLS buses"
+TRIAL_HOSTS = ["127.0.0.1", "localhost"]
 EXAMPLE = "cellwarden cert trust 3fa9c1 --site container"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What to do, which certificate, and the site."""
-    parser.add_argument("do", choices=("list", "trust", "remove", "own"))
-    parser.add_argument("which", nargs="?", help="thumbprint or its beginning; for trust also a DER file")
+    parser.add_argument("do", choices=("list", "trust", "remove", "own", "trial"))
+    parser.add_argument("which", nargs="?", help="thumbprint or its beginning; trust: also a DER file; trial: a folder")
+    parser.add_argument("--host", action="append", help="trial: host that the device's certificate is for; repeatable")
     parser.add_argument("--site", default=DEFAULT_SITE, help="file, or name of a shipped site; else the demo's")
     parser.add_argument("--json", action="store_true", help="list and own as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """0 done, 1 no such certificate, 2 usage, 78 configuration."""
+    if args.do == "trial":
+        return _trial(args.which, args.host or TRIAL_HOSTS)
     from controller.image.folder import state_folder
     from opcua_model.pki import Pki
     from plc_config.compile import compile_site
@@ -59,6 +63,24 @@ def run(args: argparse.Namespace) -> int:
         print(f"no single {where} certificate begins with {args.which}; see: cellwarden cert list", file=sys.stderr)
         return 1
     print(f"{found} {'is trusted' if args.do == 'trust' else 'removed'}")
+    return 0
+
+
+def _trial(folder: str | None, hosts: list[str]) -> int:
+    from tools.trial_certificates import write_trial_set
+
+    if folder is None:
+        print("into which folder? cellwarden cert trial . --host 127.0.0.1", file=sys.stderr)
+        return 2
+    try:
+        written = write_trial_set(Path(folder), hosts)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n".join(str(path) for path in written))
+    print(
+        "for a desk, not for a plant; valid for 90 days. In the site file: ca: ca.pem, certificate: us.pem, key: us.key"
+    )
     return 0
 
 

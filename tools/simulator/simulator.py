@@ -24,6 +24,7 @@ from tools.simulator.plant import Plant
 from tools.simulator.sensors import Sensors
 from tools.simulator.serial_line import SerialLine
 from tools.simulator.tcp import BusServer
+from tools.simulator.tls import server_context, unusable
 from tools.simulator.udp import UdpServer
 
 CATCH_UP_STEPS: Final = 25
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class CannotListen(OSError):
-    """A port or serial name of the site is taken by somebody else."""
+    """A port or serial name of the site is taken by somebody else, or a TLS bus has no certificate to show."""
 
 
 class Endpoint(Protocol):
@@ -86,7 +87,7 @@ class Simulator:
                 endpoints.append(line)
             elif plan.kind == "udp":
                 endpoints.append(UdpServer(bus, plan.host, plan.port))
-            elif plan.kind != "tls":
+            else:
                 endpoints.append(BusServer(bus, plan.host, plan.port))
         return endpoints
 
@@ -222,10 +223,12 @@ class Simulator:
 
     async def start(self, real_time: bool = True) -> None:
         """Bind every bus and the control socket, then let time run; AlreadyRunning or CannotListen otherwise."""
-        for plan in self.compiled.plan.buses:
-            if plan.kind == "tls":
-                # It has no certificate that the site would trust, and must not pretend to be what it is not.
-                raise CannotListen(f"bus {plan.name}: the simulator speaks no TLS; simulate it as `kind: tcp`")
+        for plan, endpoint in zip(self.compiled.plan.buses, self.endpoints, strict=True):
+            if plan.kind == "tls" and isinstance(endpoint, BusServer):
+                try:
+                    endpoint.tls = server_context(plan)
+                except OSError as error:
+                    raise CannotListen(unusable(plan, error)) from error
         await self.control.start()
         try:
             for endpoint in self.endpoints:

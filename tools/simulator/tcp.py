@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from struct import Struct
 from typing import Final, cast
 
@@ -134,13 +135,14 @@ class BusServer:
         self.bus, self.host, self.port = bus, host, port
         self.open: set[BusProtocol] = set()
         self.server: asyncio.Server | None = None
+        self.tls: ssl.SSLContext | None = None
 
     async def start(self) -> None:
         """Listen; OSError when somebody else does."""
         if self.server is None:
             kind = TcpProtocol if self.bus.kind != "rtu_over_tcp" else RtuOverTcpProtocol
             loop = asyncio.get_running_loop()
-            self.server = await loop.create_server(lambda: kind(self.bus, self), self.host, self.port)
+            self.server = await loop.create_server(lambda: kind(self.bus, self), self.host, self.port, ssl=self.tls)
 
     async def stop(self) -> None:
         """Stop listening and drop every connection."""
