@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from controller.core.event import text_of
 from controller.core.image import SiteMode
 from tests.e2e.plant import Plant
+from tests.sites import own_contactor_site
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -77,6 +79,25 @@ async def test_io_killed_the_devices_time_out_and_nothing_stays_closed(tmp_path:
         report = plant.stop()
         assert report["processes"]["io"]["restarts"] == 1
         assert report["processes"]["scan"]["restarts"] == 0
+
+
+async def test_io_killed_while_online_with_devices_that_configure_themselves(tmp_path: Path) -> None:
+    """The new process knows no map: the racks open, the models are read anew, and every value is good again."""
+    site = own_contactor_site(tmp_path, "sunspec-803", 2, 240)
+    text = site.read_text().replace("profile: sunspec-803", "profile: sunspec")
+    site.write_text(text.replace("profile: cellwarden-pcs", "profile: sunspec"))
+    with Plant(tmp_path, site) as plant:
+        client = await under_power(plant)
+        events = plant.files.event_reader("io")
+        kill(plant, "io")
+        plant.until(lambda: plant.restarts("io") == 1 and plant.pid("io"), "io restarts")
+        plant.until(lambda: not any(r["main_closed"] for r in plant.plant.truth()["racks"]), "all open")
+        plant.until(lambda: (i := plant.image()) and i.measured.bad_values == 0, "every value is good again")
+        told = " ".join(text_of(r, "text") for r in events.take(1000))
+        assert told.count("SunSpec map at 40000") == 2, told
+        assert plant.restarts("scan") == 0 and plant.restarts("io") == 1
+        assert plant.plant.truth()["power_w"] == pytest.approx(0, abs=1e3)
+        await client.close()
 
 
 async def test_supervisor_killed_everything_ends_safely_and_a_new_one_may_start(tmp_path: Path) -> None:
