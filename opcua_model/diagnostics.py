@@ -12,7 +12,7 @@ from controller.core.layout import Layout, tags_of
 from controller.core.signal import Tag
 from controller.core.topology import Topology
 from controller.image.files import IMAGES, PROCESSES
-from controller.image.histogram import coarse_percentile, percentile
+from controller.image.histogram import coarse, coarse_percentile, percentile
 from opcua_model.naming import browse_name, device_folder, is_boolean
 from opcua_model.points import Index, Point, Reading, Spec, fixed, image_time, plain_array_reader, plain_reader
 from opcua_model.tags import eu_range
@@ -31,6 +31,8 @@ def diagnostic_points(bus_names: Sequence[str], units: Sequence[UnitName]) -> It
         yield Point(f"{folder}/Device", Spec("Device", "String", doc, fixed(device), source="", graded=False))
         yield Point(f"{folder}/ReplyAge", REPLY_AGE, (i,))
         yield Point(f"{folder}/WriteAge", WRITE_AGE, (i,))
+    for i, bus in enumerate(bus_names):
+        yield Point(f"Diagnostics/Buses/{bus}/ReplyAge", BUS_REPLY_AGE, (i,))
     for process in PROCESSES:
         for tag in tags_of(IMAGES[f"status.{process}"][0]):
             spec = _spec(tag, process)
@@ -42,8 +44,11 @@ def diagnostic_points(bus_names: Sequence[str], units: Sequence[UnitName]) -> It
                         for i, (bus, unit, _) in enumerate(units)
                     )
             elif tag.dims[:1] == ("bus",):
+                more = (LATENCY_COUNTS,) if tag.name == "latency_histogram" else ()
                 yield from (
-                    Point(f"Diagnostics/Buses/{name}/{spec.name}", spec, (i,)) for i, name in enumerate(bus_names)
+                    Point(f"Diagnostics/Buses/{name}/{s.name}", s, (i,))
+                    for i, name in enumerate(bus_names)
+                    for s in (spec, *more)
                 )
             elif tag.dims[:1] == ("process",):
                 yield from (
@@ -76,6 +81,20 @@ def _quantile(path: str, percentile_of: Callable[[NDArray[Any], float], float]) 
     return read
 
 
+def _latency_counts(look: Look, index: Index) -> Reading:
+    return Reading(coarse(Layout.get(look.image, "latency_histogram")[index]).tolist(), utc_ms=image_time(look))
+
+
+LATENCY_COUNTS: Final = Spec(
+    "LatencyCounts",
+    "Int64",
+    "Replies by time from request: at 0 below 0.25 ms, each next twice as long, at the end all longer ones",
+    _latency_counts,
+    "io",
+    array=True,
+)
+
+
 def _age_of(name: str, field: str, what: str) -> Spec:
     """The age of an event whose time the status holds; -1 when it never was."""
 
@@ -83,11 +102,12 @@ def _age_of(name: str, field: str, what: str) -> Spec:
         last_ms = int(getattr(look.image, field)[index])
         return Reading(look.now_ms - last_ms if last_ms else -1)
 
-    return Spec(name, "Int64", f"Age of this unit's last {what}; -1 never", read, "io", "ms", low=0, high=1e6)
+    return Spec(name, "Int64", f"Age of {what}; -1 never", read, "io", "ms", low=0, high=1e6)
 
 
-REPLY_AGE: Final = _age_of("ReplyAge", "unit_last_good_ms", "correct reply")
-WRITE_AGE: Final = _age_of("WriteAge", "unit_last_write_ms", "confirmed write")
+REPLY_AGE: Final = _age_of("ReplyAge", "unit_last_good_ms", "this unit's last correct reply")
+WRITE_AGE: Final = _age_of("WriteAge", "unit_last_write_ms", "this unit's last confirmed write")
+BUS_REPLY_AGE: Final = _age_of("ReplyAge", "last_good_ms", "the last correct reply on this bus")
 
 
 def freshness_points(topology: Topology) -> Iterator[Point]:

@@ -66,7 +66,8 @@ SITE: Final = (
     "Diagnostics/Processes/Opcua/MonitoredItems",
 )
 RACK: Final = ("State", "Voltage", "Current", "Soc", "CellVoltageMin", "CellVoltageMax", "TemperatureMax", "CommAge")
-BUS: Final = ("Connected", "Requests", "Ok", "Timeouts", "Bad", "Late", "Exceptions", "Reconnects", "LatencyP99")
+BUS: Final = ("Connected", "Requests", "Ok", "Timeouts", "Bad", "Late", "Exceptions", "ExceptionCodes", "Reconnects",
+              "LatencyP99", "ReplyAge")  # fmt: skip
 UNIT: Final = (
     "Device",
     "Requests",

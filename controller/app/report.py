@@ -86,6 +86,7 @@ def _buses(s: Supervisor, io: Any) -> dict[str, Any]:
             "exception_codes": {str(c): int(n) for c, n in enumerate(io.exception_codes[bus.index]) if n},
             "reconnects": int(io.reconnects[bus.index]),
             "latency_ms": _spread(io.latency_histogram[bus.index], float(io.latency_max_ms[bus.index])),
+            "reply_age_ms": int(io.alive_ms - io.last_good_ms[bus.index]) if io.last_good_ms[bus.index] else -1,
             "troubled_units": _troubled_units(s, io, bus.index),
         }
         for bus in s.site.plan.buses

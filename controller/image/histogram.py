@@ -52,6 +52,11 @@ COARSE: Final = [
 """A unit's bucket of every fine one: below 0.25 ms the first, then each twice as wide, the last one open."""
 
 
+def coarse(counts: NDArray[Any]) -> NDArray[np.int64]:
+    """The counts of many fine buckets in a unit's few."""
+    return np.bincount(COARSE, weights=counts, minlength=COARSE_BUCKETS).astype(np.int64)
+
+
 def coarse_percentile(counts: NDArray[Any], ratio: float) -> float:
     """As `percentile`, for a unit's buckets."""
     total = int(counts.sum())

@@ -29,15 +29,17 @@ def field_picture(s: Snapshot, trouble: str) -> RenderableType:
 
 def _buses(s: Snapshot) -> Table:
     table = Table(expand=True, box=None, padding=(0, 1), header_style="bright_black")
-    for name in ("bus", "link", *(c.lower() for c in COUNTS), "reconnects", "p99 ms"):
-        table.add_column(name, justify="left" if name in ("bus", "link") else "right")
+    for name in ("bus", "link", *(c.lower() for c in COUNTS), "by code", "reconnects", "reply age", "p99 ms"):
+        table.add_column(name, justify="left" if name in ("bus", "link", "by code") else "right")
     for bus in (d for d in s.devices if d.startswith("Diagnostics/Buses/") and "/Units/" not in d):
         up = s[f"{bus}/Connected"]
         table.add_row(
             bus.rpartition("/")[2],
             Text("open" if up else "down", "green" if up else "bold red"),
             *(_count(s[f"{bus}/{c}"], c in TROUBLE) for c in COUNTS),
+            _by_code(s[f"{bus}/ExceptionCodes"]),
             _count(s[f"{bus}/Reconnects"], True),
+            _age(s, bus),
             _ms(s[f"{bus}/LatencyP99"]),
         )
     return table
@@ -54,12 +56,11 @@ def _units(s: Snapshot) -> RenderableType:
         table.add_column(name, justify="left" if name in ("unit", "device", "last exception") else "right")
     for unit in shown[:MOST_UNITS]:
         bus, _, number = unit.removeprefix("Diagnostics/Buses/").partition("/Units/")
-        age, code = s[f"{unit}/ReplyAge"], int(s[f"{unit}/LastException"] or 0)
-        old = NOTHING if age is None else "never" if age < 0 else f"{age / 1000:.1f} s"
+        code = int(s[f"{unit}/LastException"] or 0)
         table.add_row(
             f"{bus} {number}",
             str(s[f"{unit}/Device"] or NOTHING),
-            Text(old, "bold red" if _silent(s, unit) else ""),
+            _age(s, unit),
             *(_count(s[f"{unit}/{c}"], c in TROUBLE) for c in UNIT_COUNTS),
             _ms(s[f"{unit}/LatencyP99"]),
             f"{code}: {EXCEPTION_TEXT.get(code, 'unknown')}" if code else "",
@@ -69,8 +70,19 @@ def _units(s: Snapshot) -> RenderableType:
     return Group(Text(), table, Text(f"{rest}{len(units) - len(shown)} units answer every request", "bright_black"))
 
 
-def _silent(s: Snapshot, unit: str) -> bool:
-    age = s[f"{unit}/ReplyAge"]
+def _by_code(counts: Any) -> str:
+    """How often each exception code came; 0 stands for codes that Modbus does not name."""
+    return ", ".join(f"{code}: {n:,}" for code, n in enumerate(counts or ()) if n)
+
+
+def _age(s: Snapshot, of: str) -> Text:
+    age = s[f"{of}/ReplyAge"]
+    old = NOTHING if age is None else "never" if age < 0 else f"{age / 1000:.1f} s"
+    return Text(old, "bold red" if _silent(s, of) else "")
+
+
+def _silent(s: Snapshot, of: str) -> bool:
+    age = s[f"{of}/ReplyAge"]
     return age is not None and (age < 0 or age > SILENT_MS)
 
 

@@ -1,0 +1,157 @@
+"""How a bus opens its link, paces its requests and tells of trouble: back-off, one owner, gaps, few events."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any, cast
+
+import pytest
+
+from controller.core.event import Event
+from controller.fieldbus import bus as bus_module
+from controller.fieldbus.bus import EVENTS_MAX, Bus
+from controller.fieldbus.link import LinkLost, open_link
+from controller.fieldbus.master import Master
+from controller.fieldbus.request import Request, read_request
+from controller.fieldbus.unit import Unit
+from plc_config.plan import CYCLE, BusPlan, ReadBlock
+from tests.unit.test_fieldbus_master import LINE, Device, Notes, Place, until
+
+SOCKET = BusPlan(3, "GW04", "tcp", "127.0.0.1", 1)
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now_s += seconds
+        if self.now_s > 1100.0:
+            raise asyncio.CancelledError
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+async def test_a_link_that_never_opens_is_tried_quickly_first_and_seldom_after_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, told = Clock(), list[Event]()
+
+    async def refused(*_: Any) -> None:
+        raise LinkLost("connection refused")
+
+    bus = Bus(SOCKET, [Unit("unit 1", 1, 0.0)], 1.0, 100, told.append, lambda _: None)
+    monkeypatch.setattr(bus_module, "open_link", refused)
+    monkeypatch.setattr(bus_module, "monotonic", clock.monotonic)
+    monkeypatch.setattr(bus_module, "asyncio", clock)
+    with pytest.raises(asyncio.CancelledError):
+        await bus.run(Path())
+    stagger, *pauses = clock.slept
+    assert stagger == pytest.approx(3 * 0.005), "buses start one after the other"
+    for pause, planned in zip(pauses, [0.1, 0.2, 0.4, *[0.5] * 60], strict=False):
+        assert 0.8 * planned <= pause <= 1.2 * planned
+    patient = [p for p in pauses if p > 0.6]
+    assert len(patient) >= 6 and all(2.0 <= p <= 5.0 for p in patient)
+    assert sum(pauses[: len(pauses) - len(patient)]) == pytest.approx(60.0, abs=1.0)
+    assert len({round(p, 6) for p in pauses[10:40]}) > 20, "with jitter"
+    assert [e.text for e in told] == ["GW04: cannot connect: connection refused"], "said once"
+
+
+async def test_people_are_told_ten_things_a_minute_and_how_many_were_held_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, told = Clock(), list[Event]()
+    unit = Unit("R01/M01 battery", 1, 0.0)
+    block = ReadBlock(0, 0, 1, 1, 4, 0, 2, CYCLE, 0, (), 1.0)
+    request = read_request(LINE, block, unit, cast(Any, Place()))
+    monkeypatch.setattr(bus_module, "monotonic", clock.monotonic)
+    bus = Bus(SOCKET, [unit], 1.0, 100, told.append, lambda _: None)
+    for _ in range(50):
+        bus.refused(request, 2)
+        clock.now_s += 0.1
+    assert len(told) == EVENTS_MAX
+    assert told[0].text == "GW04: unit 1, function 4, address 0, count 2: refused with exception 2: illegal address"
+    clock.now_s += 60.0
+    bus.refused(request, 4)
+    assert len(told) == EVENTS_MAX + 1
+    assert told[-1].text.endswith("exception 4: device failure (and 40 more messages)")
+
+
+async def test_a_serial_port_has_one_owner() -> None:
+    master, slave = pty.openpty()
+    path = Path(os.ttyname(slave))
+    plan = BusPlan(0, "LINE", "rtu", device=str(path), baud=115200)
+    link = await open_link(plan, path.parent, lambda _: None)
+    try:
+        with pytest.raises(LinkLost, match="another program holds the port"):
+            await open_link(plan, path.parent, lambda _: None)
+    finally:
+        link.close("done")
+    again = await open_link(plan, path.parent, lambda _: None)
+    again.close("done")
+    os.close(master)
+    os.close(slave)
+
+
+@pytest.mark.parametrize(
+    ("plan", "wire_ms"),
+    [
+        (BusPlan(0, "L", "rtu", baud=9600, timeout_ms=100), (8 + 5 + 20) * 10 / 9.6),
+        (BusPlan(0, "L", "rtu", baud=9600, timeout_ms=100, latency_ms=16), (8 + 5 + 20) * 10 / 9.6 + 16),
+        (BusPlan(0, "L", "rtu", baud=115200, parity="even", timeout_ms=100), (8 + 5 + 20) * 11 / 115.2),
+        (BusPlan(0, "L", "tcp", timeout_ms=100), 0.0),
+    ],
+    ids=["slow-line", "usb-converter", "fast-line", "tcp"],
+)
+def test_a_slow_line_or_converter_is_not_a_silent_device(plan: BusPlan, wire_ms: float) -> None:
+    block = ReadBlock(0, 0, 1, 1, 3, 0, 10, CYCLE, 0, (), 0.0)
+    request = read_request(plan, block, Unit("", 1, 0.0), cast(Any, None))
+    assert 1000 * request.timeout_s == pytest.approx(100 + wire_ms, abs=0.5)
+
+
+class Stopwatch(Device):
+    """Notes how long the line was quiet between a reply and the request after it."""
+
+    def __init__(self, feed: Callable[[bytes], None]) -> None:
+        super().__init__(feed)
+        self.replied_s, self.pauses_s = 0.0, list[tuple[int, float]]()
+
+    def write(self, data: bytes) -> None:
+        if self.replied_s:
+            self.pauses_s.append((self.requests[-1][0], monotonic() - self.replied_s))
+        super().write(data)
+
+    def _reply(self, frame: bytes) -> None:
+        self.replied_s = monotonic()
+        super()._reply(frame)
+
+
+async def test_a_device_that_needs_a_pause_gets_it_and_the_others_do_not_wait_for_theirs() -> None:
+    gap_s, units, requests = 0.03, list[Unit](), list[Request]()
+    for number, gap in ((1, gap_s), (2, 0.0)):
+        unit = Unit(f"unit {number}", number, gap)
+        for address in range(2):
+            block = ReadBlock(0, 0, number, number, 4, address, 2, CYCLE, 0, (), 1.0)
+            requests.append(read_request(LINE, block, unit, cast(Any, Place())))
+            unit.fast.append(requests[-1])
+        units.append(unit)
+    notes = Notes()
+    master = Master(LINE, units, 1.0, 100, notes)
+    device = Stopwatch(master.wire.feed)
+    master.opened(device)
+    master.begin(monotonic() + 0.1)
+    await until(lambda: notes.rounds == 1)
+    assert [r[0] for r in device.requests] == [1, 1, 2, 2]
+    after_first = [pause for unit, pause in device.pauses_s if unit == 1]
+    assert len(after_first) == 2 and min(after_first) >= gap_s, "also before somebody else is asked"
+    assert device.early == 0
