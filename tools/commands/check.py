@@ -89,7 +89,7 @@ def describe(site: Compiled) -> dict[str, Any]:
     for bus in plan.buses:
         reads, _ = plan.of_bus(bus.index)
         time = bus_time(plan, bus.index)
-        slowest = max((time.refresh_ms(r) for r in reads), default=plan.cycle_ms)
+        slowest = max((time.refresh_ms(r) for r in reads if not r.divisors), default=plan.cycle_ms)
         buses.append(
             {
                 "name": bus.name,

@@ -29,15 +29,18 @@ def field_picture(s: Snapshot, trouble: str) -> RenderableType:
 
 def _buses(s: Snapshot) -> Table:
     table = Table(expand=True, box=None, padding=(0, 1), header_style="bright_black")
-    for name in ("bus", "link", *(c.lower() for c in COUNTS), "by code", "reconnects", "reply age", "p99 ms"):
-        table.add_column(name, justify="left" if name in ("bus", "link", "by code") else "right")
-    for bus in (d for d in s.devices if d.startswith("Diagnostics/Buses/") and "/Units/" not in d):
+    buses = [d for d in s.devices if d.startswith("Diagnostics/Buses/") and "/Units/" not in d]
+    codes = {bus: _by_code(s[f"{bus}/ExceptionCodes"]) for bus in buses}
+    by_code = ["by code"] if any(codes.values()) else []
+    for name in ("bus", "link", *(c.lower() for c in COUNTS), *by_code, "reconnects", "age", "p99 ms"):
+        table.add_column(name, justify="left" if name in ("bus", "link", "by code") else "right", no_wrap=True)
+    for bus in buses:
         up = s[f"{bus}/Connected"]
         table.add_row(
             bus.rpartition("/")[2],
             Text("open" if up else "down", "green" if up else "bold red"),
             *(_count(s[f"{bus}/{c}"], c in TROUBLE) for c in COUNTS),
-            _by_code(s[f"{bus}/ExceptionCodes"]),
+            *([codes[bus]] if by_code else []),
             _count(s[f"{bus}/Reconnects"], True),
             _age(s, bus),
             _ms(s[f"{bus}/LatencyP99"]),
