@@ -34,6 +34,9 @@ HALVES: Final = {"u8_high": (0, "u1"), "u8_low": (1, "u1"), "s8_high": (0, "i1")
 """Byte within the register and its dtype."""
 
 LETTER: Final = {"b": "u", "u": "u", "s": "i", "f": "f"}
+SEARCHED_BYTES: Final = 4096
+"""Up to here a search for a sentinel's bytes costs less than a comparison of every element."""
+
 LARGEST_EXPONENT: Final = 10
 POWERS: Final = np.array([float(f"1e{e}") for e in range(-LARGEST_EXPONENT, LARGEST_EXPONENT + 1)])
 """What a run-time scale factor may be: SunSpec allows -10..10, anything else means that it is not implemented."""
@@ -57,24 +60,30 @@ class Decoder:
         bits = 8 * self.unsigned.itemsize
         self.equals = [e & ((1 << bits) - 1) for e in kind.equals]
         self.sentinels = () if self.coils else tuple(s & ((1 << bits) - 1) for s in kind.sentinel)
+        straight = not kind.little_words or bits <= 8 * REGISTER_BYTES
+        self.patterns = tuple(s.to_bytes(bits // 8, "big") for s in self.sentinels) if straight else (b"",)
+        self._seen: tuple[Raw | None, Any, Any] = (None, None, None)
 
     def __call__(self, raw: Raw) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Values of shape (devices, count), and where they are no values; None when all are."""
         if self.coils:
             bits = np.unpackbits(raw, axis=1, bitorder="little")[:, self.offset : self.offset + self.count]
             return self._bits(bits), None
-        data = raw[:, self.take]
+        same, codes, numbers = self._seen
+        if same is not raw:
+            codes, numbers = self._look(raw)
         bad: NDArray[np.bool_] | None = None
-        for sentinel in self.sentinels:
-            hit = data.view(self.unsigned) == sentinel
-            bad = hit if bad is None else bad | hit
+        if self.sentinels and (raw.size > SEARCHED_BYTES or self._may_contain(raw)):
+            for sentinel in self.sentinels:
+                hit = codes == sentinel
+                bad = hit if bad is None else bad | hit
         if self.is_bit:
-            return self._bits((data.view(self.unsigned) >> self.shift) & 1), _any(bad)
+            return self._bits((codes >> self.shift) & 1), _any(bad)
         if self.type.mask:
-            data = (data.view(self.unsigned) & self.type.mask).astype(self.unsigned)
+            codes = (codes & self.type.mask).astype(self.unsigned)
+            numbers = codes.view(self.dtype)
         if self.type.equals:
-            return self._bits(np.isin(data.view(self.unsigned), self.equals)), self._counted(raw, bad)
-        numbers = data.view(self.dtype)
+            return self._bits(np.isin(codes, self.equals)), self._counted(raw, bad)
         if self.float:
             broken = ~np.isfinite(numbers)
             bad = broken if bad is None else bad | broken
@@ -85,13 +94,29 @@ class Decoder:
         if self.type.raw_offset:
             values = (numbers.astype(np.float64) + self.type.raw_offset) * self.factor
         else:
-            values = np.multiply(numbers, self.factor, dtype=np.float64)
+            values = numbers.astype(np.float64)
+            values *= self.factor
         if self.type.scale_from is not None:
             exponent = self._register(raw, self.type.scale_from, ">i2")
             wild = np.abs(exponent.astype(np.int64)) > LARGEST_EXPONENT
             values *= POWERS[np.where(wild, 0, exponent) + LARGEST_EXPONENT][:, None]
             bad = wild[:, None] | (np.zeros(values.shape, bool) if bad is None else bad)
         return values, self._counted(raw, bad)
+
+    def _may_contain(self, raw: Raw) -> bool:
+        """Whether a sentinel's bytes are anywhere in a few replies: mostly they are not, and this is soon seen."""
+        everything = raw.tobytes()
+        return any(pattern in everything for pattern in self.patterns)
+
+    def _look(self, raw: Raw) -> tuple[Any, Any]:
+        """The elements as codes and as numbers. What lies in the raw bytes as it is, is looked at there every time."""
+        straight = isinstance(self.take, slice)
+        # Not raw[:, take]: of several devices that gives the elements of each far apart.
+        data = raw[:, self.take] if straight else raw.take(self.take, axis=1)
+        codes, numbers = data.view(self.unsigned), data.view(self.dtype)
+        if straight:
+            self._seen = raw, codes, numbers
+        return codes, numbers
 
     def _counted(self, raw: Raw, bad: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
         """Elements beyond the count that the device itself gives are no values."""

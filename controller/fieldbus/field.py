@@ -62,6 +62,8 @@ class _Target:
         width = slice(count if dense else None)
         self.value, self.quality, self.time = value[part, width], quality[part, width], time[part, width]
         self.quality[self.at] = BAD_COMM
+        self.plain = b""
+        """The group's quality that stands in the image, where every value is one."""
 
     def refresh(self, group: _Group, unread: NDArray[np.bool_] | None) -> None:
         values, bad = self.decode(group.raw)
@@ -71,8 +73,11 @@ class _Target:
         if bad is not None:
             values = np.where(bad, self.value[at], values)
             quality = np.maximum(quality, np.where(bad, BAD_SENSOR, GOOD))
+        plain = group.state if bad is None else b""
+        if not plain or plain != self.plain:
+            self.quality[at] = quality
+            self.plain = plain
         self.value[at] = values
-        self.quality[at] = quality
         self.time[at] = group.times_column
 
 
@@ -85,6 +90,7 @@ class _Group:
         self.quality = np.full(n, BAD_COMM, np.uint8)
         self.times = np.full(n, NEVER_MS, np.int64)
         self.quality_column, self.times_column = self.quality[:, None], self.times[:, None]
+        self.state = b""
         self.complete = False
         self.targets = [
             _Target(ref, first.function, [b.points[i].place for b in blocks], getattr(points, ref.point))
@@ -96,6 +102,7 @@ class _Group:
         if not self.complete:
             unread = self.times == NEVER_MS
             self.complete = not bool(unread.any())
+        self.state = self.quality.tobytes()
         for target in self.targets:
             target.refresh(self, unread)
 

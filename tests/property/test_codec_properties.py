@@ -65,3 +65,36 @@ def test_coils_survive_the_round_trip(bits: list[bool]) -> None:
 @given(data=st.binary(max_size=300))
 def test_the_checksum_is_that_of_pymodbus(data: bytes) -> None:
     assert crc(data).to_bytes(2, "little") == FramerRTU.compute_CRC(data).to_bytes(2, "big")
+
+
+@given(
+    kind=st.sampled_from(["u16", "s16", "u32", "s32", "u64", "s8", "u8"]),
+    stride=st.sampled_from([1, 2, 4]),
+    little=st.booleans(),
+    rows=st.sampled_from([1, 3, 800]),
+    where=st.lists(st.tuples(st.integers(0, 799), st.integers(0, 3)), max_size=4),
+    filler=st.sampled_from([0x00, 0x80, 0xFF, 0x7F]),
+)
+def test_a_sentinel_is_found_wherever_it_stands_and_nothing_else_is(
+    kind: str, stride: int, little: bool, rows: int, where: list[tuple[int, int]], filler: int
+) -> None:
+    """Many replies and few, the same memory again and again, words in either order: as an element by element look."""
+    size = np.dtype(("i" if kind[0] == "s" else "u") + str(int(kind[1:]) // 8)).itemsize
+    sentinel = 1 << (8 * size - 1)
+    pattern = sentinel.to_bytes(size, "big")
+    if little and size > 2:
+        pattern = b"".join(pattern[i : i + 2] for i in range(size - 2, -1, -2))
+    each = max(size // 2, 1) * stride
+    decode = Decoder(
+        PointRef("x", 0, 4, PointType(kind, little_words=little, sentinel=(sentinel,), registers_each=each), ()), 3
+    )
+    step = size if size == 1 else 2 * each
+    raw = np.zeros((rows, 4 * max(step, 2)), np.uint8)
+    for _ in range(2):
+        raw[:] = filler
+        for row, element in where:
+            raw[row % rows, element * step : element * step + size] = np.frombuffer(pattern, np.uint8)
+        found = np.zeros((rows, 4), bool) if (bad := decode(raw)[1]) is None else bad
+        expected = [[bytes(line[e * step : e * step + size]) == pattern for e in range(4)] for line in raw]
+        assert found.tolist() == expected
+        where = where[1:]

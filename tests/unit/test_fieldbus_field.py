@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
+from typing import cast
 
 import numpy as np
+import pytest
 
 from controller.core.field_image import FieldImage
 from controller.core.layout import Layout
@@ -13,6 +16,7 @@ from controller.core.topology import Topology
 from controller.fieldbus.field import Field
 from controller.fieldbus.unit import FAILURES, PROBE_CYCLES_MAX, Unit
 from plc_config.plan import CYCLE, BusPlan, PointRef, PointType, PollingPlan, ReadBlock
+from tests.profile_rig import Bench, Case
 
 CELLS = 3
 
@@ -107,3 +111,25 @@ def test_a_dead_unit_is_probed_less_and_less_often() -> None:
     assert unit.answered()
     assert not unit.answered()
     assert not unit.failing
+
+
+def test_rows_with_a_stride_of_several_equal_devices(tmp_path: Path) -> None:
+    """SunSpec 805: every cell is a group of four registers, and a rack has many such modules."""
+    case = Case("sunspec-805", place="R01/M01..M02", modules=2, temperatures=16, unit=cast(int, "1..2"))
+    bench = Bench(tmp_path, case)
+    image = Field(bench.compiled.plan, Layout(FieldImage, bench.compiled.dims))
+    for block, row in zip(bench.compiled.plan.reads, image.rows, strict=True):
+        if block.device in bench.indices:
+            first = 3000 + 100 * bench.indices.index(block.device)
+            words = np.zeros(block.count, ">u2")
+            for ref in block.points:
+                if ref.point == "cell_voltage_v":
+                    where = ref.offset + ref.type.registers_each * np.arange(ref.count)
+                    words[where] = first + np.arange(ref.count)
+                    words[ref.offset + (ref.type.scale_from or 0)] = -3 & 0xFFFF
+            row.store(words.tobytes(), 1000)
+    image.refresh(1000, [True, True])
+    cells = image.points.cell_voltage_v
+    for module, first in enumerate((3.0, 3.1)):
+        assert cells.value[0, module, :16] == pytest.approx(first + np.arange(16) / 1000)
+        assert (cells.quality[0, module, :16] == Quality.GOOD).all()
