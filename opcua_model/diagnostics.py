@@ -38,10 +38,12 @@ def diagnostic_points(bus_names: Sequence[str], units: Sequence[UnitName]) -> It
             spec = _spec(tag, process)
             if tag.dims[:1] == ("unit",):
                 name = spec.name.removeprefix("Unit")
+                more = (UNIT_LATENCY_COUNTS,) if tag.name == "unit_latency_histogram" else ()
                 if tag.name not in ("unit_last_good_ms", "unit_last_write_ms"):
                     yield from (
-                        Point(f"Diagnostics/Buses/{bus}/Units/{unit}/{name}", spec, (i,))
+                        Point(f"Diagnostics/Buses/{bus}/Units/{unit}/{n}", s, (i,))
                         for i, (bus, unit, _) in enumerate(units)
+                        for n, s in ((name, spec), *((m.name, m) for m in more))
                     )
             elif tag.dims[:1] == ("bus",):
                 more = (LATENCY_COUNTS,) if tag.name == "latency_histogram" else ()
@@ -85,13 +87,12 @@ def _latency_counts(look: Look, index: Index) -> Reading:
     return Reading(coarse(Layout.get(look.image, "latency_histogram")[index]).tolist(), utc_ms=image_time(look))
 
 
-LATENCY_COUNTS: Final = Spec(
-    "LatencyCounts",
-    "Int64",
-    "Replies by time from request: at 0 below 0.25 ms, each next twice as long, at the end all longer ones",
-    _latency_counts,
-    "io",
-    array=True,
+COUNTS_DOC: Final = (
+    "Replies by time from request: at 0 below 0.25 ms, each next twice as long, at the end all longer ones"
+)
+LATENCY_COUNTS: Final = Spec("LatencyCounts", "Int64", COUNTS_DOC, _latency_counts, "io", array=True)
+UNIT_LATENCY_COUNTS: Final = Spec(
+    "LatencyCounts", "Int64", COUNTS_DOC, plain_array_reader("unit_latency_histogram"), "io", array=True
 )
 
 

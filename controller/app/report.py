@@ -83,7 +83,7 @@ def _buses(s: Supervisor, io: Any) -> dict[str, Any]:
             "bad": int(io.bad[bus.index]),
             "late": int(io.late[bus.index]),
             "exceptions": int(io.exceptions[bus.index]),
-            "exception_codes": {str(c): int(n) for c, n in enumerate(io.exception_codes[bus.index]) if n},
+            "exception_codes": _codes(io.exception_codes[bus.index]),
             "reconnects": int(io.reconnects[bus.index]),
             "latency_ms": _spread(io.latency_histogram[bus.index], float(io.latency_max_ms[bus.index])),
             "reply_age_ms": int(io.alive_ms - io.last_good_ms[bus.index]) if io.last_good_ms[bus.index] else -1,
@@ -91,6 +91,10 @@ def _buses(s: Supervisor, io: Any) -> dict[str, Any]:
         }
         for bus in s.site.plan.buses
     }
+
+
+def _codes(counts: Any) -> dict[str, int]:
+    return {str(code): int(n) for code, n in enumerate(counts) if n}
 
 
 def _troubled_units(s: Supervisor, io: Any, bus: int) -> dict[str, Any]:
@@ -105,6 +109,7 @@ def _troubled_units(s: Supervisor, io: Any, bus: int) -> dict[str, Any]:
                 "unit": device.unit,
                 **asked,
                 **counts,
+                "exception_codes": _codes(io.unit_exception_codes[device.index]),
                 "latency_p99_ms": coarse_percentile(io.unit_latency_histogram[device.index], 0.99),
                 "reply_age_ms": age_ms,
             }

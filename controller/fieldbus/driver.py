@@ -213,6 +213,7 @@ class Driver:
         for i, name in enumerate(UNIT_COUNTERS):
             status[f"unit_{name}"][: len(units.counts)] = units.counts[:, i]
         status["unit_latency_histogram"][: len(units.counts)] = units.histogram
+        status["unit_exception_codes"][: len(units.counts)] = units.exception_codes
         self._status_writer.write_raw(self._status_buffer)
 
     # -- outputs ---------------------------------------------------------------------------------------------

@@ -59,8 +59,10 @@ class UnitStatistics:
     def __init__(self, units: list[Unit]) -> None:
         self.counts = np.zeros((len(units), len(UNIT_COUNTERS)), np.int64)
         self.histogram = np.zeros((len(units), COARSE_BUCKETS), np.int64)
+        self.exception_codes = np.zeros((len(units), EXCEPTION_CODES), np.int64)
         for i, unit in enumerate(units):
             unit.counts, unit.histogram = self.counts[i].data, self.histogram[i].data
+            unit.exception_codes = self.exception_codes[i].data
 
     def settle(self, outputs: Iterable[Output]) -> None:
         """What is not counted reply by reply: correct replies, and `outputs` that are not known to be as they shall."""
@@ -122,7 +124,9 @@ class BusStatistics:
         """Count what brought no correct reply; a lost link is counted as such, not for its units."""
         if failure is Failure.EXCEPTION:
             self.exceptions += 1
-            self.exception_codes[code if code < EXCEPTION_CODES else 0] += 1
+            named = code if code < EXCEPTION_CODES else 0
+            self.exception_codes[named] += 1
+            unit.exception_codes[named] += 1
             unit.counts[EXCEPTIONS] += 1
             unit.counts[LAST_EXCEPTION] = code
         elif failure is Failure.TIMEOUT:

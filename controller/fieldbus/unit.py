@@ -39,6 +39,7 @@ class Unit:
     __slots__ = (
         "backoff",
         "counts",
+        "exception_codes",
         "failures",
         "fast",
         "gap_s",
@@ -55,7 +56,7 @@ class Unit:
 
     def __init__(self, name: str, unit: int, gap_s: float) -> None:
         self.name, self.unit, self.gap_s = name, unit, gap_s
-        self.counts = self.histogram = memoryview(b"")
+        self.counts = self.histogram = self.exception_codes = memoryview(b"")
         self.fast: list[Request] = []
         self.slow: list[Request] = []
         self.outputs: list[Output] = []

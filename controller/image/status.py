@@ -59,6 +59,9 @@ class IoStatus:
     unit_late: NDArray[Any] = tag("1", "unit", doc="Replies of this unit after their timeout, discarded", dtype="i8")
     unit_exceptions: NDArray[Any] = tag("1", "unit", doc="Exception replies of this unit", dtype="i8")
     unit_last_exception: NDArray[Any] = tag("1", "unit", doc="Latest exception code of this unit; 0 none", dtype="i8")
+    unit_exception_codes: NDArray[Any] = tag(
+        "1", "unit", "code", doc="Exception replies of this unit by code; at 0 others", dtype="i8"
+    )
     unit_last_good_ms: NDArray[Any] = tag(
         "ms", "unit", doc="Monotonic time of this unit's last correct reply", dtype="i8"
     )

@@ -39,6 +39,7 @@ def shown(image: Any, names: list[str], units: list[tuple[str, str, str]]) -> di
 def test_scada_sees_codes_times_and_ages_of_every_bus(tmp_path: Path) -> None:
     image, names, units = status(tmp_path)
     image.exception_codes[1, 2], image.exceptions[1] = 8, 8
+    image.unit_exception_codes[0, 6], image.unit_latency_histogram[0, 3] = 4, 77
     image.latency_histogram[1] = buckets(np.array([0.1, 0.3, 0.9, 12.0, 12.5, 9000.0]))
     image.last_good_ms[1], image.unit_last_good_ms[0] = NOW_MS - 250, NOW_MS - 40
     found = shown(image, names, units)
@@ -50,6 +51,8 @@ def test_scada_sees_codes_times_and_ages_of_every_bus(tmp_path: Path) -> None:
     assert found[f"{bus}/ReplyAge"] == 250
     assert found[f"Diagnostics/Buses/{names[0]}/ReplyAge"] == -1, "never"
     first = f"Diagnostics/Buses/{units[0][0]}/Units/{units[0][1]}"
+    assert found[f"{first}/ExceptionCodes"] == [0] * 6 + [4] + [0] * 5
+    assert found[f"{first}/LatencyCounts"] == [0, 0, 0, 77, *[0] * 12]
     assert found[f"{first}/ReplyAge"] == 40 and found[f"{first}/Device"] == units[0][2]
 
 

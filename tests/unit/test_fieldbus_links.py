@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -17,7 +18,8 @@ from controller.fieldbus import bus as bus_module
 from controller.fieldbus.bus import EVENTS_MAX, Bus
 from controller.fieldbus.link import LinkLost, open_link
 from controller.fieldbus.master import Master
-from controller.fieldbus.request import Request, read_request
+from controller.fieldbus.request import Failure, Request, read_request
+from controller.fieldbus.statistics import BusStatistics
 from controller.fieldbus.unit import Unit
 from plc_config.plan import CYCLE, BusPlan, ReadBlock
 from tests.unit.test_fieldbus_master import LINE, Device, Notes, Place, until
@@ -155,3 +157,30 @@ async def test_a_device_that_needs_a_pause_gets_it_and_the_others_do_not_wait_fo
     after_first = [pause for unit, pause in device.pauses_s if unit == 1]
     assert len(after_first) == 2 and min(after_first) >= gap_s, "also before somebody else is asked"
     assert device.early == 0
+
+
+async def test_tcp_itself_finds_a_half_open_link() -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    link = await open_link(BusPlan(0, "GW01", "tcp", "127.0.0.1", server.getsockname()[1]), Path(), lambda _: None)
+    try:
+        peer = cast(Any, link)._transport.get_extra_info("socket")
+        assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 5
+        assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 2000
+        assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+    finally:
+        link.close("done")
+        await asyncio.sleep(0)
+        server.close()
+
+
+def test_a_unit_counts_its_exceptions_by_code() -> None:
+    units = [Unit("a", 1, 0.0), Unit("b", 2, 0.0)]
+    statistics = BusStatistics(units)
+    for unit, code in ((0, 2), (0, 2), (0, 0x0B), (1, 6), (1, 99)):
+        statistics.failed(units[unit], Failure.EXCEPTION, code)
+    assert [dict(enumerate(u.exception_codes.tolist())) for u in units] == [
+        {**dict.fromkeys(range(12), 0), 2: 2, 11: 1},
+        {**dict.fromkeys(range(12), 0), 6: 1, 0: 1},
+    ]
+    assert statistics.exception_codes.tolist() == [1, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 1]
