@@ -203,7 +203,8 @@ async def test_an_adapter_with_echo(tmp_path: Path, configured: bool) -> None:
             rig.servers["LINE1"].faults += [Fault("crc", times=2), Fault("late", number=0.08)]
             await rig.until(lambda: all(f.hits for f in rig.servers["LINE1"].faults), "hit")
             await rig.healthy()
-            assert rig.count("bad", "LINE1") == 2
+            # The late reply may also fall upon our own words, and then it is a collision.
+            assert rig.count("bad", "LINE1") in (2, 3)
         else:
             await rig.until(lambda: any("set `echo: true`" in t for t in rig.events()), "told")
             assert not rig.good(1)
