@@ -82,8 +82,12 @@ class Racing(Driver):
     """The driver with every check, image and counter, but a round begins as soon as the last one has ended."""
 
     rounds_left = 0
-    rounds = 0
     finished: asyncio.Future[None]
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.rounds_s: list[float] = []
+        self._begun_s = 0.0
 
     async def _tick(self) -> None:
         for _ in range(CONNECT_POLLS):
@@ -97,11 +101,13 @@ class Racing(Driver):
     def _start(self) -> None:
         self._waiting = {bus.plan.index for bus in self.buses}
         self._published = False
+        self._begun_s = monotonic()
         for bus in self.buses:
-            bus.master.begin(monotonic() + 1.0)
+            bus.master.begin(self._begun_s + 1.0)
 
     def _publish(self) -> None:
         super()._publish()
+        self.rounds_s.append(monotonic() - self._begun_s)
         self.rounds_left -= 1
         if self.rounds_left > 0:
             self._loop.call_soon(self._start)
