@@ -53,7 +53,42 @@ WRONG = [
     ("level: rack\n", "level: rack\nextras:\n  a: {address: 1}\n", "'extras.a.doc' is missing"),
     ("level: rack\n", "level: rack\nwire: {windows: [0..99]}\n", "lie in no readable window"),
     ("address: 110, function: 6,", "address: 110, type: u8_low,", "type u8_low cannot be written"),
+    ("raw_on: 11, raw_off: 8,", "raw_on: 11, raw_off: 8, scale_register: 9,", "belong to numbers, not to switches"),
 ]
+
+CONVERTER = """
+profile: own
+describes: A converter that is set in parts of its rating
+level: pcs
+points:
+  pcs_active_power_w: {address: 0, type: s16, scale: 1 W}
+outputs:
+  pcs_active_power_setpoint_w:
+    address: 10
+    type: s16
+    scale: 1 %
+    scale_register: 20
+    rating: {address: 30, scale: 1 kW}
+"""
+PARTS_WRONG = [
+    ("scale: 1 %", "scale: 10 W", "'10 W' is in W, a value in ratio is wanted"),
+    ("{address: 30, scale: 1 kW}", "{address: 30, scale: 1 V}", "'1 V' is in V, a value in W is wanted"),
+    ("{address: 30, scale: 1 kW}", "{address: 30}", "scale' is missing"),
+    ("{address: 30, scale: 1 kW}", "{address: setup+30, scale: 1 kW}", "no base of the name 'setup'"),
+    ("{address: 30, scale: 1 kW}", "{address: 30, scale: 1 kW, scale_register: 300}", "cannot come with one request"),
+    ("level: pcs\n", "level: pcs\nwire: {windows: [0..15]}\n", "lie in no readable window"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "what"), PARTS_WRONG, ids=[w[2][:40] for w in PARTS_WRONG])
+def test_a_mistake_in_what_an_output_is_divided_by_is_named(old: str, new: str, what: str, tmp_path: Path) -> None:
+    right = tmp_path / "right"
+    right.mkdir()
+    assert own(right, CONVERTER, place="P01").writes[0].divisors
+    with pytest.raises(ConfigError) as caught:
+        own(tmp_path, CONVERTER.replace(old, new), place="P01")
+    assert what in str(caught.value)
+    assert all("own.yaml:" in str(p) for p in caught.value.problems)
 
 
 @pytest.mark.parametrize(("old", "new", "what"), WRONG, ids=[w[2][:40] for w in WRONG])
