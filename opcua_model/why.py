@@ -44,7 +44,7 @@ SITE_PATHS: Final = (
 RACK_PATHS: Final = (
     "State", "StateReason", "Ready", "Voltage", "LinkVoltage", "Inrush", "PrechargeHeat", "CellVoltageMin",
     "CellVoltageMax", "TemperatureMin", "TemperatureMax", "ChargeLimit", "DischargeLimit", "RecalibrationPays",
-    "RecalibrationKind", "RecalibrationGain", "RecalibrationSigma", "RecalibrationTime", "SocSigma",
+    "RejoinTime", "RecalibrationKind", "RecalibrationGain", "RecalibrationSigma", "RecalibrationTime", "SocSigma",
 )  # fmt: skip
 Values = Mapping[str, Any]
 
@@ -275,7 +275,10 @@ def _connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explana
         if values.get(f"Racks/{rack}/State") == "OUT_OF_SERVICE":
             reasons.append(Reason("out of service", rack, lifts="an engineer puts the rack back into service"))
         rack_v, link_v = (values.get(f"Racks/{rack}/{n}") for n in ("Voltage", "LinkVoltage"))
-        waiting = values.get(f"Racks/{rack}/State") == "OPEN" and not values.get(f"Racks/{rack}/Ready")
+        is_open = values.get(f"Racks/{rack}/State") == "OPEN"
+        waiting = is_open and not values.get(f"Racks/{rack}/Ready")
+        if state == "ONLINE" and is_open:
+            reasons += _not_asked(values, alarms, rack)
         if state == "ONLINE" and waiting and rack_v is not None and link_v is not None and abs(rack_v - link_v) > most:
             off = _number(abs(rack_v - link_v), "V")
             lifts = f"a voltage difference to the DC link below {most:g} V"
@@ -289,6 +292,18 @@ def _connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explana
     if state in ("STANDBY", "CONNECTING", "ONLINE"):
         return Explanation("connect", f"{where}; nothing is against it")
     return Explanation("connect", f"{where}: {values.get('Status/StateReason')}; it connects from STANDBY only")
+
+
+def _not_asked(values: Values, alarms: Sequence[ActiveAlarm], rack: str) -> list[Reason]:
+    """What an open rack waits for that nothing else keeps out: its time, or a person."""
+    left = values.get(f"Racks/{rack}/RejoinTime")
+    if left is not None and left >= 0:
+        lifts = f"by itself in {left / 1000:.0f} s if its causes stay away and voltages allow; at once by connect"
+        return [Reason("waits to join again", rack, lifts=lifts)]
+    missing = any(a.row == "rack_not_connected" and a.place == rack for a in alarms)
+    if missing and values.get(f"Racks/{rack}/Ready"):
+        return [Reason("nobody asked", rack, lifts="connect", because="protection took it out")]
+    return []
 
 
 def _held_back(values: Values, rack: str, rules: Rules) -> list[Reason]:

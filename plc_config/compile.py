@@ -259,6 +259,8 @@ def _sequence_settings(site: Compiled, sheet: CellSheet) -> SequenceSettings:
         rack_resistance_ohm=c.rack_resistance or LEAST_RESISTANCE_SHARE * sheet.resistance_ohm * series,
         rack_nominal_ohm=c.rack_resistance or sheet.resistance_ohm * series,
         interval_ms=c.interval,
+        rejoin_after_ms=c.rejoin_after,
+        most_rejoins=c.rejoins,
         precharge_energy_wh=p.energy or math.inf,
         precharge_recovery_ms=p.recovery,
     )

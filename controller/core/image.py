@@ -215,6 +215,9 @@ class Trips:
     slot_limit: Floats = tag("1", "slot", doc="The limit it is compared with")
     slot_element: Ints = tag("1", "slot", doc="Cell or sensor within the place; -1 none", dtype="i8")
     rack_effect: Ints = tag("1", "rack", doc="Effects acting on the rack (Effect flags)", dtype="i8")
+    rack_effect_latched: Ints = tag(
+        "1", "rack", doc="Effects on the rack that only a person ends (Effect flags)", dtype="i8"
+    )
     site_effect: int = tag("1", doc="Effects acting on the whole site (Effect flags)", dtype="i8")
     first_out: int = tag("1", doc="Slot of the first trip since all was well; -1 none", dtype="i8")
     first_out_utc_ms: int = tag("ms", doc="Wall time of the first-out", dtype="i8")
@@ -254,6 +257,9 @@ class Modes:
     rack_reason: Ints = tag("1", "rack", doc="Index into `Program.reasons`", dtype="i8")
     rack_attempts: Ints = tag("1", "rack", doc="Precharge attempts since the last success", dtype="i8")
     rack_ready: Bools = tag("1", "rack", doc="All permissives to close are met", dtype="?")
+    rack_rejoin_ms: Ints = tag(
+        "ms", "rack", doc="Time until the rack joins again by itself; -1 it will not", dtype="i8"
+    )
     connect_wanted: int = tag("1", doc="The operator wants the site connected", dtype="i8")
     shutdown_armed_ms: int = tag("ms", doc="Time left in which an armed shutdown may be executed", dtype="i8")
     retained_state: int = tag("1", doc="Retained memory at start: 0 good, 1 doubtful, 2 lost", dtype="i8")

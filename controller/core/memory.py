@@ -168,6 +168,9 @@ class SequencingMemory:
     """What the sequences remember beside the modes."""
 
     join: Bools = tag("1", "rack", doc="The rack shall join; ends when protection takes it out", dtype="?")
+    needs_person: Bools = tag("1", "rack", doc="Only Connect brings the rack back", dtype="?")
+    rejoin_clear_ms: Ints = tag("ms", "rack", doc="Time for which nothing has kept a waiting rack out", dtype="i8")
+    rejoins: Ints = tag("1", "rack", doc="Times it joined by itself since somebody asked", dtype="i8")
     cool_down_ms: Ints = tag("ms", "rack", doc="Time left before the next precharge attempt", dtype="i8")
     out_of_service: Bools = tag("1", "rack", doc="Taken out of service by an engineer", dtype="?")
     maintenance_wanted: int = tag("1", doc="An engineer asked for maintenance", dtype="i8")

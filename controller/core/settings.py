@@ -161,6 +161,9 @@ class SequenceSettings:
     interval_ms: int = 0
     precharge_energy_wh: float = math.inf
     precharge_recovery_ms: int = 1
+    rejoin_after_ms: int | None = None
+    """Time without a cause after which a rack that protection took out joins again by itself; None never."""
+    most_rejoins: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -156,6 +156,15 @@ class ConnectionConfig(Strict):
     )
     interval: Milliseconds = Field(500, ge=0, description="Pause between two racks of a bank")
     least_racks: int = Field(1, ge=1, description="Racks without which the site does not run")
+    rejoin_after: Milliseconds | None = Field(
+        None,
+        ge=1000,
+        description="A rack that protection took out joins again by itself once its causes, all of a kind that ends "
+        "by itself, have stayed away so long; absent: only when an operator asks",
+    )
+    rejoins: int = Field(
+        3, ge=1, le=10, description="How often, until somebody asks or the rack has been connected for an hour"
+    )
 
 
 class ContactorsConfig(Strict):

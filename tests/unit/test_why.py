@@ -104,6 +104,18 @@ class TestConnect:
             "voltages do not meet", "R02", "19 V", "10 V",
         )  # fmt: skip
 
+    def test_a_rack_that_joins_again_by_itself_says_when(self) -> None:
+        found = explain("connect", values(Racks__R02__State="OPEN", Racks__R02__RejoinTime=42_000))
+        assert rules(found) == ["waits to join again R02"]
+        assert "by itself in 42 s" in found.reasons[0].lifts
+
+    def test_a_rack_that_nobody_asked_for_says_so(self) -> None:
+        missing = ActiveAlarm("UNACKNOWLEDGED", "rack_not_connected", "R02")
+        out = {"Racks__R02__State": "OPEN", "Racks__R02__RejoinTime": -1}
+        found = explain("connect", values(missing, Racks__R02__Ready=True, **out))
+        assert (rules(found), found.reasons[0].lifts) == (["nobody asked R02"], "connect")
+        assert rules(explain("connect", values(missing, Racks__R02__Ready=False, **out))) == []
+
     def test_another_mode_is_the_reason(self) -> None:
         found = explain("connect", values(Status__State="MAINTENANCE", Status__StateReason="asked for"))
         assert "it connects from STANDBY only" in found.answer

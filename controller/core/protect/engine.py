@@ -181,6 +181,7 @@ def protect(
     active = reached | latched | (memory.active & ~cause.clear & ~matrix.holds)
 
     rack_effect, site_effect = matrix.effects(active)
+    rack_effect_latched, _ = matrix.effects(latched)
     trips = active & matrix.opening
     new = trips & ~(memory.active & matrix.opening)
     first_out, first_utc = _first_out(memory, facts, cause, trips, new)
@@ -192,8 +193,8 @@ def protect(
         in_a_row, accepted,
     )  # fmt: skip
     verdict = Trips(
-        active, cause.present, latched, value, cause.limit, element, rack_effect, site_effect, first_out,
-        first_utc, count,
+        active, cause.present, latched, value, cause.limit, element, rack_effect, rack_effect_latched, site_effect,
+        first_out, first_utc, count,
     )  # fmt: skip
     return verdict, answers, memory
 

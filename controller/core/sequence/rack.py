@@ -34,6 +34,7 @@ RACK_MOVES: Final = (
     Move((R.STOPPING,), R.OPEN, ("stopping_overdue",), "opened under current: it did not end in time"),
     Move((R.OPEN,), R.OUT_OF_SERVICE, ("out_of_service",), "taken out of service"),
     Move((R.OUT_OF_SERVICE,), R.OPEN, (), "back in service", unless=("out_of_service",)),
+    Move((R.OPEN,), R.PRECHARGE, ("wanted", "ready", "its_turn", "rejoining"), "precharging: joins again by itself"),
     Move((R.OPEN,), R.PRECHARGE, ("wanted", "ready", "its_turn"), "precharging"),
 )
 
@@ -51,6 +52,7 @@ class RackView:
     wanted: bool = False
     ready: bool = False
     its_turn: bool = False
+    rejoining: bool = False
     resistor_hot: bool = False
     precharged: bool = False
     precharge_overdue: bool = False
@@ -71,6 +73,7 @@ class RackView:
         "attempts left, the resistor cool enough; on a live link also voltage difference and predicted in-rush small",
         "its_turn": "no rack of the bank is precharging, `connection.interval` has passed, and it is next: on a dead "
         "link by `connection.first_rack`, on a live one the nearest voltage",
+        "rejoining": "it waited for `connection.rejoin_after` after protection had taken it out; nobody asked",
         "resistor_hot": "the precharge resistor has taken its energy budget (`limits.precharge.energy`)",
         "precharged": "link and rack voltage meet, precharge contactor seen closed for 200 ms, and on a dead link the "
         "current has gone",

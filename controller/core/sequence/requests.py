@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from controller.core.command import LEAST_ROLE, Answer, Command, Kind, Role
 from controller.core.effect import NO_CLOSING
 from controller.core.image import Modes, SiteMode, System, Trips
@@ -75,7 +77,9 @@ def _connect(command: Command, now: Situation) -> Verdict:
         return Verdict(False, "every rack is blocked by an alarm")
     missing = int((~now.memory.join & ~blocked).sum())
     reason = "connecting" if now.site is SiteMode.STANDBY else f"{missing} more to connect"
-    return Verdict(True, reason, modes={"connect_wanted": 1}, memory={"join": ~blocked})
+    nobody = np.zeros_like(blocked)
+    memory = {"join": ~blocked, "needs_person": nobody, "rejoins": np.zeros_like(now.memory.rejoins)}
+    return Verdict(True, reason, modes={"connect_wanted": 1}, memory=memory)
 
 
 def _disconnect(command: Command, now: Situation) -> Verdict:

@@ -25,6 +25,7 @@ from controller.core.sequence.connect import (
 from controller.core.sequence.engine import Sequence
 from controller.core.sequence.ledger import keep
 from controller.core.sequence.rack import RACK_MOVES, RackView
+from controller.core.sequence.rejoin import rejoin
 from controller.core.sequence.requests import judge
 from controller.core.sequence.site import SITE_MOVES, SiteView
 from controller.core.settings import SequenceSettings
@@ -70,6 +71,10 @@ def sequence(
     modes, memory, answers = judge(modes, memory, trips, system, commands)
     permitted = permit(q.topology, q.settings, modes, memory, measured, trips)
     heat = warm(q.topology, q.settings, modes, memory, measured, system)
+    again = rejoin(q.settings, modes, memory, trips, system, _site_wants(modes))
+    memory = dataclasses.replace(
+        memory, join=again.join, needs_person=again.needs_person, rejoin_clear_ms=again.clear_ms, rejoins=again.rejoins
+    )
     racks = _step_racks(q, modes, memory, measured, trips, system, permitted, heat)
     site_mode, site_ms, site_reason = _step_site(q, modes, memory, racks, measured, trips, system)
     contactors, memory = keep(q.topology, q.settings, modes, racks.mode, racks.mode_ms, memory, measured, system)
@@ -81,7 +86,7 @@ def sequence(
     armed = max(memory.armed_ms - system.elapsed_ms, 0)
     new_modes = Modes(
         contactors, int(site_mode), site_ms, site_reason, racks.mode, racks.mode_ms, racks.reason, racks.attempts,
-        permitted.ready, wanted, armed, _retained_state(modes),
+        permitted.ready, again.left_ms, wanted, armed, _retained_state(modes),
     )  # fmt: skip
     begun = among(racks.mode, RackMode.PRECHARGE) & ~among(modes.rack_mode, RackMode.PRECHARGE)
     new_memory = dataclasses.replace(
@@ -101,6 +106,10 @@ def _retained_state(modes: Modes) -> int:
     """Doubt is told once; a loss stays until an engineer is at it in MAINTENANCE."""
     lost = modes.retained_state == RetainedState.LOST and modes.site_mode != SiteMode.MAINTENANCE
     return int(RetainedState.LOST) if lost else int(RetainedState.GOOD)
+
+
+def _site_wants(modes: Modes) -> bool:
+    return modes.site_mode in (SiteMode.CONNECTING, SiteMode.ONLINE) and bool(modes.connect_wanted)
 
 
 class _Racks(NamedTuple):
@@ -133,7 +142,7 @@ def _step_racks(
     cool_down = np.maximum(memory.cool_down_ms - system.elapsed_ms, 0)
     pause_ms = np.maximum(memory.bank_pause_ms - system.elapsed_ms, 0)
     join, old_mode = memory.join.copy(), modes.rack_mode
-    site_wants = modes.site_mode in (SiteMode.CONNECTING, SiteMode.ONLINE) and bool(modes.connect_wanted)
+    site_wants = _site_wants(modes)
     ready = (
         permitted.ready & (cool_down == 0) & (attempts < s.precharge_attempts) & cool_enough(s, heat, permitted.live)
     )
@@ -151,6 +160,7 @@ def _step_racks(
         view.fatal, view.beyond_breaking = bool(effect & OPEN_NOW), bool(beyond[r])
         view.wanted, view.out_of_service = site_wants and bool(join[r]), bool(memory.out_of_service[r])
         view.ready, view.its_turn = bool(ready[r]), bool(turn[r])
+        view.rejoining = bool(memory.rejoins[r])
         view.resistor_hot = bool(heat.held_wh[r] > s.precharge_energy_wh)
         view.precharged = bool(done[r])
         view.precharge_overdue = bool(mode_ms[r] >= s.precharge_timeout_ms)
