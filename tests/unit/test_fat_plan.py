@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 
 from controller.core.protect import ROWS, Effect
 from plc_config.compile import Compiled, compile_site
-from tools.fat.campaign import CaseResult, chosen, refusal
+from tools.commands.fat import at_cycle
+from tools.fat.campaign import CaseResult, Part, chosen, refusal
 from tools.fat.cases import CASES, NOT_INJECTED, Case, Reaction
 from tools.fat.judge import Verdict
+from tools.fat.merge import merged
 from tools.fat.page import render
 from tools.fat.plan import ROW, plan
 from tools.fat.report import build, junit
@@ -111,3 +114,46 @@ def test_the_report_in_its_three_forms() -> None:
     suite = ET.fromstring(junit(found).encode())  # noqa: S314  # our own text
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     assert suite.find("testcase/failure") is not None and suite.find("testcase/skipped") is not None
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 7])
+def test_the_shares_of_a_campaign_are_its_trials_each_once(of: int) -> None:
+    parts = [Part.parse(f"{k}/{of}") for k in range(1, of + 1)]
+    for case in CASES:
+        done = [number for part in parts for number in part.trials(case, 20)]
+        assert sorted(done) == list(range(1 if case.slow else 20)), case.id
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "x", "1", "1/0"])
+def test_a_share_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        Part.parse(text)
+
+
+def test_two_shares_make_one_report() -> None:
+    first, second = report(), report()
+    second["part"] = "2/2"
+    second["cases"][0]["each"][0] |= {"detect_ms": 300.0, "react_ms": 310.0}
+    found = merged([{**first, "part": "1/2"}, second])
+    lead = found["cases"][0]
+    assert (lead["trials"], lead["passed"], found["passed"]) == (4, True, False)
+    assert lead["detection_ms"] == {"p50": 150.0, "p99": 300.0, "max": 300.0}
+    assert lead["reaction_ms"]["max"] == 310.0 and found["controllers_started"] == 2
+    assert "2/2" in found["part"] and "FAILED" in render(found)
+
+
+def test_reports_that_do_not_belong_together_are_refused() -> None:
+    one = report()
+    with pytest.raises(ValueError, match="twice"):
+        merged([one, one])
+    with pytest.raises(ValueError, match="cycle_ms differs"):
+        merged([one, {**report(), "cycle_ms": 50, "part": "2/2"}])
+
+
+def test_another_cycle_is_a_copy_of_the_site_with_tighter_bounds(tmp_path: Path) -> None:
+    fast = compile_site(at_cycle("container", "50ms", tmp_path))
+    assert fast.config.cycle == 50 and fast.path.parent == tmp_path
+    bounds = {c.id: plan(c, fast, Random(1)).detect_ms for c in CASES}
+    assert bounds["charge_overcurrent"] == bounds["discharge_overcurrent"] == 200.0
+    assert 0 < (bounds["cell_overvoltage"] or 0) <= 300.0 and bounds["estop"] == 100.0
+    assert at_cycle("container", None, tmp_path) == "container"

@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import signal
 import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from plc_config.problem import ConfigError
 from tools.commands.check import tell
+
+if TYPE_CHECKING:
+    from tools.fat.campaign import Part
 
 HELP = (
     "Factory acceptance test: starts the controller of SITE against its simulated plant, injects every fault that\n"
@@ -28,54 +32,92 @@ SEED: Final = 1
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Command line of `fat`."""
     parser.add_argument("site", metavar="SITE", help="a site file or the name of a shipped site")
+    parser.add_argument("--cycle", metavar="TIME", help="run the site at another scan cycle, such as 50ms")
     parser.add_argument("--row", action="extend", nargs="+", default=[], help="only these rows or cases")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="trials per case; slow ones are done once")
     parser.add_argument("--seed", type=int, default=SEED, metavar="S", help="seed of places and phases")
+    parser.add_argument("--part", default="1/1", metavar="K/N", help="share K of N of the trials")
+    parser.add_argument("--merge", nargs="+", type=Path, metavar="FOLDER", help="run nothing: put reports together")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write report.html, report.json and junit.xml")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """0 when every case passed, 1 when one failed, 2 usage, 69 no start, 78 configuration."""
+    from tools.fat.merge import merged
+
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+    if args.merge:
+        try:
+            report = merged([json.loads((folder / "report.json").read_text("utf-8")) for folder in args.merge])
+        except (OSError, ValueError, KeyError) as error:
+            print(f"--merge: {error}", file=sys.stderr)
+            return EXIT_USAGE
+        _hand_over(args, report)
+        return 0 if report["passed"] else 1
+    with tempfile.TemporaryDirectory(prefix="cellwarden-fat-") as folder:
+        return _run(args, Path(folder))
+
+
+def _run(args: argparse.Namespace, folder: Path) -> int:
     from plc_config.compile import compile_site
     from tools.commands.operate import quiet
-    from tools.fat.campaign import chosen, refusal
+    from tools.fat.campaign import Part, chosen, refusal
     from tools.fat.rig import RigError
 
     try:
+        args.site = at_cycle(args.site, args.cycle, folder)
         site = compile_site(args.site)
         cases = chosen(args.row)
+        part = Part.parse(args.part)
     except ConfigError as error:
         return tell(error, args.json)
     except KeyError as error:
         print(f"--row: there is no row or case {error}", file=sys.stderr)
         return EXIT_USAGE
+    except ValueError:
+        print(f"--part: {args.part!r} is not such as 2/4", file=sys.stderr)
+        return EXIT_USAGE
     if args.repeat < 1 or (why := refusal(site)):
         print("--repeat is at least 1" if args.repeat < 1 else f"{args.site}: {why}", file=sys.stderr)
         return EXIT_USAGE
     quiet()
-    if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="cellwarden-fat-") as folder:
-        log = (args.out or Path(folder)) / "processes.log"
-        try:
-            report = asyncio.run(_campaign(args, site, cases, log))
-        except RigError as error:
-            print(error, file=sys.stderr)
-            return EXIT_UNREACHABLE
+    log = (args.out or folder) / "processes.log"
+    try:
+        report = asyncio.run(_campaign(args, site, cases, log, part))
+    except RigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_UNREACHABLE
     _hand_over(args, report)
     return 0 if report["passed"] else 1
 
 
-async def _campaign(args: argparse.Namespace, site: Any, cases: Any, log: Path) -> dict[str, Any]:
+def at_cycle(site: str, cycle: str | None, folder: Path) -> str:
+    """SITE, or a copy of it in `folder` with another `cycle`; its own profiles and cells stay beside it."""
+    from plc_config.library import site_path
+
+    if cycle is None:
+        return site
+    path = site_path(site)
+    text, found = re.subn(r"(?m)^cycle:.*$", f"cycle: {cycle}", path.read_text("utf-8"))
+    copy = folder / path.name
+    copy.write_text(text if found else f"{text}\ncycle: {cycle}\n", "utf-8")
+    for kind in ("profiles", "cells"):
+        if (path.parent / kind).is_dir():
+            (folder / kind).symlink_to((path.parent / kind).resolve(), target_is_directory=True)
+    return str(copy)
+
+
+async def _campaign(args: argparse.Namespace, site: Any, cases: Any, log: Path, part: Part) -> dict[str, Any]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from tools.fat.campaign import Campaign, trials_of
+    from tools.fat.campaign import Campaign
     from tools.fat.report import build
 
     begun = datetime.now(UTC)
-    total = sum(trials_of(c, args.repeat) for c in cases)
+    total = sum(len(part.trials(c, args.repeat)) for c in cases)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
@@ -85,7 +127,7 @@ async def _campaign(args: argparse.Namespace, site: Any, cases: Any, log: Path) 
         def show(case: str, number: int) -> None:
             progress.update(bar, description=f"{case} {number + 1}", completed=next(done))
 
-        campaign = Campaign(args.site, site, args.repeat, args.seed, log, show)
+        campaign = Campaign(args.site, site, args.repeat, args.seed, log, show, part)
         running = asyncio.create_task(campaign.run(cases))
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)
@@ -103,6 +145,7 @@ async def _campaign(args: argparse.Namespace, site: Any, cases: Any, log: Path) 
         begun=begun,
         controllers=campaign.controllers,
         interrupted=interrupted,
+        part=args.part,
     )
 
 

@@ -43,9 +43,30 @@ def chosen(names: Sequence[str]) -> tuple[Case, ...]:
     return tuple(c for c in CASES if not names or c.id in names or c.row in names)
 
 
-def trials_of(case: Case, repeat: int) -> int:
-    """Slow cases are done once."""
-    return 1 if case.slow else repeat
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """Share `number` of `of` of a campaign: the shares together are its trials, each once."""
+
+    number: int = 1
+    of: int = 1
+
+    @staticmethod
+    def parse(text: str) -> Part:
+        """`2/4`; ValueError otherwise."""
+        number, _, of = text.partition("/")
+        part = Part(int(number), int(of))
+        if not 1 <= part.number <= part.of:
+            raise ValueError(text)
+        return part
+
+    def trials(self, case: Case, repeat: int) -> range:
+        """Numbers of this share's trials of a case. Slow cases are done once, spread over the shares."""
+        if case.slow:
+            return range(1 if CASES.index(case) % self.of == self.number - 1 else 0)
+        return range(self.number - 1, repeat, self.of)
+
+
+WHOLE: Final = Part()
 
 
 def refusal(site: Compiled) -> str:
@@ -61,8 +82,10 @@ def refusal(site: Compiled) -> str:
 class Campaign:
     """Runs cases and remembers which of them left the controller unusable."""
 
-    def __init__(self, name: str, site: Compiled, repeat: int, seed: int, log: Path, tell: Tell) -> None:
-        self.name, self.site, self.repeat, self.seed = name, site, repeat, seed
+    def __init__(
+        self, name: str, site: Compiled, repeat: int, seed: int, log: Path, tell: Tell, part: Part = WHOLE
+    ) -> None:
+        self.name, self.site, self.repeat, self.seed, self.part = name, site, repeat, seed, part
         self.log, self.tell = log, tell
         self.rig: Rig | None = None
         self.fresh = True
@@ -76,10 +99,10 @@ class Campaign:
             for case in cases:
                 result = CaseResult(case, plan(case, self.site, self._random(case, 0)))
                 self.results.append(result)
-                for number in range(trials_of(case, self.repeat)):
+                for number in self.part.trials(case, self.repeat):
                     self.tell(case.id, number)
                     result.verdicts.append(await self._trial(case, number, result))
-                if case.fresh_after:
+                if case.fresh_after and result.verdicts:
                     result.remarks.append("ends with a fresh controller, by design")
                     await self._drop()
         finally:

@@ -40,7 +40,8 @@ class Case:
     origin: what the times count from: the injection, or the command that the fault falsifies. act: what an operator
     or SCADA does after the injection; then: what is tried once the row has acted. extra_ms: time that passes by
     design before the row's delay begins, lost: the age at which a value counts as lost, too. open_ms: time from the
-    reaction to open contactors. most_ms: a bound stricter than delay + 2 cycles + I/O.
+    reaction to open contactors. most_ms: a bound stricter than delay + 2 cycles + I/O; by_scans: it was named for a
+    cycle of 100 ms and gives back two scans of every shorter one.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Case:
     react_ms: int | None = None
     open_ms: int = 1500
     most_ms: int | None = None
+    by_scans: bool = False
     heal: tuple[str, ...] = ()
     fresh_after: bool = False
     slow: bool = False
@@ -80,11 +82,11 @@ ATTEMPTS_MS: Final = -1
 # fmt: off
 CELLS: Final = (
     Case("cell_overvoltage", "cell_overvoltage", "8", ("override {cell} cell_voltage_v {v_over}",), OPEN, "rack",
-         CHARGE, most_ms=400),
+         CHARGE, most_ms=400, by_scans=True),
     Case("cell_overvoltage_warning", "cell_overvoltage_warning", "8", ("override {cell} cell_voltage_v {v_high}",),
          ZERO, start=CHARGE),
     Case("cell_undervoltage", "cell_undervoltage", "9", ("override {cell} cell_voltage_v {v_under}",), OPEN, "rack",
-         most_ms=400),
+         most_ms=400, by_scans=True),
     Case("cell_undervoltage_warning", "cell_undervoltage_warning", "9", ("override {cell} cell_voltage_v {v_low}",),
          ZERO),
     Case("single_spike", "", "5", ("override {cell} cell_voltage_v {v_over}", "at 60ms clear {cell} cell_voltage_v"),
@@ -123,9 +125,9 @@ CELLS: Final = (
 
 RACKS: Final = (
     Case("charge_overcurrent", "charge_overcurrent", "14", ("override {rack} rack_current_a {i_charge}",), OPEN,
-         "rack", CHARGE, most_ms=300),
+         "rack", CHARGE, most_ms=300, by_scans=True),
     Case("discharge_overcurrent", "discharge_overcurrent", "15", ("override {rack} rack_current_a {i_discharge}",),
-         OPEN, "rack", most_ms=300),
+         OPEN, "rack", most_ms=300, by_scans=True),
     Case("rack_comm_lost", "rack_comm_lost", "27", ("drop {rack}",), OPENED, "rack", lost=True, most_ms=1000,
          react_ms=RACK_WATCHDOG_MS),
     Case("bus_lost", "rack_comm_lost", "28", ("drop {bus}",), OPENED, "rack", lost=True, most_ms=1000,

@@ -18,6 +18,7 @@ IO_ALLOWANCE_MS: Final = 50
 """One lost reply is normal on a field bus; this is its timeout on the reference sites."""
 DEVICE_ALLOWANCE_MS: Final = 200
 """A device's own watchdog: its step, its contactor, and the phase of the last heartbeat."""
+REFERENCE_CYCLE_MS: Final = 100
 LATER_RACK: Final = 2
 ROW: Final[dict[str, Row]] = {r.id: r for r in ROWS}
 HIGHEST_CURRENT_A: Final = 2900.0
@@ -26,12 +27,14 @@ OFFSET_RATIO: Final = 0.05
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Planned:
-    """One trial as it will be done and judged. A bound of None is not judged."""
+    """One trial as it will be done and judged. A bound of None is not judged. within_rack: only the row's rack is
+    touched, and nothing is judged by the power of the whole site."""
 
     case: Case
     inject: tuple[str, ...]
     heal: tuple[str, ...]
     rack: str
+    within_rack: bool
     opens: frozenset[str]
     pcs: tuple[str, ...]
     power_w: float | None
@@ -66,6 +69,7 @@ def plan(case: Case, site: Compiled, random: Random) -> Planned:
         inject=tuple(text.format(**names) for text in case.inject),
         heal=tuple(text.format(**names) for text in case.heal),
         rack=names["rack"],
+        within_rack=bool(case.row) and ROW[case.row].place in ("rack", "module") and case.reaction is Reaction.OPEN,
         opens=racks_to_open(case.opens, site, rack),
         pcs=tuple(f"P{i + 1:02d}" for i in range(site.topology.pcs)),
         power_w=None if part is None else part * site.config.dispatch.rated_power,
@@ -89,7 +93,9 @@ def detect_bound_ms(case: Case, site: Compiled) -> float:
         extra = p.attempts * (p.timeout + 2 * cycle) + (p.attempts - 1) * (p.cool_down + 2 * cycle)
     lost = site.config.limits.lost_after if case.lost else 0
     total = extra + lost + delay + 2 * cycle + IO_ALLOWANCE_MS
-    return float(total if case.most_ms is None else min(total, case.most_ms))
+    if case.most_ms is None:
+        return float(total)
+    return float(min(total, case.most_ms - (2 * max(REFERENCE_CYCLE_MS - cycle, 0) if case.by_scans else 0)))
 
 
 def racks_to_open(which: str, site: Compiled, rack: int) -> frozenset[str]:

@@ -56,6 +56,7 @@ def build(
     begun: datetime,
     controllers: int = 0,
     interrupted: bool = False,
+    part: str = "1/1",
 ) -> dict[str, Any]:
     """The whole report as plain data."""
     run = {r.case.row for r in results}
@@ -70,10 +71,11 @@ def build(
         "begun": begun.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "repeat": repeat,
+        "part": part,
         "seed": seed,
         "controllers_started": controllers,
         "interrupted": interrupted,
-        "complete": len(results) == len(CASES),
+        "complete": len(results) == len(CASES) and part == "1/1",
         "passed": not interrupted and bool(results) and all(r.passed for r in results),
         "rows": len(ROWS),
         "rows_injected": len({r.id for r in ROWS} & run),

@@ -15,8 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from controller.core.effect import Effect
 from controller.core.event import What
 from controller.core.image import AlarmState, ProcessImage, SiteMode
+from controller.core.protect.engine import Slot
 from controller.image.files import PROCESSES, SiteFiles
 from opcua_model.client import CallResult, Login, SiteClient, WrongServer
 from opcua_model.connect import endpoint_of
@@ -222,22 +224,22 @@ class Rig(Pair):
 
     # -- operating -----------------------------------------------------------------------------------------
 
-    async def standby(self) -> None:
-        """Healthy and open."""
-        await self.recover()
+    async def standby(self, alone: str = "") -> None:
+        """Healthy and open. `alone`: see `_well`."""
+        await self.recover(alone)
         await self.ask("Disconnect")
         await self.until(lambda: self.mode() is SiteMode.STANDBY, "STANDBY", RECOVER_S)
-        await self.quiet()
+        await self.quiet(alone)
 
-    async def online(self, watts: float) -> None:
-        """Healthy, every rack connected, and this power flowing."""
-        await self.recover()
+    async def online(self, watts: float, alone: str = "") -> None:
+        """Healthy, every rack connected, and this power flowing. `alone`: see `_well`."""
+        await self.recover(alone)
         end = time.monotonic() + CONNECT_S
         while not (self.mode() is SiteMode.ONLINE and all(r["main_closed"] for r in self.truth()["racks"])):
             answer = await self.ask("Connect")
             if "blocked" in answer.reason:
                 self.again.append(self.situation())
-                await self.recover()
+                await self.recover(alone)
             if time.monotonic() > end:
                 raise RigError(f"not every rack connects: {answer.reason}; {self.situation()}")
             for _ in range(20):
@@ -249,13 +251,13 @@ class Rig(Pair):
             raise RigError(f"power refused: {answer.reason}")
         allowed = POWER_RATIO * self.site.config.dispatch.rated_power
         await self.until(lambda: abs(self.truth()["power_w"] - watts) < allowed, f"{watts / 1000:.0f} kW", POWER_S)
-        await self.quiet()
+        await self.quiet(alone)
 
-    async def recover(self) -> None:
+    async def recover(self, alone: str = "") -> None:
         """No cause is left, no latch, nothing to acknowledge except what only connecting cures."""
         self.plant_client.do("clear")
         end = time.monotonic() + RECOVER_S
-        while not self._well(ROW_THAT_NEEDS_CONNECT):
+        while not self._well(alone, ROW_THAT_NEEDS_CONNECT):
             answer = await self.ask("ResetTrips")
             if "engineer" in answer.reason:
                 await self._maintain()
@@ -264,10 +266,10 @@ class Rig(Pair):
                 raise RigError(f"it does not recover: {answer.reason}; {self.situation()}")
             await asyncio.sleep(LOOK_S * 3)
 
-    async def quiet(self) -> None:
-        """No alarm in any state but normal."""
+    async def quiet(self, alone: str = "") -> None:
+        """No alarm in any state but normal, where it matters."""
         end = time.monotonic() + RECOVER_S
-        while not self._well():
+        while not self._well(alone):
             await self.ask("AcknowledgeAlarm", ua.Variant(-1, ua.VariantType.Int32))
             if time.monotonic() > end:
                 raise RigError(f"alarms stay: {self.situation()}")
@@ -284,13 +286,17 @@ class Rig(Pair):
 
         await self.until(whole, f"the rest of {row}", RECOVER_S)
 
-    def _well(self, except_row: str = "") -> bool:
+    def _well(self, alone: str = "", except_row: str = "") -> bool:
+        """Nothing acts and no alarm is left. With `alone`, the only rack that the next trial touches, the echo of a
+        fault at another rack may still fade as long as it neither opens nor blocks anything."""
         image = self.image()
         if image is None or image.modes.site_mode not in (SiteMode.STANDBY, SiteMode.CONNECTING, SiteMode.ONLINE):
             return False
         slots = self.site.program.matrix.slots
         odd = np.flatnonzero(image.trips.slot_active | (image.alarms.alarm_state != AlarmState.NORMAL))
-        return image.measured.bad_values == 0 and all(slots[i].row.id == except_row for i in odd)
+        return image.measured.bad_values == 0 and all(
+            slots[i].row.id == except_row or _fades_elsewhere(slots[i], alone) for i in odd
+        )
 
     async def _maintain(self) -> None:
         """The way out of a lock-out: open everything, an engineer in MAINTENANCE resets, and leaves."""
@@ -306,6 +312,12 @@ class Rig(Pair):
             await asyncio.sleep(LOOK_S * 3)
         await self.engineer("LeaveMaintenance")
         await self.until(lambda: self.mode() is not SiteMode.MAINTENANCE, "the end of MAINTENANCE", RECOVER_S)
+
+
+def _fades_elsewhere(slot: Slot, alone: str) -> bool:
+    """The row only warns or reduces, and its place is another rack than `alone`."""
+    harmless = not (slot.row.effect | slot.row.bank_effect) & ~(Effect.ALARM | Effect.DERATE)
+    return bool(alone) and harmless and slot.row.place in ("rack", "module") and not slot.place.startswith(alone)
 
 
 @contextlib.asynccontextmanager

@@ -77,10 +77,11 @@ async def prepare(rig: Rig, planned: Planned) -> Before:
     """The site at the start of the trial; NotReady when it cannot be brought there."""
     begin = time.monotonic()
     try:
+        alone = planned.rack if planned.opens <= {planned.rack} and planned.within_rack else ""
         if planned.power_w is None:
-            await rig.standby()
+            await rig.standby(alone)
         else:
-            await rig.online(planned.power_w)
+            await rig.online(planned.power_w, alone)
         await rig.rested(planned.case.row)
         if planned.case.act == "connect_alone":
             await _alone(rig, planned.rack, out=True)
