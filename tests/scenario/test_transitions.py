@@ -2,7 +2,8 @@
 
 The site is `bench` with contactors that may break 200 A, a precharge resistor of 2 kJ that needs ten minutes to cool,
 and protection at its defaults (over-current trips at 336 A, low control supply stops, smoke trips, a lost memory locks
-out). R01 joins first. Steps are words of `Teller`; a step that names no rack is about the site.
+out). R01 joins first; a rack joins again 5 s after a loss. Steps are words of `Teller`; a step that names no rack is
+about the site.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from controller.core.command import Kind, Role
 from controller.core.image import RackMode, SiteMode
 from controller.core.protect import ROWS, Effect, Reset
 from controller.core.sequence import RACK_MOVES, SITE_MOVES
+from controller.core.signal import Quality
 from plc_config.compile import Compiled, compile_site
 from plc_config.library import DATA
 from tests.story import Story
@@ -85,9 +87,10 @@ online; current 20 A; disconnect; wait 11 s             | STOPPING -> OPEN: open
 standby; R01 out of service                             | OPEN -> OUT_OF_SERVICE: taken out of service
 standby; R01 out of service; R01 in service             | OUT_OF_SERVICE -> OPEN: back in service
 standby; connect                                        | OPEN -> PRECHARGE: precharging
+online; R01 lost; wait 5 s; R01 heard; wait 8 s         | OPEN -> PRECHARGE: precharging: joins again by itself
 """
 
-SETTINGS = "contactors: {breaking_current: 200 A}\n"
+SETTINGS = "contactors: {breaking_current: 200 A}\nconnection: {rejoin_after: 5 s}\n"
 PRECHARGE = "precharge: {energy: 2 kJ, recovery: 10 min}"
 
 
@@ -127,6 +130,8 @@ class Teller:
             r"precharge of R(\d+) welds": lambda r: self.set("rack_precharge_closed", 1.0, int(r) - 1),
             r"hot resistor R(\d+)": lambda r: self.heat(int(r) - 1),
             r"hot resistors": lambda: self.heat(...),
+            r"R(\d+) lost": lambda r: self.hear(int(r) - 1, Quality.BAD_COMM),
+            r"R(\d+) heard": lambda r: self.hear(int(r) - 1, Quality.GOOD),
             r"lose the memory": self.lose,
         }
 
@@ -146,6 +151,9 @@ class Teller:
     def set(self, name: str, value: float, where: object = ...) -> None:
         self.story.hold.add(name)
         getattr(self.story.points, name).value[where] = value
+
+    def hear(self, rack: int, quality: Quality) -> None:
+        self.story.points.rack_current_a.quality[rack] = int(quality)
 
     def heat(self, where: object) -> None:
         sequencing = self.story.memory.sequencing
