@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from random import Random
 from typing import Final
 
@@ -11,6 +12,7 @@ import numpy as np
 from controller.core.effect import OPENING
 from controller.core.protect import ROWS
 from controller.core.protect.row import Row
+from controller.core.settings import Band
 from plc_config.compile import Compiled
 from tools.fat.cases import ATTEMPTS_MS, TWO_SCANS, Case, Reaction
 
@@ -188,12 +190,19 @@ def _beyond_bands(site: Compiled, volts: float) -> dict[str, float]:
         "t_spread": limit.temperature_spread.trip + 3.0,
         "i_charge_lasting": -0.985 * charge.trip,
         "i_discharge_lasting": 0.985 * discharge.trip,
+        "i_charge_enduring": -_endured(charge),
+        "i_discharge_enduring": _endured(discharge),
         "i_charge_high": -0.5 * (charge.operate + charge.warn),
         "i_discharge_high": 0.5 * (discharge.operate + discharge.warn),
         "i_offset": 0.015 * limit.rack_1c_a,
         "p_limit": -1.2 * min(charge_limit, limit.pcs_rated_w),
         "p_other": 0.5 * limit.pcs_rated_w,
     }
+
+
+def _endured(band: Band) -> float:
+    """Current that is borne three times as long as one just below the trip: its warning comes seconds before it."""
+    return math.sqrt(band.warn**2 + (band.trip**2 - band.warn**2) / 3)
 
 
 def severe(row: str) -> bool:
