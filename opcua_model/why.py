@@ -328,7 +328,7 @@ def _trip(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanatio
     row, _, place = first.partition(" ")
     lead = [a for a in opening if a.row == row and (not place or a.place == place or a.place.startswith(f"{place}/"))]
     others = [a for a in opening if a not in lead]
-    chain = [*rules.reasons(lead), *rules.reasons(others)]
+    chain = rules.reasons([*lead, *others])
     if not lead and row in rules.rows:
         facts = rules.rows[row]
         chain.insert(0, Reason(row, place, lifts=facts["reset"], advice=facts["advice"], because=facts["because"]))

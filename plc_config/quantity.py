@@ -74,7 +74,7 @@ def duration_ms(text: str) -> int:
     """A duration as people type it on a command line: `20s`, `500 ms`, `2 min`."""
     match = DURATION.match(text)
     if not match:
-        raise ValueError(f"{text!r} is not a duration; write it like 20s or 500ms")
+        raise ValueError(f"{text!r} is not a duration; write it like 20s, 500ms or 10min")
     return int(parse(f"{match.group(1)} {match.group(2)}", "ms"))
 
 

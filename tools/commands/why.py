@@ -24,7 +24,7 @@ EXIT_REFUSED: Final = 1
 def arguments(parser: argparse.ArgumentParser) -> None:
     """SITE and the question."""
     parser.add_argument("site", help="file, or name of a shipped site")
-    parser.add_argument("question", nargs="?", choices=QUESTIONS, default="", help="all when not given")
+    parser.add_argument("question", nargs="?", choices=QUESTIONS, help="all when not given")
     connection(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -45,7 +45,7 @@ async def _ask(args: argparse.Namespace) -> int:
     if client is None:
         return EXIT_UNREACHABLE
     try:
-        answer = await client.call("Why", args.question)
+        answer = await client.call("Why", args.question or "")
     except ua.UaStatusCodeError as error:
         print(error, file=sys.stderr)
         return EXIT_REFUSED
