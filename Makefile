@@ -58,14 +58,17 @@ powercut: install
 interop: install
 	@$(BIN)/python -m pytest -q tests/integration
 
-# How much of a changed protection the tests notice; MOST=100 tries a sample.
+# How much of a changed protection or sequence the tests notice; MOST=100 tries a sample, ONLY=sequence.rejoin one part.
 mutation: install
-	@$(BIN)/python -m tools.mutate --most $(or $(MOST),0)
+	@$(BIN)/python -m tools.mutate --most $(or $(MOST),0) $(addprefix --only ,$(ONLY))
 
-# Branch coverage of the protection by its own tests.
+# Branch coverage of protection and sequences by their own tests.
 coverage: install
-	@$(BIN)/python -m coverage run --branch --include "controller/core/protect/*" -m pytest -q -p no:xdist \
-	  tests/unit/test_protect_causes.py tests/scenario/test_protection.py tests/scenario/test_power.py tests/property
+	@$(BIN)/python -m coverage run --branch --include "controller/core/protect/*,controller/core/sequence/*" \
+	  -m pytest -q -p no:xdist tests/unit/test_protect_causes.py tests/unit/test_protect_trend.py \
+	  tests/scenario/test_protection.py tests/scenario/test_power.py tests/scenario/test_refusals.py \
+	  tests/scenario/test_connecting.py tests/scenario/test_own_contactors.py tests/scenario/test_rejoin.py \
+	  tests/scenario/test_sequences.py tests/scenario/test_transitions.py
 	@$(BIN)/python -m coverage report -m --fail-under 100
 
 nightly: install
