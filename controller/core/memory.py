@@ -130,7 +130,7 @@ class TrendMemory:
     seen_current_a: Floats = tag("A", "rack", doc="Rack current when it last moved")
     share_low_a: Floats = tag("A", "rack", doc="Least current the PCS asked of the rack since then")
     share_high_a: Floats = tag("A", "rack", doc="Largest current the PCS asked of the rack since then")
-    main_seen_closed: Bools = tag("1", "rack", doc="The contactor followed its close command", dtype="?")
+    main_followed: Bools = tag("1", "rack", doc="The contactor followed the close command in force", dtype="?")
     precharge_ms: Ints = tag("ms", "rack", doc="Time since the precharge command", dtype="i8")
     link_start_v: Floats = tag("V", "rack", doc="Link voltage when precharge began")
     echo: Floats = tag("1", "rack", doc="Heartbeat last echoed")

@@ -125,13 +125,13 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
     ),
     (
         p.contactor_opened_by_itself,
-        all_of(trend(main_seen_closed=False), put("rack_main_closed", 0.0)),
+        all_of(trend(main_followed=False), put("rack_main_closed", 0.0)),
         put("rack_main_closed", 0.0),
     ),
     (
         p.contactor_opened_by_itself,
         all_of(out("rack_main_close", False), put("rack_main_closed", 0.0)),
-        all_of(trend(main_seen_closed=True), put("rack_main_closed", 0.0)),
+        all_of(trend(main_followed=True), put("rack_main_closed", 0.0)),
     ),
     (p.contactor_opened_by_itself, put("rack_main_closed", 0.5), put("rack_main_closed", 0.49)),
     (p.closed_without_contact, put("rack_link_voltage_v", 0.905 * 210.56), put("rack_link_voltage_v", 0.895 * 210.56)),

@@ -190,7 +190,7 @@ def rack_current_offset(f: Facts) -> Bools:
 def contactor_opened_by_itself(f: Facts) -> Bools:
     """The main contactor had closed and is open against its command."""
     s = f.measured.points.rack_main_closed
-    return np.asarray(f.outputs.rack_main_close & f.trend.main_seen_closed & usable(s) & (s.value < 0.5))
+    return np.asarray(f.outputs.rack_main_close & f.trend.main_followed & usable(s) & (s.value < 0.5))
 
 
 def closed_without_contact(f: Facts) -> Bools:

@@ -137,7 +137,7 @@ def _contactors(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
     return {
         "precharge_ms": np.where(alone, m.precharge_ms + elapsed_ms, 0),
         "link_start_v": np.where(alone, m.link_start_v, link.value),
-        "main_seen_closed": f.outputs.rack_main_close & (m.main_seen_closed | closed(f)),
+        "main_followed": f.outputs.rack_main_close & (m.main_followed | closed(f)),
     }
 
 
