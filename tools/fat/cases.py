@@ -235,6 +235,8 @@ SLOW: Final = (
          start=HARD, slow=True),
     Case("precharge_overdue", "precharge_overdue", "22", ("override {rack} rack_link_voltage_v 0",), BLOCKED, "rack",
          STANDBY, origin="precharge_close", act="connect_alone", extra_ms=ATTEMPTS_MS, slow=True),
+    Case("weld_test_failed", "weld_test_failed", "19",
+         ("weld {rack} main on", "override {rack} rack_main_closed 0"), ZERO, "others", extra_ms=75_000, slow=True),
     Case("scada_heartbeat_lost", "scada_heartbeat_lost", "34", (), REDUCED, act="beat", extra_ms=10000,
          fresh_after=True, slow=True),
     Case("bleed_switch_stuck", "bleed_switch_stuck", "58", ("bleed_stuck {cell} on",), ZERO, start=CHARGE, slow=True),
@@ -294,7 +296,6 @@ NOT_INJECTED: Final = {
     "clock_jumped": "the clock of this machine is not touched",
     "configuration_changed": "needs another site file and a restart",
     "contactor_worn": "takes years of operations",
-    "weld_test_failed": "a welded contactor is reported by its feedback first (contactor_does_not_open)",
     "retained_memory_lost": "the state folder is not reached from the plant's side; see `make powercut`",
     "retained_memory_doubtful": "the state folder is not reached from the plant's side; see `make powercut`",
     **dict.fromkeys(

@@ -36,7 +36,7 @@ MODULES: Final = (
 TESTS: Final = {
     PROTECT: (
         "tests/unit/test_protect_causes.py", "tests/unit/test_protect_trend.py", "tests/scenario/test_protection.py",
-        "tests/scenario/test_power.py", "tests/property/test_protection.py",
+        "tests/scenario/test_power.py", "tests/scenario/test_refusals.py",
     ),
     SEQUENCE: (
         "tests/scenario/test_connecting.py", "tests/scenario/test_own_contactors.py", "tests/scenario/test_refusals.py",
@@ -45,7 +45,7 @@ TESTS: Final = {
     ),
 }  # fmt: skip
 """Which tests must notice a change in a package."""
-TOO_LONG: Final = "Balancing or filter_nears or counted_charge or another_voltage_is_not"
+TOO_LONG: Final = "Balancing or filter_nears or counted_charge or another_voltage_is_not or healthy_hour or heat_goes"
 """Tests of other things in those files that take long."""
 EXAMPLES: Final = "10"
 TRACED_S: Final = 1800
@@ -79,7 +79,9 @@ def main() -> int:
         told = Path(folder) / "reached.json"
         traced = [*tests, *QUIET, "--timeout", "0"]
         if _fork(lambda: int(pytest.main(traced, plugins=[Tracer(modules, told)])), TRACED_S) != 0:
-            print("the tests do not pass without a mutant", file=sys.stderr)
+            failed = told.with_suffix(".failed")
+            why = failed.read_text("utf-8") if failed.exists() else ""
+            print(f"the tests do not pass without a mutant: {why}", file=sys.stderr)
             return 2
         return _judge(chosen, tests, told, len(everything))
 

@@ -77,7 +77,8 @@ class Tracer:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A test that fails on the unchanged code says nothing about mutants."""
         if report.failed:
-            raise RuntimeError(f"{report.nodeid} fails without a mutant: {report.longreprtext[-2000:]}")
+            self.path.with_suffix(".failed").write_text(f"{report.nodeid}\n{report.longreprtext[-2000:]}\n", "utf-8")
+            pytest.exit("a test fails without a mutant", int(pytest.ExitCode.TESTS_FAILED))
 
     def pytest_sessionfinish(self) -> None:
         """Write what was seen."""
