@@ -235,6 +235,9 @@ SLOW: Final = (
          start=HARD, slow=True),
     Case("precharge_overdue", "precharge_overdue", "22", ("override {rack} rack_link_voltage_v 0",), BLOCKED, "rack",
          STANDBY, origin="precharge_close", act="connect_alone", extra_ms=ATTEMPTS_MS, slow=True),
+    Case("runaway", "runaway", "13",
+         ("override {sensor} cell_temperature_degc 52", "ramp {sensor} cell_temperature_degc 2"), OPEN, "rack",
+         extra_ms=7000, fresh_after=True, slow=True),
     Case("weld_test_failed", "weld_test_failed", "19",
          ("weld {rack} main on", "override {rack} rack_main_closed 0"), ZERO, "others", extra_ms=75_000, slow=True),
     Case("scada_heartbeat_lost", "scada_heartbeat_lost", "34", (), REDUCED, act="beat", extra_ms=10000,
@@ -311,7 +314,6 @@ NOT_INJECTED: Final = {
         ),
         "early warning judges ten minutes to days: simulated strings show it (`cellwarden score --campaign`)",
     ),
-    "runaway": "a heating of 1 K/s outruns the simulator's plant; the scan's own story shows it",
 }
 """Rows without a case, and why."""
 
