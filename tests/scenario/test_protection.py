@@ -265,21 +265,6 @@ def test_chatter_still_trips(online: Story) -> None:
     assert online.memory.protection.latched[slot]
 
 
-def test_a_weld_whose_feedback_lies_takes_its_bank_along(online: Story) -> None:
-    """The rack trips, says that it is open, and goes on carrying current: only ending its bank's power ends that."""
-    online.tell(Kind.SET_ACTIVE_POWER, 40e3)
-    online.seconds(3)
-    online.points.cell_voltage_v.value[0, 0, 0] = 3.9
-    online.points.rack_current_a.value[0] = 60.0
-    online.seconds(1)
-    assert (online.rack(0), online.rack(1)) == (RackMode.TRIPPED, RackMode.CLOSED)
-    image = online.seconds(2)
-    assert online.active("current_on_open_rack", "R01")
-    assert "R02: CLOSED -> STOPPING: stopped by protection" in online.texts()
-    assert online.rack(1) is RackMode.OPEN and not image.outputs.rack_main_close.any()
-    assert not image.outputs.pcs_active_power_setpoint_w.any()
-
-
 class TestReset:
     def test_a_latched_trip_stays_until_asked(self, online: Story) -> None:
         _cells(3.7)(online)

@@ -51,7 +51,7 @@ def test_every_text_is_one_that_the_simulator_knows(case: Case, site: Compiled) 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.row], ids=lambda c: c.id)
 def test_the_expected_reaction_is_the_row_s_effect(case: Case) -> None:
-    effect = ROW[case.row].effect | ROW[case.row].bank_effect
+    effect = ROW[case.row].effect
     if case.reaction in (Reaction.OPEN, Reaction.OPENED):
         waits_for_a_trip = case.row in ("rack_not_connected", "fire_detection_lost", "bus_lost")
         assert effect & (Effect.TRIP | Effect.LOCKOUT) or waits_for_a_trip

@@ -174,8 +174,6 @@ RACKS: Final = (
     Case("contactor_welded", "contactor_does_not_open", "19",
          ("weld {rack} main on", "override {cell} cell_voltage_v {v_over}"), OPEN, "others", origin="main_open",
          most_ms=500),
-    Case("welded_feedback_lies", "current_on_open_rack", "19",
-         ("weld {rack} main on", "override {rack} rack_main_closed 0"), ZERO, "others", extra_ms=400),
     Case("contactor_does_not_close", "contactor_does_not_close", "20", ("fail_to_close {rack} main on",), OPEN,
          "rack", STANDBY, origin="main_close", act="connect", most_ms=500),
     Case("precharge_welded", "precharge_does_not_open", "19", ("weld {rack} precharge on",), OPEN, "rack", STANDBY,
