@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -27,28 +26,34 @@ from _pytest.runner import runtestprotocol
 from tools.mutate.changes import ROOT, Mutant, mutants, swapper
 from tools.mutate.reach import Reached, Tracer
 
-PROTECT, SEQUENCE = "controller.core.protect", "controller.core.sequence"
-MODULES: Final = (
-    *(f"{PROTECT}.{m}" for m in ("engine", "facts", "flow", "limits", "plausible", "relations", "row", "trend")),
-    *(f"{SEQUENCE}.{m}" for m in ("closing", "connect", "engine", "ledger", "rejoin", "requests", "stage")),
-)
-"""What is changed; the tables beside them (matrix, rack, site) are data, and compared with their stories by tests."""
+CAUSES: Final = ("tests/unit/test_protect_causes.py", "tests/unit/test_protect_trend.py")
+STORIES: Final = ("tests/scenario/test_protection.py",)
+CONNECTING: Final = ("tests/scenario/test_connecting.py",)
+OWN: Final = ("tests/scenario/test_own_contactors.py",)
+SEQUENCES: Final = ("tests/scenario/test_sequences.py", "tests/scenario/test_transitions.py")
+REFUSALS: Final = ("tests/scenario/test_refusals.py",)
 TESTS: Final = {
-    PROTECT: (
-        "tests/unit/test_protect_causes.py", "tests/unit/test_protect_trend.py", "tests/scenario/test_protection.py",
-        "tests/scenario/test_power.py", "tests/scenario/test_refusals.py",
-    ),
-    SEQUENCE: (
-        "tests/scenario/test_connecting.py", "tests/scenario/test_own_contactors.py", "tests/scenario/test_refusals.py",
-        "tests/scenario/test_rejoin.py",
-        "tests/scenario/test_sequences.py", "tests/scenario/test_transitions.py",
-    ),
-}  # fmt: skip
-"""Which tests must notice a change in a package."""
+    "controller.core.protect.engine": STORIES,
+    "controller.core.protect.facts": (*CAUSES, *STORIES),
+    "controller.core.protect.flow": CAUSES,
+    "controller.core.protect.limits": ("tests/scenario/test_power.py",),
+    "controller.core.protect.plausible": (*CAUSES, *OWN),
+    "controller.core.protect.relations": ("tests/unit/test_annunciate.py", "tests/scenario/test_alarm_groups.py"),
+    "controller.core.protect.trend": CAUSES,
+    "controller.core.sequence.closing": OWN,
+    "controller.core.sequence.connect": (*CONNECTING, *OWN),
+    "controller.core.sequence.engine": SEQUENCES,
+    "controller.core.sequence.ledger": CONNECTING,
+    "controller.core.sequence.rejoin": ("tests/scenario/test_rejoin.py",),
+    "controller.core.sequence.requests": (*REFUSALS, *SEQUENCES),
+    "controller.core.sequence.stage": (*SEQUENCES, *CONNECTING),
+}
+"""What is changed, and which tests must notice; the tables beside them (matrix, rack, site) are data, compared with
+their stories by tests."""
 TOO_LONG: Final = "Balancing or filter_nears or counted_charge or another_voltage_is_not or healthy_hour or heat_goes"
 """Tests of other things in those files that take long."""
 EXAMPLES: Final = "10"
-TRACED_S: Final = 1800
+TRACED_S, FOREVER_S = 1800.0, 1e9
 SHORT_WORD: Final = 3
 """Tests named by a longer word of the changed function's name come first."""
 PATIENCE_S: Final = 300
@@ -69,33 +74,51 @@ def main() -> int:
     args = parser.parse_args()
     os.chdir(ROOT)
     os.environ.setdefault("CELLWARDEN_EXAMPLES", EXAMPLES)
-    modules = [m for m in MODULES if not args.only or any(part in m for part in args.only)]
+    modules = [m for m in TESTS if not args.only or any(part in m for part in args.only)]
     everything = [mutant for module in modules for mutant in mutants(module)]
     Random(args.seed).shuffle(everything)
     part, parts = (int(x) for x in args.part.split("/"))
     chosen = everything[: args.most or None][part - 1 :: parts]
-    tests = [test for package, of in TESTS.items() for test in of if any(m.startswith(package) for m in modules)]
+    killed = 0
+    for module in modules:
+        killed += _module(module, [m for m in chosen if m.module == module])
+    print(f"score {killed}/{len(chosen)} = {killed / max(len(chosen), 1):.1%} (of {len(everything)} possible)")
+    return int(killed < len(chosen))
+
+
+def _module(module: str, chosen: Sequence[Mutant]) -> int:
+    """How many of a module's mutants are noticed, and one line about it."""
+    if not chosen:
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "reached.json"
-        traced = [*tests, *QUIET, "--timeout", "0"]
-        if _fork(lambda: int(pytest.main(traced, plugins=[Tracer(modules, told)])), TRACED_S) != 0:
+        # In a process of its own, so that nothing is remembered that a mutant would have made otherwise.
+        if _fork(lambda: _session(module, Tracer([module], told), "--timeout", "0"), TRACED_S) != 0:
             failed = told.with_suffix(".failed")
             why = failed.read_text("utf-8") if failed.exists() else ""
-            print(f"the tests do not pass without a mutant: {why}", file=sys.stderr)
-            return 2
-        return _judge(chosen, tests, told, len(everything))
+            raise RuntimeError(f"the tests of {module} do not pass without a mutant: {why}")
+        done = Path(folder) / "killed"
+        _fork(lambda: _session(module, _Loop(chosen, TESTS[module], Reached.read(told), done)), FOREVER_S, quiet=False)
+        killed = int(done.read_text("utf-8"))
+    print(f"{module}: {killed}/{len(chosen)} = {killed / len(chosen):.1%}", flush=True)
+    return killed
 
 
-def _fork(work: Callable[[], int], patience_s: float = PATIENCE_S) -> int:
+def _session(module: str, plugin: object, *options: str) -> int:
+    return int(pytest.main([*TESTS[module], *QUIET, *options], plugins=[plugin]))
+
+
+def _fork(work: Callable[[], int], patience_s: float = PATIENCE_S, *, quiet: bool = True) -> int:
     """Exit code of `work` in a process of its own; KILLED when it takes too long."""
     pid = os.fork()
     if pid == 0:
         code = KILLED
         try:
             os.setpgid(0, 0)
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 1)
-            os.dup2(nowhere, 2)
+            if quiet:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, 1)
+                os.dup2(nowhere, 2)
             code = work()
         finally:
             os._exit(code)
@@ -110,25 +133,11 @@ def _fork(work: Callable[[], int], patience_s: float = PATIENCE_S) -> int:
     return KILLED
 
 
-def _judge(chosen: Sequence[Mutant], tests: Sequence[str], told: Path, possible: int) -> int:
-    """All mutants inside one pytest session, whose tests are loaded once."""
-    loop = _Loop(chosen, tests, Reached.read(told))
-    pytest.main([*tests, *QUIET], plugins=[loop])
-    print(file=sys.stderr)
-    total = Counter(m.module for m in chosen)
-    for module in sorted(total):
-        print(f"{module}: {loop.killed[module]}/{total[module]} = {loop.killed[module] / total[module]:.1%}")
-    killed = loop.killed.total()
-    print(f"score {killed}/{len(chosen)} = {killed / max(len(chosen), 1):.1%} (of {possible} possible)")
-    return int(killed < len(chosen))
-
-
 class _Loop:
     """A pytest plugin: instead of the tests the mutants are run, each against the tests that reach it."""
 
-    def __init__(self, chosen: Sequence[Mutant], tests: Sequence[str], reached: Reached) -> None:
-        self.chosen, self.tests, self.reached = chosen, tests, reached
-        self.killed: Counter[str] = Counter()
+    def __init__(self, chosen: Sequence[Mutant], tests: Sequence[str], reached: Reached, done: Path) -> None:
+        self.chosen, self.tests, self.reached, self.done = chosen, tests, reached, done
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Try every mutant."""
@@ -137,12 +146,14 @@ class _Loop:
         quickest = sorted(items.values(), key=lambda item: self.reached.seconds[item.nodeid])
         if _fork(lambda: _swapped(lambda: None, quickest), TRACED_S) != SURVIVED:
             raise RuntimeError("the tests fail without a mutant when they run in another order")
+        killed = 0
         for number, mutant in enumerate(self.chosen, 1):
-            found = self._verdict(mutant, items)
-            self.killed[mutant.module] += found != SURVIVED
-            if found == SURVIVED:
-                print(f"survived: {mutant.name}", flush=True)
-            print(f"\r{number}/{len(self.chosen)} killed {self.killed.total()}", end="", file=sys.stderr, flush=True)
+            if self._verdict(mutant, items) == SURVIVED:
+                print(f"\nsurvived: {mutant.name}", flush=True)
+            else:
+                killed += 1
+            print(f"\r{number}/{len(self.chosen)} killed {killed} ", end="", file=sys.stderr, flush=True)
+        self.done.write_text(str(killed), "utf-8")
         return True
 
     def _verdict(self, mutant: Mutant, items: dict[str, pytest.Item]) -> int:
