@@ -237,7 +237,8 @@ class Rig(Pair):
         end = time.monotonic() + CONNECT_S
         while not (self.mode() is SiteMode.ONLINE and all(r["main_closed"] for r in self.truth()["racks"])):
             answer = await self.ask("Connect")
-            if "blocked" in answer.reason:
+            # A trip while connecting has its reset coming, too; otherwise a whole campaign would wait here.
+            if "blocked" in answer.reason or self.mode() in (SiteMode.TRIPPED, SiteMode.LOCKED_OUT):
                 self.again.append(self.situation())
                 await self.recover(alone)
             if time.monotonic() > end:
