@@ -58,9 +58,10 @@ class TestWhoRejoins:
         story.seconds(WAIT_S - 2)
         assert story.rack(1) is RackMode.OPEN
         assert 0 < left_ms(story) <= 4000
+        assert story.scans().modes.rack_rejoin_ms[0] == -1, "a connected rack waits for nothing"
         story.seconds(10)
         assert story.rack(1) is RackMode.CLOSED
-        assert story.mode is SiteMode.ONLINE
+        assert story.mode is SiteMode.ONLINE and left_ms(story) == -1
         assert any("R02" in e.place and "joins again by itself" in e.text for e in story.events)
 
     def test_a_latched_trip_needs_its_reset_and_connect(self, tmp_path: Path) -> None:
