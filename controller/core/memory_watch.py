@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from controller.core.layout import RECORDS
 from controller.core.signal import Floats, tag
 
-WATCH_SCATTERS = 6
+WATCH_SCATTERS = 7
 WATCH_DTYPE = np.dtype(
     [
         ("wait_ms", "i8"),  # time since the last look, and since the bin began
@@ -21,10 +21,21 @@ WATCH_DTYPE = np.dtype(
         ("based", "i8"),  # bins from which the healthy resistance was learnt; survives a restart
         ("seen_a", "f8"),  # current and median voltage at the last look; 0 V none
         ("median_v", "f8"),
-        ("slow_a", "f8"),  # current, slowly filtered
+        ("slow_a", "f8"),  # current and slope of the OCV, slowly filtered
+        ("slow_slope", "f8"),
         ("moved_fast", "f8"),  # sums of squared current movements, with three memories
         ("moved_mid", "f8"),
         ("moved_long", "f8"),
+        ("slope", "f8"),  # slope of the OCV at the last look, and what the median moved since the look before
+        ("step_v", "f8"),
+        ("straight", "f8"),  # looks of this bin on straight curve, the sum of their currents, and such bins so far
+        ("sum_a", "f8"),
+        ("levels", "f8"),
+        ("level_scatter", "f8"),
+        ("moved_bin", "f8"),  # the same in this bin
+        ("aged_fast", "f8"),  # the same, each times its age in h
+        ("aged_mid", "f8"),
+        ("aged_long", "f8"),
         ("load", "f8"),  # squared C-rate, filtered like a cell's temperature; its mean and variance
         ("load_mean", "f8"),
         ("load_square", "f8"),
@@ -49,9 +60,17 @@ class WatchSamples:
     drop_mid: Floats = tag("1", "rack", "module", "cell", doc="The same, with a longer memory", dtype="f4")
     drop_long: Floats = tag("1", "rack", "module", "cell", doc="The same, with a long memory", dtype="f4")
     sharp_v: Floats = tag("V", "rack", "module", "cell", doc="Largest lone step in this bin", dtype="f4")
+    sharp_a: Floats = tag("A", "rack", "module", "cell", doc="Current at it", dtype="f4")
+    span_a: Floats = tag("A", "rack", "module", "cell", doc="Largest current before or at it", dtype="f4")
+    away_v: Floats = tag("V", "rack", "module", "cell", doc="Lone step of the last look", dtype="f4")
+    sum_v: Floats = tag("V", "rack", "module", "cell", doc="Sum over the bin, V over the median", dtype="f4")
+    count_v: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Looks in that sum", dtype="i4")
     seen_degc: Floats = tag("degC", "rack", "module", "temperature", doc="Last temperature", dtype="f4")
     known_degc: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="It has one: 1 yes", dtype="u1")
     heating_ms: NDArray[Any] = tag("ms", "rack", "module", "temperature", doc="Time of fast heating", dtype="i4")
+    lead_k: Floats = tag("1", "rack", "module", "temperature", doc="K ahead of 1 K/s meanwhile", dtype="f4")
+    from_degc: Floats = tag("degC", "rack", "module", "temperature", doc="Before that heating", dtype="f4")
+    scan_degc: Floats = tag("degC", "rack", "module", "temperature", doc="A scan ago, while it heats", dtype="f4")
     sum_k: Floats = tag("1", "rack", "module", "temperature", doc="Sum over the bin, K over the median", dtype="f4")
     sharp_k: Floats = tag("1", "rack", "module", "temperature", doc="Largest lone step in this bin, K", dtype="f4")
     still_low_degc: Floats = tag("degC", "rack", "module", "temperature", doc="As for voltages", dtype="f4")
@@ -71,12 +90,15 @@ class WatchBins:
     since_slow: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins since it was zero", dtype="u2")
     resistance_base: Floats = tag("1", "rack", "module", "cell", doc="Resistance when healthy", dtype="f4")
     resistance_step: Floats = tag("1", "rack", "module", "cell", doc="Its sharpest rise of late", dtype="f4")
-    offset_v: Floats = tag("V", "rack", "module", "cell", doc="Offset one bin ago", dtype="f4")
-    offset_before_v: Floats = tag("V", "rack", "module", "cell", doc="Offset two bins ago", dtype="f4")
-    sharp_before_v: Floats = tag("V", "rack", "module", "cell", doc="Largest lone step one bin ago", dtype="f4")
+    level_v: Floats = tag("V", "rack", "module", "cell", doc="V over the median on straight curve", dtype="f4")
+    level_charge: Floats = tag("1", "rack", "module", "cell", doc="SOC over the median, before a doubt", dtype="f4")
     jump_v: Floats = tag("V", "rack", "module", "cell", doc="Jump on probation; 0 none", dtype="f4")
-    jump_from_v: Floats = tag("V", "rack", "module", "cell", doc="Offset before it", dtype="f4")
-    jump_bins: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins of probation", dtype="u1")
+    jump_from_v: Floats = tag("V", "rack", "module", "cell", doc="Level before it", dtype="f4")
+    jump_by_v: Floats = tag("V", "rack", "module", "cell", doc="Mean over the level since it", dtype="f4")
+    jump_a: Floats = tag("A", "rack", "module", "cell", doc="Current at it", dtype="f4")
+    jump_span_a: Floats = tag("A", "rack", "module", "cell", doc="What it may hang on; 0 nothing", dtype="f4")
+    jump_bins: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins in which it stood", dtype="u1")
+    jump_age: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins since it", dtype="u1")
     calm_bins: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins since the voltage was doubted", dtype="u1")
     held: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins that each statistic held", dtype="held")
     told: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Faults told, one bit each", dtype="u2")

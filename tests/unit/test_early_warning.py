@@ -48,11 +48,11 @@ class String:
         self.stuck_v: dict[int, float] = {}
         self.found: list[Finding] = []
 
-    def hours(self, hours: float, load_a: float = 80.0) -> list[Finding]:
-        """The onsets found meanwhile."""
+    def hours(self, hours: float, load_a: float = 80.0, steady_a: float = 0.0) -> list[Finding]:
+        """The onsets found meanwhile, under a current of this scatter about `steady_a`."""
         before, r, e = len(self.found), self.random, self.estimation
         for _ in range(round(hours * 30)):
-            current = r.normal(0, load_a, len(self.ohm))
+            current = r.normal(steady_a, load_a, len(self.ohm))
             volts = 3.3 - self.ohm * current[:, None, None] + self.offset_v + r.normal(0, 5e-4, self.ohm.shape)
             for cell, v in self.stuck_v.items():
                 volts[0, 0, cell] = v
@@ -114,6 +114,65 @@ def test_a_voltage_that_jumps_and_stays_is_its_sensor(known: String, load_a: flo
     known.hours(0.5, load_a)
     known.offset_v[0, 0, 3] = -0.012
     assert kinds(known.hours(5, load_a)) == {(3, Fault.VOLTAGE_SENSOR)}
+
+
+def test_a_connection_that_comes_loose_under_steady_current_is_no_sensor(known: String) -> None:
+    known.hours(1, 0.0, 100.0)
+    known.ohm[0, 0, 3] += 1.2e-4
+    assert known.hours(4, 0.0, 100.0) == [], "12 mV at one current may be either"
+    assert kinds(known.hours(6, 60.0)) == {(3, Fault.BUSBAR_STEP)}
+
+
+def test_a_sensor_that_jumps_under_steady_current_is_told_once_the_current_has_changed(known: String) -> None:
+    known.hours(1, 0.0, 100.0)
+    known.offset_v[0, 0, 3] = 0.012
+    assert known.hours(4, 0.0, 100.0) == []
+    assert kinds(known.hours(2, 0.0)) == {(3, Fault.VOLTAGE_SENSOR)}
+
+
+def test_a_voltage_in_doubt_says_nothing_of_lost_charge(known: String) -> None:
+    known.hours(0.5)
+    known.offset_v[0, 0, 3] = -0.02
+    known.leak_per_h[0, 0, 3] = 2e-3
+    assert kinds(known.hours(12)) == {(3, Fault.VOLTAGE_SENSOR)}
+
+
+def test_few_steps_of_current_are_enough_to_see_a_step_of_resistance(known: String) -> None:
+    known.ohm[0, 0, 7] += 1e-4
+    found: list[Finding] = []
+    for _ in range(3):
+        for steady_a in (0.0, 80.0, 0.0, -80.0):
+            found += known.hours(2, 0.0, steady_a)
+    assert kinds(found) == {(7, Fault.BUSBAR_STEP)}
+
+
+def heated(rate_k_per_s: float, most_k: float, fallen_v: float) -> int | None:
+    """Time (ms) after which a runaway is told: a sensor that rises so, over a cell with that voltage; None never."""
+    s = String(seed=3)
+    s.hours(0.1)
+    for n in range(1, 80):
+        rise = min(rate_k_per_s * n / 10, most_k)
+        warm = 25.0 + s.random.normal(0, 0.05, s.warm_k.shape)
+        warm[0, 0, 5] += rise
+        s.points.cell_temperature_degc.value[...] = np.round(warm, 1)
+        s.points.cell_voltage_v.value[0, 0, 5] = fallen_v
+        s.memory, found = s.watch.step(s.memory, s.points, s.estimation, 100)
+        if kinds(found) == {(5, Fault.RUNAWAY)}:
+            return n * 100
+    return None
+
+
+def test_a_cell_that_heats_by_3_k_per_s_is_told_within_three_scans_after_three_seconds() -> None:
+    told = heated(3.0, 300.0, 2.0)
+    assert told is not None and 3000 <= told <= 3300
+
+
+@pytest.mark.parametrize(
+    ("rate", "most", "volts"), [(400.0, 40.0, 2.0), (3.0, 300.0, 3.3), (0.7, 300.0, 2.0)],
+    ids=["a jump", "neither hot nor fallen", "slower"],
+)  # fmt: skip
+def test_what_is_no_runaway(rate: float, most: float, volts: float) -> None:
+    assert heated(rate, min(most, 30.0) if volts > 3 else most, volts) is None
 
 
 def test_a_temperature_that_jumps_is_its_sensor_and_one_that_ramps_is_a_short(known: String) -> None:

@@ -25,6 +25,8 @@ PLANS: Final = (
     Plan("NMC", 150.0, 400, 4, 5.0, 60.0, 20.0, "solar", 7, quantum_v=1e-3),
     Plan("LFP", 280.0, 120, 12, 14.0, 60.0, 22.0, "grid", 8),
     Plan("LFP", 280.0, 12, 24, 5.0, 60.0, 40.0, "two cycles", 9),
+    Plan("NCA", 75.0, 96, 8, 5.0, 60.0, 30.0, "shallow", 10),
+    Plan("LFP", 100.0, 160, 6, 5.0, 60.0, 30.0, "regulation", 11),
 )
 """Chemistries, sizes, cadences, climates and duties; a seed is added to each for another draw of all of them."""
 

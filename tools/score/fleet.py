@@ -286,9 +286,14 @@ def _duty(plan: Plan, random: np.random.Generator) -> Floats:
     elif plan.profile == "two cycles":
         half = hour % 12
         shape = np.where(half < 3, -0.28, np.where((half > 5) & (half < 8), 0.28, 0.0))
+    elif plan.profile == "shallow":
+        half = hour % 12
+        shape = np.where(half < 2, -0.25, np.where((half > 5) & (half < 7), 0.25, 0.0))
+    elif plan.profile == "regulation":
+        shape = 0.02 * np.sin(2 * np.pi * hour / 24)
     else:
         shape = np.where((day > 9) & (day < 14), -0.12, np.where((day > 17) & (day < 21), 0.15, 0.0))
-    noise = 0.3 if plan.profile == "grid" else 0.02
+    noise = {"grid": 0.3, "regulation": 0.2}.get(plan.profile, 0.02)
     block = max(int(120 / plan.dt_s), 1)
     count = -(-plan.rows // block)
     rough = np.repeat(random.normal(0, noise, (plan.strings, count)), block, axis=1)[:, : plan.rows]

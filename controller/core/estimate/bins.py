@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.core.estimate import jumps
 from controller.core.estimate.faults import WARM, Finding, worded
-from controller.core.estimate.looks import put, rows
+from controller.core.estimate.rows import put, rows
 from controller.core.estimate.sisters import beside, median, scatter, upper
 from controller.core.image_warnings import Fault
 from controller.core.memory import EstimationMemory
@@ -26,7 +27,7 @@ DAY: Final = 144
 WARM_BINS: Final = 144
 """Bins before drifts are judged: the filters first learn capacities and offsets from a day's swing."""
 SLOW: Final = 1.0 / 144
-FAST, LONG, LOSS_FAST, LOSS_SLOW, LACK, WARMTH = range(6)
+FAST, LONG, LOSS_FAST, LOSS_SLOW, LACK, WARMTH, NOW = range(7)
 ALLOWED_FAST, ALLOWED_SLOW = 2e-4, 2e-5
 """Loss (SOC per hour) that the cumulative sums forgive (Page 1954): spread of self-discharge, slow learning."""
 LEAST_FAST, LEAST_SLOW = 0.008, 0.010
@@ -41,25 +42,29 @@ SHORT_PER_HOUR: Final = 1e-4
 """Leak above which self-discharge is called an internal short, capacity per hour: C/10,000."""
 GROWTH_LEAST, GROWTH_SIGMAS, GROWTH_BINS = 0.05, 6.0, 12
 STEP_LEAST, STEP_SIGMAS, STEP_BINS = 0.05, 6.0, 4
-STEP_SHARE, STEP_LEAD = 0.5, 1.2
-"""A rise of which more than this share came within the short memories is a step."""
+STEP_SHARE: Final = 0.33
+"""A rise of which more than this share came between the short memories is a step, unless a slow rise does the same."""
+LEARN_SIGMAS, FIRST_BINS, BASE_BINS = 9.0, 36, 36
+"""The healthy resistance is taken a day after the start, or once the current has moved enough; it is refined for six
+hours more, and then known for good."""
+ACTIVE: Final = 1.0
+"""What the current must have moved in a bin that counts (C-rate squared times s)."""
+GROWTH_MOST_PER_H: Final = 0.006
+"""No cell grows faster (of nominal per hour); a connection does."""
 LEVEL_MOST: Final = 0.02
 PEAK_ATTACK, PEAK_KEEP, PEAK_SIGMAS, PEAK_LEAST = 0.25, 0.995, 2.5, 0.015
-MOVED_FAST, MOVED_LONG = 5.0, 60.0
+MOVED_FAST, MOVED_LONG = 8.0, 50.0
 """Squared current movement (C-rate squared times s) that a resistance must rest on: a step of 0.2C gives 12."""
 ARRHENIUS_PER_K: Final = 0.026
 WARMTH_MOST_K: Final = 1.5
 LACK_LEAST, LACK_SIGMAS, LACK_OWN_SIGMAS, LACK_BINS = 0.035, 4.5, 5.0, 36
-JUMP_V, JUMP_STAYS, JUMP_SHARP, JUMP_BINS, JUMP_LEAST_V = 0.006, 0.35, 0.6, 12, 0.007
-JUMP_TIMES: Final = 1.7
-"""Over the largest lone step that is usual among the sisters."""
 JUMP_K, JUMP_BINS_K = 2.0, 3
 STILL_DOUBT_V, STILL_V, STILL_K, STILL_BINS = 0.006, 0.012, 1.0, 2
 CALM_BINS, STEADY_BINS = 6, 24
 """Bins after a doubt until resistances, and until charges are believed again: the filters must have settled."""
 ABRUPT_V, ABRUPT_TIMES = 0.007, 2.5
 """A lone step that is no noise of the inputs puts the charge in doubt, whatever became of it."""
-WARM_LEAST_K, WARM_SIGMAS, WARM_HELD, WARM_LOCAL = 0.35, 6.5, 3, 0.5
+WARM_LEAST_K, WARM_SIGMAS, WARM_HELD, WARM_LOCAL = 0.35, 6.5, 2, 0.5
 LOAD_FORGET: Final = 1.0 / 288
 QUIET_BINS: Final = 240
 
@@ -121,11 +126,12 @@ class _Judge:
         self.w["scatter"][:, which] = slow
         return np.asarray(np.maximum(np.maximum(now, slow), least)[:, None])
 
-    def held(self, name: str, where: Bools) -> NDArray[Any]:
-        """Bins in a row in which `where` was true."""
+    def held(self, name: str, where: Bools, counts: Bools | None = None) -> NDArray[Any]:
+        """Bins in a row in which `where` was true, of those that `counts`."""
         record = self.s.bins.held
         before = rows(record[name], self.s.racks)
-        now = np.where(where, np.minimum(before, 250) + 1, 0).astype(np.uint8)
+        now = np.where(where, np.minimum(before, 250) + 1, 0)
+        now = (now if counts is None else np.where(counts, now, before)).astype(np.uint8)
         record[name][self.s.racks] = now.reshape((len(now), *record.shape[1:]))
         return now
 
@@ -205,7 +211,7 @@ class _Judge:
         left = dev - mean - slope * x
         left = left - median(left, ok)[:, None]
         excess = self.get("excess_k")
-        excess = excess + 0.4 * (left - excess)
+        excess = excess + 0.5 * (left - excess)
         sigma = self.sigma(WARMTH, left, ok, 0.03)
         own = np.sqrt(np.maximum(var, 0.0))
         sigma = np.maximum(sigma, np.minimum(own, 0.3))
@@ -229,71 +235,66 @@ class _Judge:
 
     def doubt(self) -> None:
         """Standstill and jumps of cell voltages; a voltage in doubt is left out of everything that follows."""
-        s, ok, bins = self.s, self.s.cells, self.w["bins"][:, None]
+        s, ok = self.s, self.s.cells
         still = rows(s.samples.still_high_v, s.racks) - rows(s.samples.still_low_v, s.racks)
         held = self.held("still", ok & (still > STILL_V))
         stuck = held >= STILL_BINS
         self.tell(stuck, Fault.STUCK_SENSOR, still, np.zeros_like(still))
-        o = self.of("cell_offset_v")
-        o = o - median(o, ok)[:, None]
-        jump, start, age = self.get("jump_v"), self.get("jump_from_v"), self.get("jump_bins").astype(int)
-        age = np.where(jump != 0, age + 1, 0)
-        # What a sensor jumped by stays whatever the current does; the drop of a connection does not.
-        jump = np.where((age > 0) & (np.abs(o - start - jump) > JUMP_STAYS * np.abs(jump)), 0.0, jump)
-        sure = ok & (jump != 0) & (age >= JUMP_BINS) & (np.abs(jump) > JUMP_LEAST_V)
-        sure &= ~self.told(Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY)
-        mean = o - start
-        self.tell(sure & (bins > 36), Fault.VOLTAGE_SENSOR, 1e3 * mean, np.abs(mean) / 0.001)
-        amount = o - self.get("offset_before_v")
-        sharp = rows(s.samples.sharp_v, s.racks)
-        lone = np.maximum(sharp, self.get("sharp_before_v"))
-        usual = np.maximum(median(sharp, ok), median(self.get("sharp_before_v"), ok))[:, None]
-        fresh = ok & (jump == 0) & (bins >= 6) & (np.abs(amount) > JUMP_V) & (lone > JUMP_SHARP * np.abs(amount))
-        fresh &= lone > JUMP_TIMES * usual
-        jump = np.where(sure, 0.0, np.where(fresh, amount, jump))
-        start = np.where(fresh, self.get("offset_before_v"), start)
-        abrupt = sharp > np.maximum(ABRUPT_V, ABRUPT_TIMES * median(sharp, ok)[:, None])
-        doubted = (jump != 0) | (still > STILL_DOUBT_V) | abrupt | ~ok
+        charge = self.of("cell_shift_ratio")
+        charge = charge - median(charge, ok)[:, None]
+        jumped, by, sharp, probation = jumps.judge(s.bins, s.samples, self.w, s.racks, ok & ~stuck, charge)
+        known = self.told(
+            Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY, Fault.BUSBAR_STEP,
+            Fault.RESISTANCE_GROWTH,
+        )  # fmt: skip
+        jumped &= np.abs(charge) < LEVEL_MOST
+        self.tell(jumped & ~known, Fault.VOLTAGE_SENSOR, 1e3 * by, np.abs(by) / 0.001)
+        abrupt = np.abs(sharp) > np.maximum(ABRUPT_V, ABRUPT_TIMES * median(np.abs(sharp), ok)[:, None])
+        doubted = probation | (still > STILL_DOUBT_V) | abrupt | ~ok
         calm = np.where(doubted, 0, np.minimum(self.get("calm_bins"), 250) + 1)
         self.clear = ok & (calm > CALM_BINS) & ~stuck
         self.steady = ok & (calm > STEADY_BINS) & ~stuck
         # A connection that came loose makes every step of the current a lone step: that must not hide it.
-        self.alive = ok & (jump == 0) & (still <= STILL_DOUBT_V)
-        for name, x in (
-            ("jump_v", jump), ("jump_from_v", start), ("jump_bins", age), ("calm_bins", calm),
-            ("offset_before_v", self.get("offset_v")), ("offset_v", o), ("sharp_before_v", sharp),
-        ):  # fmt: skip
-            self.set(name, x)
+        self.alive = ok & (still <= STILL_DOUBT_V)
+        self.set("calm_bins", calm)
 
     def resistance(self) -> None:
         """Against the base that was learnt first: a step within hours is a connection, a slow rise the cell."""
         s, w = self.s, self.w
-        enough = w["moved_long"] > MOVED_LONG * self.q**2
         fast, mid, long = (self._ohm(getattr(s.samples, f"drop_{n}"), w[f"moved_{n}"]) for n in ("fast", "mid", "long"))
-        trusted, calm = (w["moved_fast"] > MOVED_FAST * self.q**2)[:, None], enough[:, None]
+        trusted = (w["moved_fast"] > MOVED_FAST * self.q**2)[:, None]
+        calm = (w["moved_long"] > MOVED_LONG * self.q**2)[:, None]
         base = self.get("resistance_base")
-        learning = (w["based"] < WARM_BINS)[:, None]
-        base = np.where(learning & calm, np.where(base == 0, long, base + 0.03 * (long - base)), base)
+        base = np.where((base == 0) & calm & (w["bins"] >= WARM_BINS)[:, None], long, base)
         # A cell that is fuller or emptier than its sisters bends elsewhere: that is no resistance.
         level = np.abs(self.of("cell_shift_ratio") - median(self.of("cell_shift_ratio"), s.cells)[:, None])
-        has = (base != 0) & self.alive & ~learning & (level < LEVEL_MOST)
-        step, rise = fast - mid, long - base
-        step, rise = step - median(step, has)[:, None], rise - median(rise, has)[:, None]
-        sigma_step, sigma_rise = self.sigma(FAST, step, has, 0.004), self.sigma(LONG, rise, has, 0.006)
+        has = (base != 0) & self.alive & (level < LEVEL_MOST)
+        now, step, rise = fast - base, fast - mid, long - base
+        now, step, rise = (x - median(x, has)[:, None] for x in (now, step, rise))
+        sigma_now, sigma_step = self.sigma(NOW, now, has, 0.006), self.sigma(FAST, step, has, 0.004)
+        sigma_rise = self.sigma(LONG, rise, has, 0.006)
         near = has & ~self.told(Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY)
-        peak = _attack(self.get("resistance_step"), np.where(near & trusted, step, 0.0))
-        stepped = near & trusted & (step > STEP_LEAD * rise) & (step > np.maximum(STEP_LEAST, STEP_SIGMAS * sigma_step))
-        stepped = self.held("step", stepped) >= STEP_BINS
+        # What one step of the current showed must show again at the next.
+        active = (w["moved_bin"] > ACTIVE * self.q**2)[:, None]
+        # Where the current seldom moves the memories lie far apart: a slow rise parts them too, by so much.
+        age = [w[f"aged_{n}"] / np.maximum(w[f"moved_{n}"], 1e-9) for n in ("fast", "mid")]
+        slow = (GROWTH_MOST_PER_H * np.maximum(age[1] - age[0], 0.0))[:, None]
+        peak = _attack(self.get("resistance_step"), np.where(near & trusted & (step > slow), step, 0.0))
+        stepped = near & trusted & (now > np.maximum(STEP_LEAST, STEP_SIGMAS * sigma_now))
+        stepped = self.held("step", stepped, active) >= STEP_BINS
         grown = near & calm & (rise > np.maximum(GROWTH_LEAST, GROWTH_SIGMAS * sigma_rise))
-        grown = self.held("growth", grown) >= GROWTH_BINS
-        sharp = (peak > np.maximum(STEP_SHARE * rise, PEAK_SIGMAS * sigma_step)) & (peak > PEAK_LEAST)
+        grown = self.held("growth", grown, active) >= GROWTH_BINS
+        sharp = (peak > STEP_SHARE * np.maximum(now, rise)) & (peak > np.maximum(PEAK_LEAST, PEAK_SIGMAS * sigma_step))
         new = ~self.told(Fault.RESISTANCE_GROWTH, Fault.BUSBAR_STEP)
-        self.tell(stepped & new | (grown & new & sharp), Fault.BUSBAR_STEP, 100 * np.maximum(step, rise),
-                  np.maximum(step / sigma_step, rise / sigma_rise))  # fmt: skip
-        self.tell(grown & new & ~sharp & ~stepped, Fault.RESISTANCE_GROWTH, 100 * rise, rise / sigma_rise)
+        self.tell((stepped | grown) & new & sharp, Fault.BUSBAR_STEP, 100 * np.maximum(now, rise),
+                  np.maximum(now / sigma_now, rise / sigma_rise))  # fmt: skip
+        self.tell(grown & new & ~sharp, Fault.RESISTANCE_GROWTH, 100 * rise, rise / sigma_rise)
         self.evidence |= ~new & (rise > 0.5 * GROWTH_LEAST)
         self.risen = (has & (rise > np.maximum(0.8 * GROWTH_LEAST, 4 * sigma_rise))) | stepped | ~new
-        self.set("resistance_base", base)
+        # The longer the healthy resistance is known the better; a cell that leaves its sisters is not learnt from.
+        learn = has & calm & (np.abs(rise) < LEARN_SIGMAS * sigma_rise) & (w["based"] < BASE_BINS)[:, None]
+        self.set("resistance_base", base + np.where(learn, rise / (w["based"] + FIRST_BINS)[:, None], 0.0))
+        w["based"] += learn.any(axis=1)
         self.set("resistance_step", peak)
 
     def _ohm(self, sums: NDArray[Any], squares: Floats) -> Floats:
@@ -314,6 +315,7 @@ class _Judge:
         gone = np.minimum(self.get("charge") - charge, GONE_MOST)
         self.set("charge", charge)
         may = ~self.told(Fault.RUNAWAY, Fault.STUCK_SENSOR)
+        warm &= ~self.told(Fault.VOLTAGE_SENSOR)
         for name, which, allowed, least in (
             ("fast", LOSS_FAST, ALLOWED_FAST, LEAST_FAST), ("slow", LOSS_SLOW, ALLOWED_SLOW, LEAST_SLOW),
         ):  # fmt: skip
@@ -378,10 +380,9 @@ class _Judge:
             self.set(f"quiet{end}", quiet)
             self.set(f"told{end}", np.where(gone, 0, told))
             self.set(f"age_bins{end}", np.minimum(self.get(f"age_bins{end}").astype(int) + 1, 65_000))
-        for name in ("sharp_v", "sharp_k", "sum_k"):
+        for name in ("sharp_k", "sum_k"):
             getattr(s.samples, name)[s.racks] = 0
-        w["looks"], w["bins"] = 0, w["bins"] + 1
-        w["based"] += w["moved_long"] > MOVED_LONG * self.q**2
+        w["looks"], w["moved_bin"], w["bins"] = 0, 0.0, w["bins"] + 1
 
 
 def _attack(peak: Floats, now: Floats) -> Floats:

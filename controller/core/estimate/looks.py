@@ -1,67 +1,41 @@
-"""One look at a string: steps, standstill and heating of every cell and sensor since the look before."""
+"""One look at a string: steps, standstill and resistance of every cell and sensor since the look before."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.core.estimate import jumps
 from controller.core.estimate.cell_model import CellModel
-from controller.core.estimate.sisters import median
+from controller.core.estimate.jumps import MOVED_C
+from controller.core.estimate.rows import Look, put, rows
+from controller.core.estimate.sisters import median, roughness
 from controller.core.memory_watch import WatchSamples
 from controller.core.signal import Bools, Floats, Ints
 
-MOVED_C: Final = 0.015
 SLOW_S: Final = 600.0
 """Voltage and current are compared in what they do faster than this: charge and diffusion are slower."""
-MEMORY_S: Final = {"fast": 2_700.0, "mid": 8_100.0, "long": 21_600.0}
-"""Memories of the resistance: the fast one sees a step within hours, the long one is calm."""
-IDLE_SHARE: Final = 0.15
-"""While the current does not move nothing is learnt, and this share as fast is forgotten."""
+MEMORY: Final = {"fast": (2_700.0, 15.0), "mid": (8_100.0, 45.0), "long": (21_600.0, 120.0)}
+"""Memories of the resistance: the longer of a time (s) and of what the current moved, C-rate squared times s. Where it
+seldom moves, what was learnt last stays; a step of 0.25C is worth 20. The fast one sees a step, the long is calm."""
 BEND_WIDTH, BEND_V = 0.04, 1.2
 """Change of the OCV slope over +- this SOC (V per unit) above which cells part for other reasons than resistance."""
+SLOPE_WIDTH: Final = 0.01
 INNER_SOC: Final = (0.15, 0.97)
-"""Outside, resistance climbs with SOC and every deviation of charge looks like one of resistance."""
-LONE_OHM, LONE_OHM_LEARNT, LEARNT_MOVED, REST_STEP_V = 0.35, 0.08, 30.0, 0.001
-"""What of a lone voltage step the spread of resistances may explain, as a share of the nominal drop."""
-BOUND_V, BOUND_OHM = 0.005, 0.5
-RUNAWAY_K_PER_S, RUNAWAY_MS, RUNAWAY_DROP, RUNAWAY_DEGC = 1.0, 3000, 0.25, 60.0
-"""GB 38031-2025 C.5.3.7: (voltage down by a quarter or above the maker's maximum) and >= 1 K/s for over 3 s."""
+"""Beyond, resistance climbs so steeply with SOC that every deviation of charge looks like one of resistance."""
+SENSE_V, ROUGH_V = 0.0015, 0.02
+"""Scatter of the sisters up to which a look is worth all it can be."""
+BOUND_V, BOUND_OHM, LEAP_V = 0.005, 0.5, 0.007
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Look:
-    """A string now: racks first. voltage, warmth and their `ok` are (n, cells) and (n, sensors)."""
-
-    racks: Ints
-    voltage_v: Floats
-    ok: Bools
-    current_a: Floats
-    current_ok: Bools
-    warm_degc: Floats
-    warm_ok: Bools
-    soc: Floats
-    elapsed_ms: Ints
-
-
-def rows(a: NDArray[Any], r: Ints) -> NDArray[Any]:
-    """The racks `r` of an array over (rack, module, element), elements in one row per rack; a copy."""
-    part = a[r]
-    return part.reshape(len(r), -1) if part.ndim > 1 else part
-
-
-def put(a: NDArray[Any], r: Ints, x: NDArray[Any]) -> None:
-    """Writes rows back to where `rows` took them."""
-    a[r] = x.reshape((len(r), *a.shape[1:]))
-
-
-def take(s: WatchSamples, w: NDArray[Any], now: Look, model: CellModel, seat: Ints) -> tuple[Bools, Floats]:
-    """Updates `s` and the rack records `w` (a copy of the racks' own) in place; (runaway, K/s) per sensor."""
-    r, v = now.racks, now.voltage_v.astype(np.float32)
+def take(s: WatchSamples, w: NDArray[Any], now: Look, model: CellModel) -> None:
+    """Updates `s` and the rack records `w` (a copy of the racks' own) in place."""
+    r = now.racks
+    v: Floats = np.asarray(now.voltage_v, np.float32)
     heat = model.heat(median(now.warm_degc, now.warm_ok))[0]
-    middle = median(v, now.ok)
+    middle: Floats = np.asarray(median(v, now.ok), np.float32)
     heard = (2 * now.ok.sum(axis=1) >= now.ok.shape[1]) & now.current_ok
     known = heard & (w["median_v"] > 0)
     di = np.where(known, now.current_a - w["seen_a"], 0.0)
@@ -71,42 +45,48 @@ def take(s: WatchSamples, w: NDArray[Any], now: Look, model: CellModel, seat: In
     _still(s.still_low_v, s.still_high_v, r, now.ok & (v == seen) & known[:, None], middle)
     bend = model.slope(now.soc + BEND_WIDTH, BEND_WIDTH / 2) - model.slope(now.soc - BEND_WIDTH, BEND_WIDTH / 2)
     straight = np.abs(bend) < BEND_V
-    inner = (now.soc > INNER_SOC[0]) & (now.soc < INNER_SOC[1])
-    _resist(s, w, now, v - middle[:, None], straight & known & inner, heat, have, model)
-    learnt = (w["moved_long"] > LEARNT_MOVED * model.capacity_ah**2)[:, None]
-    own = np.where(learnt, rows(s.drop_long, r) / np.maximum(w["moved_long"], 1e-9)[:, None], 0.0) * heat[:, None]
-    share = np.where(learnt, LONE_OHM_LEARNT, LONE_OHM) * (model.r0 * heat * np.abs(di))[:, None]
-    lone = np.abs(away + own * di[:, None]) - share
-    # On a bend cells part while they move; at rest a step there is as telling as anywhere.
-    still = np.maximum(np.abs(now.current_a), np.abs(w["seen_a"])) < MOVED_C * model.capacity_ah
-    told = straight | (still & (np.abs(middle - w["median_v"]) < REST_STEP_V))
-    lone = np.where(told[:, None], lone, 0.0)
-    put(s.sharp_v, r, np.maximum(rows(s.sharp_v, r), lone))
+    slope, dev = model.slope(now.soc, SLOPE_WIDTH), v - middle[:, None]
+    # A step that no resistance explains is none of it.
+    leap = np.where((np.abs(away) > LEAP_V) & (np.abs(away) > (model.r0 * heat * np.abs(di))[:, None]), away, 0.0)
+    w["step_v"] = middle - w["median_v"]
+    jumps.note(
+        s, w, now, away, have, dev, straight & known, slope, np.where(known, slope - w["slope"], 0.0), heat, model
+    )
+    _resist(s, w, now, dev, leap, known, straight, slope, heat, have, model)
+    w["slope"] = slope
     put(s.seen_v, r, np.where(now.ok, v, 0.0))
     w["median_v"], w["seen_a"] = np.where(heard, middle, 0.0), now.current_a
-    return _warmth(s, now, v < (1 - RUNAWAY_DROP) * middle[:, None], seat)
+    _warmth(s, now)
 
 
 def _resist(
-    s: WatchSamples, w: NDArray[Any], now: Look, dev: Floats, straight: Bools, heat: Floats, have: Bools,
-    model: CellModel,
+    s: WatchSamples, w: NDArray[Any], now: Look, dev: Floats, leap: Floats, known: Bools, straight: Bools,
+    slope: Floats, heat: Floats, have: Bools, model: CellModel,
 ) -> None:  # fmt: skip
     """Leaky regression of a cell's voltage over the median on the current, both without their slow parts."""
-    r, time_s = now.racks, now.elapsed_ms / 1000.0
+    r, time_s, q = now.racks, now.elapsed_ms / 1000.0, model.capacity_ah
     keep = np.exp(-time_s / SLOW_S)
-    slow = rows(s.slow_v, r)
+    slow = rows(s.slow_v, r) + leap
     slow = np.where(have, keep[:, None] * slow + (1 - keep)[:, None] * dev, dev)
-    w["slow_a"] = np.where(straight, keep * w["slow_a"] + (1 - keep) * now.current_a, now.current_a)
+    for name, value in (("slow_a", now.current_a), ("slow_slope", slope)):
+        w[name] = np.where(known, keep * w[name] + (1 - keep) * value, value)
     # What is left after the filter is smaller by the same factor on both sides.
-    x, y = now.current_a - w["slow_a"], dev - slow
-    use = straight & (np.abs(x) > MOVED_C * model.capacity_ah)
+    parted = slope - w["slow_slope"]
+    x, y = now.current_a - w["slow_a"], dev - slow - parted[:, None] * now.charge
+    use = known & straight & (np.abs(x) > MOVED_C * q) & (now.soc > INNER_SOC[0]) & (now.soc < INNER_SOC[1])
     bound = (BOUND_V + BOUND_OHM * model.r0 * heat * np.abs(x))[:, None]
-    drop = np.where(use[:, None], -np.clip(y, -bound, bound) * (x / heat * time_s)[:, None], 0.0)
-    square = np.where(use, x**2 * time_s, 0.0)
-    for name, tau in MEMORY_S.items():
-        keep, a = np.exp(-time_s / tau * np.where(use, 1.0, IDLE_SHARE)), getattr(s, f"drop_{name}")
+    # Where charge or table part healthy cells, a look is worth little: their own scatter says how little.
+    learnt = rows(s.drop_long, r) / np.maximum(w["moved_long"], 1e-9)[:, None]
+    left_v = roughness(y + learnt * (heat * x)[:, None], have, ROUGH_V) / SENSE_V
+    worth = np.where(use, time_s / np.maximum(left_v, 1.0) ** 2, 0.0)
+    drop, square = -np.clip(y, -bound, bound) * (x / heat * worth)[:, None], x**2 * worth
+    for name, (time, moved) in MEMORY.items():
+        keep, a = np.exp(-np.minimum(time_s / time, square / (moved * q**2))), getattr(s, f"drop_{name}")
         put(a, r, rows(a, r) * keep[:, None] + drop)
+        aged = f"aged_{name}"
+        w[aged] = keep * (w[aged] + w[f"moved_{name}"] * time_s / 3600.0)
         w[f"moved_{name}"] = w[f"moved_{name}"] * keep + square
+    w["moved_bin"] += square
     put(s.slow_v, r, slow)
 
 
@@ -117,7 +97,7 @@ def _still(low: NDArray[Any], high: NDArray[Any], r: Ints, same: Bools, middle: 
     put(high, r, np.where(same, np.maximum(rows(high, r), m), m))
 
 
-def _warmth(s: WatchSamples, now: Look, fallen: Bools, seat: Ints) -> tuple[Bools, Floats]:
+def _warmth(s: WatchSamples, now: Look) -> None:
     r, t, ok = now.racks, now.warm_degc.astype(np.float32), now.warm_ok
     middle = median(t, ok)
     seen, known = rows(s.seen_degc, r), (rows(s.known_degc, r) == 1) & ok
@@ -126,12 +106,5 @@ def _warmth(s: WatchSamples, now: Look, fallen: Bools, seat: Ints) -> tuple[Bool
     put(s.sharp_k, r, np.maximum(rows(s.sharp_k, r), lone))
     put(s.sum_k, r, rows(s.sum_k, r) + np.where(ok, t - middle[:, None], 0.0))
     _still(s.still_low_degc, s.still_high_degc, r, known & (t == seen), middle)
-    rate = rise / np.maximum(now.elapsed_ms / 1000.0, 1e-3)[:, None]
-    fast = rate >= RUNAWAY_K_PER_S
-    heating = np.where(fast, rows(s.heating_ms, r) + now.elapsed_ms[:, None], 0)
-    put(s.heating_ms, r, np.minimum(heating, 10_000_000))
     put(s.seen_degc, r, t)
     put(s.known_degc, r, ok)
-    lasting, fallen = heating > RUNAWAY_MS, np.logical_or.reduceat(fallen, seat, axis=1)
-    # Heat alone needs two looks: a single step is a sensor that jumped.
-    return lasting & (fallen | ((t > RUNAWAY_DEGC) & (heating > now.elapsed_ms[:, None]))), rate

@@ -6,14 +6,14 @@ the median; the median absolute deviation says how far healthy sisters lie apart
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.signal import Bools, Floats
 
-MAD_TO_SIGMA: Final = 1.4826
+MAD_TO_SIGMA, MEAN_TO_SIGMA = 1.4826, 1.2533
 TAIL, TAIL_SIGMAS = 1.0 / 6.0, 0.967
 """Share of a normal distribution beyond so many standard deviations."""
 
@@ -31,6 +31,12 @@ def median(x: NDArray[Any], ok: Bools) -> Floats:
 def scatter(x: Floats, ok: Bools) -> Floats:
     """Robust standard deviation of each row of `x`, which already is the difference to its median."""
     return median(np.abs(x), ok) * MAD_TO_SIGMA
+
+
+def roughness(x: Floats, ok: Bools, most: float) -> Floats:
+    """Standard deviation of each row of `x` from its mean size, no value counting for more than `most`: cheaper."""
+    size = np.minimum(np.abs(x), most)
+    return np.asarray(MEAN_TO_SIGMA * np.einsum("ij,ij->i", size, ok, dtype=float) / np.maximum(ok.sum(axis=1), 1))
 
 
 def upper(x: Floats, ok: Bools) -> Floats:

@@ -11,11 +11,13 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from controller.core.estimate import runaway
 from controller.core.estimate.bins import BIN_MS, Strings, judge
 from controller.core.estimate.board import Board
 from controller.core.estimate.cell_model import CellModel
 from controller.core.estimate.faults import Finding, worded
-from controller.core.estimate.looks import Look, put, rows, take
+from controller.core.estimate.looks import take
+from controller.core.estimate.rows import Look, put, rows
 from controller.core.field_image import Points
 from controller.core.image import Measured, System
 from controller.core.image_warnings import Fault, Warnings
@@ -46,7 +48,8 @@ class Watch:
         cell_of = np.arange(t.modules * per_cells)
         self.nearest: Ints = np.searchsorted(self.seat, cell_of, "right") - 1
         self.board = Board(t)
-        self.phase_ms = (np.arange(t.racks) * BIN_MS // max(t.racks, 1)) if spread else np.zeros(t.racks, int)
+        racks = np.arange(t.racks)
+        self.phase_ms = racks * BIN_MS // max(t.racks, 1) if spread else np.zeros(t.racks, int)
 
     def update(
         self, memory: WatchMemory, measured: Measured, estimation: EstimationMemory, system: System
@@ -61,28 +64,28 @@ class Watch:
         """The memory after `elapsed_ms` more, and the onsets found in it."""
         w = memory.rack.copy()
         string = estimation.string
-        fresh = (w["bins"] == 0) & (w["looks"] == 0) & (w["bin_ms"] == 0)
-        w["bin_ms"] = np.where(fresh, self.phase_ms, w["bin_ms"]) + elapsed_ms
+        if not w["bin_ms"].all():
+            fresh = (w["bins"] == 0) & (w["looks"] == 0) & (w["bin_ms"] == 0)
+            w["bin_ms"] = np.where(fresh, self.phase_ms, w["bin_ms"])
+        w["bin_ms"] += elapsed_ms
         w["wait_ms"] += elapsed_ms
-        i = points.rack_current_a
-        x = np.where(i.quality <= USABLE, i.value / self.model.capacity_ah, 0.0) ** 2
-        w["load"] += (x - w["load"]) * min(1.0, elapsed_ms / 1000.0 / LOAD_TAU_S)
         memory = dataclasses.replace(memory, rack=w)
+        memory, found = self._heating(memory, points, elapsed_ms)
+        late = 2 * w["wait_ms"] >= 2 * LOOK_MS - elapsed_ms
+        if not late.any():
+            return memory, found
         # The estimator samples a rack in the scan in which its own clock returns to zero: look in another one.
         elsewhere = (string["sample_ms"] > 0) | (string["ready"] == 0) | (elapsed_ms >= LOOK_MS)
-        due = np.flatnonzero((2 * w["wait_ms"] >= 2 * LOOK_MS - elapsed_ms) & elsewhere)
-        found: list[Finding] = []
+        due = np.flatnonzero(late & elsewhere)
         if due.size:
-            memory, found = self._look(memory, points, estimation, due)
+            memory = self._look(memory, points, estimation, due)
         closing = np.flatnonzero((memory.rack["bin_ms"] >= BIN_MS) & (memory.rack["looks"] > 0))
         if closing.size:
             memory, more = self._judge(memory, estimation, closing)
             found += more
         return memory, found
 
-    def _look(
-        self, memory: WatchMemory, points: Points, estimation: EstimationMemory, r: Ints
-    ) -> tuple[WatchMemory, list[Finding]]:
+    def _look(self, memory: WatchMemory, points: Points, estimation: EstimationMemory, r: Ints) -> WatchMemory:
         v, t, i = points.cell_voltage_v, points.cell_temperature_degc, points.rack_current_a
         own = memory.rack[r]
         look = Look(
@@ -94,16 +97,30 @@ class Watch:
             warm_degc=rows(t.value, r),
             warm_ok=(rows(t.quality, r) <= USABLE) & self.sensors[r],
             soc=np.where(estimation.string["ready"][r] == 1, np.clip(estimation.string["x"][r, 0], 0.0, 1.0), 0.5),
+            charge=rows(estimation.cell_shift_ratio, r),
+            level=rows(memory.bins.level_charge, r),
             elapsed_ms=own["wait_ms"].copy(),
         )
+        square = np.where(look.current_ok, look.current_a / self.model.capacity_ah, 0.0) ** 2
+        own["load"] += (square - own["load"]) * np.minimum(1.0, look.elapsed_ms / 1000.0 / LOAD_TAU_S)
         memory = dataclasses.replace(memory, samples=_copied(memory.samples))
-        runaway, rate = take(memory.samples, own, look, self.model, self.seat)
+        take(memory.samples, own, look, self.model)
         own["wait_ms"] = 0
         own["looks"] += 1
         memory.rack[r] = own
-        return self._runaways(memory, r, runaway, rate)
+        return memory
 
-    def _runaways(self, memory: WatchMemory, r: Ints, where: Any, rate: Any) -> tuple[WatchMemory, list[Finding]]:
+    def _heating(self, memory: WatchMemory, points: Points, elapsed_ms: int) -> tuple[WatchMemory, list[Finding]]:
+        samples, lasting = runaway.follow(memory.samples, points, self.sensors, elapsed_ms)
+        memory = dataclasses.replace(memory, samples=samples)
+        if lasting is None:
+            return memory, []
+        r = np.flatnonzero(lasting.any(axis=1))
+        return self._runaways(memory, r, points, *runaway.judge(samples, points, r, self.cells, self.seat, elapsed_ms))
+
+    def _runaways(
+        self, memory: WatchMemory, r: Ints, points: Points, where: Any, rate: Any
+    ) -> tuple[WatchMemory, list[Finding]]:
         """Told at once, in the lowest of the cells that the sensor stands for."""
         bit = 1 << int(Fault.RUNAWAY)
         if not where.any():
@@ -112,7 +129,7 @@ class Watch:
         told, value, quiet = rows(bins.told, r), rows(bins.value, r), rows(bins.quiet, r)
         for n, k in zip(*where.nonzero(), strict=True):
             mine = np.flatnonzero(self.nearest == k)
-            volts = np.where(self.cells[r[n], mine], rows(memory.samples.seen_v, r)[n, mine], np.inf)
+            volts = np.where(self.cells[r[n], mine], rows(points.cell_voltage_v.value, r)[n, mine], np.inf)
             c = int(mine[volts.argmin()]) if mine.size else int(self.seat[k])
             quiet[n, c] = 0
             if told[n, c] & bit:

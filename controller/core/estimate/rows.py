@@ -1,0 +1,39 @@
+"""Some racks of the arrays of all, one row per rack."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from numpy.typing import NDArray
+
+from controller.core.signal import Bools, Floats, Ints
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Look:
+    """A string now: racks first. voltage, charge and level (SOC over the string's: now, and before any doubt) are
+    (n, cells), warmth is (n, sensors)."""
+
+    racks: Ints
+    voltage_v: Floats
+    ok: Bools
+    current_a: Floats
+    current_ok: Bools
+    warm_degc: Floats
+    warm_ok: Bools
+    soc: Floats
+    charge: Floats
+    level: Floats
+    elapsed_ms: Ints
+
+
+def rows(a: NDArray[Any], r: Ints) -> NDArray[Any]:
+    """The racks `r` of an array over (rack, module, element), elements in one row per rack; a copy."""
+    part = a[r]
+    return part.reshape(len(r), -1) if part.ndim > 1 else part
+
+
+def put(a: NDArray[Any], r: Ints, x: NDArray[Any]) -> None:
+    """Writes rows back to where `rows` took them."""
+    a[r] = x.reshape((len(r), *a.shape[1:]))
