@@ -10,10 +10,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from controller.core.image_warnings import Fault
 from opcua_model.watching import Snapshot
 
 NOTHING: Final = "·"
-FIXED_ROWS: Final = 20
+FIXED_ROWS: Final = 21
 LEAST_ROWS: Final = 3
 ALARM_ROWS: Final = 5
 ASIDE: Final = (
@@ -43,6 +44,7 @@ def picture(snapshot: Snapshot, trouble: str, height: int) -> RenderableType:
         _side_by_side(_power(snapshot), _cells(snapshot)),
         _racks(snapshot, rows),
         _alarms(snapshot),
+        _early(snapshot),
         _controller(snapshot),
     ]
     return Group(*parts) if not trouble else Group(parts[0], *(_grey(p) for p in parts[1:]))
@@ -173,6 +175,24 @@ def _alarms(s: Snapshot) -> RenderableType:
     body.rstrip()
     body.no_wrap, body.overflow = True, "ellipsis"
     return Panel(body, title=f"alarms: {count}", title_align="left")
+
+
+def _early(s: Snapshot) -> Text:
+    """What early warning suspects first, and how often it was told for nothing."""
+    faults = [int(f) for f in s["Warnings/WarningFault"] or [] if f]
+    line = Text("early warning ", no_wrap=True, overflow="ellipsis")
+    if faults:
+        rack, module, element = (int(s[f"Warnings/Warning{n}"][0]) + 1 for n in ("Rack", "Module", "Element"))
+        letter = {Fault.TEMPERATURE_SENSOR: "T", Fault.STUCK_SENSOR: "#"}.get(Fault(faults[0]), "C")
+        line.append(f"{Fault(faults[0]).name.lower()} R{rack:02d}/M{module:02d}/{letter}{element:02d}", "yellow")
+        line.append(
+            f" {s['Warnings/WarningSigmas'][0]:.0f} sigma" + (f", {len(faults) - 1} more" if faults[1:] else "")
+        )
+    else:
+        line.append("nothing suspected")
+    told, gone = _shown(s["Warnings/WarningsTold"]), _shown(s["Warnings/WarningsWithdrawn"])
+    days = number(s, "Warnings/HealthyCellDays", digits=0)
+    return line.append(f"  {told} told, {gone} withdrawn in ").append_text(days).append(" healthy cell-days")
 
 
 def _controller(s: Snapshot) -> RenderableType:

@@ -1,0 +1,44 @@
+"""What the terminal view says of early warning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from controller.core.image_warnings import Fault
+from opcua_model.client import Value
+from opcua_model.watching import Snapshot
+from tools.commands.watch_view import picture
+
+
+def drawn(**warnings: Any) -> str:
+    """The picture of a site that only serves these values under `Warnings`."""
+    values = {f"Warnings/{name}": Value(value, 0, 0) for name, value in warnings.items()}
+    console = Console(width=120, record=True, file=None, quiet=False, color_system=None)
+    with console.capture() as captured:
+        console.print(picture(Snapshot("opc.tcp://here", values, []), "", 32))
+    return captured.get()
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        ([0, 0], "nothing suspected"),
+        ([int(Fault.INTERNAL_SHORT), int(Fault.LOW_CAPACITY)], "internal_short R02/M03/C05 8 sigma, 1 more"),
+        ([int(Fault.TEMPERATURE_SENSOR), 0], "temperature_sensor R02/M03/T05 8 sigma"),
+        ([int(Fault.STUCK_SENSOR), 0], "stuck_sensor R02/M03/#05 8 sigma"),
+    ],
+)
+def test_the_worst_suspicion_and_the_statistics_are_on_the_screen(faults: list[int], said: str) -> None:
+    text = drawn(
+        WarningFault=faults, WarningRack=[1, 0], WarningModule=[2, 0], WarningElement=[4, 0], WarningSigmas=[8.2, 0],
+        WarningsTold=3, WarningsWithdrawn=1, HealthyCellDays=1234.5,
+    )  # fmt: skip
+    assert said in text
+    assert "3 told, 1 withdrawn in 1,234 healthy cell-days" in text
+
+
+def test_a_server_without_early_warning_gives_dots() -> None:
+    assert "· told, · withdrawn in · healthy cell-days" in drawn()
