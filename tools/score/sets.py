@@ -67,9 +67,10 @@ def profiles(data: Path) -> Iterator[Profile]:
 
 def _sheet(capacity_ah: float, eta: float, soc: Floats, ocv: Floats, half: Floats | float, ecm: dict[str, float],
            **more: float) -> dict[str, Any]:  # fmt: skip
-    half = np.interp(GRID, soc, half) if np.ndim(half) else np.full(len(GRID), float(half))
+    grid = soc if len(soc) < len(GRID) else GRID
+    half = np.interp(grid, soc, half) if np.ndim(half) else np.full(len(grid), float(half))
     return {
-        "capacity_ah": capacity_ah, "eta": eta, "soc_grid": GRID, "ocv_mid_v": np.interp(GRID, soc, ocv),
+        "capacity_ah": capacity_ah, "eta": eta, "soc_grid": grid, "ocv_mid_v": np.interp(grid, soc, ocv),
         "hyst_half_v": half, "r0": ecm["r0_ohm"], "r1": ecm["r1_ohm"], "tau1": ecm["tau1_s"], "r2": ecm["r2_ohm"],
         "tau2": ecm["tau2_s"], "gamma": ecm.get("hyst_gamma", 1.0), "ms": ecm.get("hyst_scale", 0.0), **more,
     }  # fmt: skip

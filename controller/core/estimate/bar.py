@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.core.estimate.cell_model import CellModel, trust_in
+from controller.core.estimate.cell_model import CellModel, Heat, trust_in
 from controller.core.memory import BAR_ERRORS, BAR_STATES
 from controller.core.signal import Bools, Floats
 
@@ -26,7 +26,7 @@ BIAS_WALK_C: Final = 1e-6
 CURRENT_NOISE_C: Final = 0.01
 BLIND_CURRENT_C: Final = 0.3
 """Error of the current that stands in for a silent sensor."""
-DRIFT_TAU_S: Final = 1500.0
+DRIFT_TAU_S: Final = 600.0
 LOW_SOC: Final = 0.15
 LOW_SOC_FACTOR: Final = 4.0
 """Resistance errors grow by up to this factor towards empty, where diffusion limits the cell."""
@@ -34,7 +34,7 @@ HYSTERESIS_SHARE: Final = 0.4
 """Part of the half gap between the branches by which a voltage may lie off, wherever the history put it."""
 END_SIGMA: Final = 0.005
 """What is known of the SOC at rest at full or empty: the table is anchored there by definition."""
-END_CURRENT_C: Final = 0.05
+END_CURRENT_C, END_DRIFT_C = 0.05, 0.02
 END_V, END_SOC = 0.010, 0.007
 """Full (empty) is a rest voltage within END_V or END_SOC of the table's last (first) point."""
 FAST_STEP_C: Final = 0.05
@@ -89,11 +89,11 @@ class BarFilter:
         s["fast_variance"] = (FITTED_SIGMA if self.model.fitted else DATASHEET_SIGMA) ** 2
         s["ready"] = 1
 
-    def begin_from_voltage(self, s: Strings, v: Floats, i: Floats, heat: tuple[Floats, Floats]) -> None:
+    def begin_from_voltage(self, s: Strings, v: Floats, i: Floats, heat: Heat) -> None:
         """Sharpens a fresh start by the first voltage, over the whole range: a plateau may leave it open."""
         m, t, grid = self.model, self.trust, START_GRID
-        drop = (m.r0 * heat[0] * i)[:, None]
-        open_v = m.ocv(grid)[None, :] + m.branch(grid) * s["hysteresis"][:, None] - drop
+        drop = (m.r0 * heat.r0 * i)[:, None]
+        open_v = m.ocv(grid)[None, :] + (m.branch(grid) + m.assumed_branch_v) * s["hysteresis"][:, None] - drop
         slope = m.slope(grid, 0.005)[None, :]
         half = np.interp(grid, m.grid, m.doubt_v)[None, :]
         offset = s["p"][:, OFFSET, OFFSET]
@@ -115,7 +115,7 @@ class BarFilter:
         held = np.zeros((len(s), BAR_ERRORS))
         held[:, OFFSET], held[:, TABLE_V] = offset, t.table_v**2
         held[:, TABLE_SOC] = at * t.table_ratio**2
-        held[:, RESIST] = -m.r0 * heat[0] * i * t.resistance**2
+        held[:, RESIST] = -m.r0 * heat.r0 * i * t.resistance**2
         held *= gain[:, None]
         spread = np.maximum(p[:, DIAGONAL, DIAGONAL], 1e-30)
         explained = (held**2 / spread).sum(axis=1) / after
@@ -124,7 +124,7 @@ class BarFilter:
         p[:, SOC, :] -= held
         p[:, :, SOC] -= held
 
-    def predict(self, s: Strings, i: Floats, idle: Bools, dt_s: float, heat: tuple[Floats, Floats]) -> Floats:
+    def predict(self, s: Strings, i: Floats, idle: Bools, dt_s: float, heat: Heat) -> Floats:
         """One step of `dt_s` with the measured current; returns the bias-free current in A."""
         m, x = self.model, s["x"]
         i = np.where(idle, 0.0, i - x[:, BIAS])
@@ -132,8 +132,8 @@ class BarFilter:
         out = np.where(i < 0, m.efficiency, 1.0) * i * hours / m.capacity_ah
         a1, a2 = np.exp(-dt_s / m.tau1_s), np.exp(-dt_s / m.tau2_s)
         x[:, SOC] = np.clip(x[:, SOC] - out, SOC_LOW, SOC_HIGH)
-        x[:, V1] = a1 * x[:, V1] + m.r1 * heat[1] * (1 - a1) * i
-        x[:, V2] = a2 * x[:, V2] + m.r2 * heat[1] * (1 - a2) * i
+        x[:, V1] = a1 * x[:, V1] + m.r1 * heat.rc * (1 - a1) * i
+        x[:, V2] = a2 * x[:, V2] + m.r2 * heat.rc * (1 - a2) * i
         keep = np.exp(-np.abs(i) * (m.gamma * hours / m.capacity_ah))
         s["hysteresis"] = keep * s["hysteresis"] - (1 - keep) * np.sign(i)
         s["drift_c"] += (i / m.capacity_ah - s["drift_c"]) * (1 - np.exp(-dt_s / DRIFT_TAU_S))
@@ -141,22 +141,26 @@ class BarFilter:
         s["moved"] += np.abs(out)
         return i
 
-    def voltage(self, s: Strings, i: Floats, heat: tuple[Floats, Floats]) -> Floats:
+    def voltage(self, s: Strings, i: Floats, heat: Heat) -> Floats:
         """The voltage the median cell should show, in V."""
         m, x = self.model, s["x"]
-        soc = x[:, SOC]
-        open_v = m.ocv(soc) + m.branch(soc) * s["hysteresis"]
+        soc = self._surface(s)
+        open_v = m.ocv(soc) + (m.branch(soc) + m.assumed_branch_v) * s["hysteresis"]
         return np.asarray(open_v - s["fast_factor"] * self._fast(s, i, heat) - self._slow_factor(s) * x[:, V2])
 
-    def _fast(self, s: Strings, i: Floats, heat: tuple[Floats, Floats]) -> Floats:
-        return np.asarray(self.model.r0 * heat[0] * i + s["x"][:, V1])
+    def _surface(self, s: Strings) -> Floats:
+        """SOC at the surface of the particles, which the voltage shows: behind a lasting current it lags."""
+        return np.asarray(s["x"][:, SOC] - self.trust.lag_h * s["drift_c"])
+
+    def _fast(self, s: Strings, i: Floats, heat: Heat) -> Floats:
+        return np.asarray(self.model.r0 * heat.r0 * i + s["x"][:, V1])
 
     def _slow_factor(self, s: Strings) -> Floats:
         """A slow branch that only follows from R0 is off by the same factor; a fitted one stands for itself."""
         return np.ones(len(s)) if self.model.fitted else np.asarray(s["fast_factor"])
 
     def learn_resistance(
-        self, s: Strings, i: Floats, step_a: Floats, step_v: Floats, heat: tuple[Floats, Floats]
+        self, s: Strings, i: Floats, step_a: Floats, step_v: Floats, heat: Heat
     ) -> None:
         """From `step_v` of the median over a current step: by what factor the sheet's resistances are off."""
         m, fast = self.model, self._fast(s, i, heat)
@@ -174,7 +178,7 @@ class BarFilter:
         s["fast_variance"] = np.minimum(variance * (1.0 - gain * change), DATASHEET_SIGMA**2)
         s["fast_v"] = fast
 
-    def correct(self, s: Strings, idle: Bools, heat: tuple[Floats, Floats]) -> None:
+    def correct(self, s: Strings, idle: Bools, heat: Heat) -> None:
         """Covariance over the time since the last correction, then what idle current and mean innovation teach."""
         p = self._propagated(s, idle, heat)
         x = s["x"].copy()
@@ -194,7 +198,7 @@ class BarFilter:
         for name in ("error_v", "samples", "sampled_a", "charge", "moved", "elapsed_ms", "blind_ms"):
             s[name] = 0
 
-    def _propagated(self, s: Strings, idle: Bools, heat: tuple[Floats, Floats]) -> Floats:
+    def _propagated(self, s: Strings, idle: Bools, heat: Heat) -> Floats:
         m, t, n = self.model, self.trust, len(s)
         time_s = s["elapsed_ms"] / 1000.0
         load = np.where(idle, 0.0, 1.0)
@@ -203,9 +207,9 @@ class BarFilter:
         f[:, range(BAR_ERRORS), range(BAR_ERRORS)] = 1.0
         f[:, V1, V1], f[:, V2, V2] = a1, a2
         f[:, SOC, BIAS] = load * time_s / (3600.0 * m.capacity_ah)
-        f[:, V1, BIAS] = -load * m.r1 * heat[1] * (1 - a1)
-        f[:, V2, BIAS] = -load * m.r2 * heat[1] * (1 - a2)
-        f[:, SOC, GAIN] = -s["charge"]
+        f[:, V1, BIAS] = -load * m.r1 * heat.rc * (1 - a1)
+        f[:, V2, BIAS] = -load * m.r2 * heat.rc * (1 - a2)
+        f[:, SOC, GAIN] = -s["charge"] * heat.count
         p = np.asarray(f @ s["p"] @ f.transpose(0, 2, 1))
         p[:, SOC, SOC] += load * time_s * (CURRENT_NOISE_C / 3600.0) ** 2
         blind = BLIND_CURRENT_C * s["blind_ms"] / 3.6e6
@@ -230,24 +234,24 @@ class BarFilter:
         h[:, BIAS] = 1.0
         return _learn(x, p, h, s["steady_mean_a"] - x[:, BIAS], noise, idle)[0]
 
-    def _listen(self, s: Strings, x: Floats, p: Floats, idle: Bools, heat: tuple[Floats, Floats]) -> Floats:
+    def _listen(self, s: Strings, x: Floats, p: Floats, idle: Bools, heat: Heat) -> Floats:
         """What the mean innovation of the median voltage teaches."""
         m, t = self.model, self.trust
         soc = x[:, SOC]
         count = np.maximum(s["samples"], 1.0)
         i = s["sampled_a"] / count
         # Over the uncertainty of the SOC, not at a point: a local slope misleads where the SOC is hardly known.
-        slope = m.slope(np.clip(soc, 0.0, 1.0), np.clip(0.7 * np.sqrt(p[:, SOC, SOC]), 0.005, 0.15))
+        slope = m.slope(np.clip(self._surface(s), 0.0, 1.0), np.clip(0.7 * np.sqrt(p[:, SOC, SOC]), 0.005, 0.15))
         low = 1.0 + LOW_SOC_FACTOR * np.clip(1.0 - soc / LOW_SOC, 0.0, 1.0)
         h = np.zeros((len(s), BAR_ERRORS))
         h[:, SOC] = h[:, TABLE_SOC] = slope
         factor, slow = s["fast_factor"], self._slow_factor(s)
         h[:, V1], h[:, V2] = -factor, -slow
-        h[:, BIAS] = np.where(idle, 0.0, factor * m.r0 * heat[0])
+        h[:, BIAS] = np.where(idle, 0.0, factor * m.r0 * heat.r0)
         h[:, OFFSET] = 1.0
         half = HYSTERESIS_SHARE * np.interp(soc, m.grid, m.doubt_v)
         h[:, TABLE_V] = np.sqrt(1.0 + (half / t.table_v) ** 2)
-        h[:, RESIST] = -factor * (m.r0 * heat[0] * i + x[:, V1]) * low
+        h[:, RESIST] = -factor * (m.r0 * heat.r0 * i + x[:, V1]) * low
         h[:, SLOW] = -slow * x[:, V2] * low
         h[:, DIFFUSION] = -slope * s["drift_c"]
         noise = t.noise_v**2 / np.maximum(s["elapsed_ms"] / 1000.0, 0.01)
@@ -256,13 +260,13 @@ class BarFilter:
         p[:, SOC, SOC] *= np.where(heard & ~kept, REJECTED_GROWTH, 1.0)
         return p
 
-    def _anchored(self, s: Strings, x: Floats, p: Floats, heat: tuple[Floats, Floats]) -> Floats:
+    def _anchored(self, s: Strings, x: Floats, p: Floats, heat: Heat) -> Floats:
         """A string that rests at its full or empty voltage is full or empty, whatever was believed."""
         count = np.maximum(s["samples"], 1.0)
         i = s["sampled_a"] / count
-        volts = s["median_v"] + s["fast_factor"] * self.model.r0 * heat[0] * i
+        volts = s["median_v"] + s["fast_factor"] * self.model.r0 * heat.r0 * i
         rest = (s["samples"] > 0) & (s["median_v"] > 0) & (np.abs(i) < END_CURRENT_C * self.model.capacity_ah)
-        rest &= np.abs(s["drift_c"]) < END_CURRENT_C
+        rest &= np.abs(s["drift_c"]) < END_DRIFT_C
         full, empty = rest & (volts >= self.full_v), rest & (volts <= self.empty_v)
         news = (full | empty) & (p[:, SOC, SOC] > END_SIGMA**2)
         if not news.any():

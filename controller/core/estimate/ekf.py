@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.estimate.bar import OFFSET, SIGMA_FLOOR, SOC, V1, BarFilter, Strings
-from controller.core.estimate.cell_model import CellModel
+from controller.core.estimate.cell_model import CellModel, Heat
 from controller.core.estimate.deviations import Deviations
 from controller.core.estimate.protocol import EnergyTable, EstimatorInputs, summarize
 from controller.core.image import Estimates, Measured, OutputImage, System
@@ -135,10 +135,10 @@ class Ekf:
         untold = (closed.quality == NOT_FITTED) & ~told[t.rack_bank]
         return np.asarray(is_open | (at_rest & told)[t.rack_bank] | untold)
 
-    def _heat(self, measured: Measured) -> tuple[Floats, Floats]:
+    def _heat(self, measured: Measured) -> Heat:
         low, high = measured.extremes.rack_temperature_min_degc, measured.extremes.rack_temperature_max_degc
         middle = 0.5 * (low.value + high.value)
-        return self.model.heat(np.where((low.quality <= USABLE) & (high.quality <= USABLE), middle, 25.0))
+        return self.model.warmth(np.where((low.quality <= USABLE) & (high.quality <= USABLE), middle, 25.0))
 
     def _own(
         self, memory: EstimationMemory, s: Strings, current: Floats, ok: Bools, elapsed_ms: int
@@ -169,7 +169,7 @@ class Ekf:
     # -- start ---------------------------------------------------------------------------------------------------
 
     def _start(
-        self, m: EstimationMemory, voltage: Samples, start: Ints, i: Floats, heat: tuple[Floats, Floats]
+        self, m: EstimationMemory, voltage: Samples, start: Ints, i: Floats, heat: Heat
     ) -> None:
         """Racks begin from what was retained, else from what was given and the first complete set of voltages."""
         fitted = self.inputs.topology.cell_fitted
@@ -195,7 +195,7 @@ class Ekf:
                 self.bar.begin(s, np.array([prior]), sigma, int(self.count[r]))
                 at = np.flatnonzero(start == r)[0]
                 median = np.array([np.median(v[at][fitted[r]])])
-                self.bar.begin_from_voltage(s, median, i[r1], (heat[0][r1], heat[1][r1]))
+                self.bar.begin_from_voltage(s, median, i[r1], heat.of(r1))
                 self.cells.begin(m, r1, np.zeros((1, 1, 1)), np.full((1, 1, 1), -1.0))
             s["sample_ms"] = int(self.phase[r] * SAMPLE_MS)
             s["elapsed_ms"] = int(self.phase[r] * CORRECT_MS)
@@ -208,10 +208,10 @@ class Ekf:
 
     def _sample(
         self, m: EstimationMemory, voltage: Samples, due: Ints, i: Floats, ok: Bools, idle: Bools,
-        heat: tuple[Floats, Floats],
+        heat: Heat,
     ) -> None:  # fmt: skip
         s, i, ok, idle = m.string[due], i[due], ok[due], idle[due]
-        warm = (heat[0][due], heat[1][due])
+        warm = heat.of(due)
         v, usable = _usable(voltage, due)
         usable &= self.inputs.topology.cell_fitted[due]
         median, heard = self._median(v, usable, due)
@@ -232,7 +232,7 @@ class Ekf:
         if turn.any():
             own, at = s[turn], due[turn]
             charge, time_s = own["charge"].copy(), own["elapsed_ms"] / 1000.0
-            self.bar.correct(own, idle[turn], (warm[0][turn], warm[1][turn]))
+            self.bar.correct(own, idle[turn], warm.of(turn))
             soc = np.clip(own["x"][:, SOC], 0.0, 1.0)
             drive = i[turn] + own["x"][:, V1] / self.model.r0
             heard_cells = usable[turn] & listen[turn][:, None, None]

@@ -202,7 +202,7 @@ class PowerLimits:
         extra = PARAMETER_SIGMAS * k * c.r0_sigma[at] / np.maximum(c.r0[at], 1e-9)
         capacity = np.maximum(c.capacity_ah[at] - PARAMETER_SIGMAS * k * c.capacity_sigma_ah[at], 1e-6)
         ohm = self._ohm(c, at) * (1.0 + extra)
-        start = c.emf_v[at] - sign * SIGMAS * k * c.emf_sigma_v[at] + self._relaxed(c)[..., None]
+        start = c.emf_v[at] - sign * SIGMAS * k * c.emf_sigma_v[at] + self._relaxed(c)[..., None] * _own(c, at)
         volts, heat = self._curves(sign)
         branch: Floats = np.zeros(1)
         m = self.circuit.model
@@ -252,7 +252,7 @@ class PowerLimits:
         return np.asarray(c.r0[at] + c.r1[at] * rise1 + c.r2[at] * rise2)
 
     def _relaxed(self, c: Cells) -> Floats:
-        """(horizon, n) what the RC voltages of today give back by then."""
+        """(horizon, n) what the RC voltages of today, the string filter's, give back by then."""
         return np.asarray((1 - self.a1)[:, None] * c.v1 + (1 - self.a2)[:, None] * c.v2)
 
     def _sums(self, c: Cells, sop: Any, direction: int, amps: Floats, sign: float) -> None:
@@ -275,6 +275,12 @@ class PowerLimits:
         sop["emf_v"][:, direction] = end.T
         sop["ohm"][:, direction] = np.maximum(ohm, 1e-6).T
         sop["start_v"][:, direction] = (emf - sign * amps * r0).T
+
+
+def _own(c: Cells, at: Any) -> Floats:
+    """(n, p) RC voltage of the picked cells over their string's: all carry one current, each its own resistance."""
+    mean = (c.r1 * c.weight).sum(axis=1) / np.maximum(c.count, 1.0)
+    return np.asarray(c.r1[at] / np.maximum(mean, 1e-12)[:, None])
 
 
 def rack_power(sop: Any) -> RackPower:
