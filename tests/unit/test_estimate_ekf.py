@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from controller.core.estimate import REGISTRY, Ekf
-from controller.core.estimate.bar import BIAS, SIGMA_FLOOR
-from controller.core.estimate.cell_model import CellModel
+from controller.core.estimate.bar import BIAS, GAIN, SIGMA_FLOOR, SOC
+from controller.core.estimate.cell_model import CellModel, monotone
 from controller.core.layout import Layout
 from controller.core.memory import EstimationMemory
 from controller.core.retained import restore, retain
-from controller.core.signal import Quality
+from controller.core.signal import Floats, Quality
 from controller.core.topology import Topology
 from plc_config.compile import compile_site
 from tests.estimate_rig import CAPACITY_AH, GRID, sheet
@@ -182,3 +182,54 @@ def test_a_missing_parameter_follows_from_the_resistance() -> None:
 def test_the_floor_holds() -> None:
     memory = run(rig(soc=0.02, sigma=0.01), 1200, 0.0, ocv(0.02), step_s=10)
     assert np.sqrt(memory.cell_variance).min() >= SIGMA_FLOOR
+
+
+def test_a_curve_through_a_sheets_points_bends_as_the_cell_does_and_overshoots_nowhere() -> None:
+    coarse = np.linspace(0.0, 1.0, 11)
+    between = np.linspace(0.0, 1.0, 401)
+
+    def curve(soc: Floats) -> Floats:
+        return np.asarray(3.0 + 0.9 * soc - 0.4 * np.exp(-12.0 * soc))
+
+    found = monotone(coarse, curve(coarse), between)
+    straight = np.interp(between, coarse, curve(coarse))
+    inside = between >= 0.1
+    assert np.abs(found - curve(between))[inside].max() < 0.5 * np.abs(straight - curve(between))[inside].max()
+    assert (np.diff(found) > 0).all()
+    steps = np.array([3.0, 3.2, 3.2, 3.2, 3.5, 3.4])
+    stepped = monotone(np.linspace(0.0, 1.0, 6), steps, between)
+    assert stepped.min() >= 3.0 and stepped.max() <= 3.5
+    np.testing.assert_allclose(monotone(coarse, curve(coarse), coarse), curve(coarse), atol=1e-12)
+
+
+def test_a_lasting_load_shows_less_than_the_cell_holds() -> None:
+    """The voltage under a lasting discharge belongs to the surface: it is not taken for lost charge."""
+    r = rig(soc=0.3, sigma=0.02)
+    run(r, 60, 0.0, ocv(0.3))
+    m = r.estimator.model
+    memory = run(r, 1800, 28.0, np.nan)
+    string = memory.string
+    assert string["drift_c"][0] == pytest.approx(0.095, abs=0.01)
+    before = float(string["x"][0, 0])
+    lagging = before - r.estimator.bar.trust.lag_h * float(string["drift_c"][0])
+    shown = m.ocv(np.array([lagging]))[0] - m.r0 * 28.0 - string["x"][0, 1] - string["x"][0, 2]
+    shown += m.assumed_branch_v * string["hysteresis"][0]
+    memory = run(r, 20, 28.0, float(shown))
+    counted = before - 20 * 28.0 / 3600.0 / CAPACITY_AH
+    assert memory.string["x"][0, 0] == pytest.approx(counted, abs=5e-4)
+
+
+def test_a_count_in_the_cold_is_doubted_more() -> None:
+    doubt = []
+    for degc in (25.0, -5.0):
+        r = run_at(degc)
+        doubt.append(float(-r.memory.string["p"][0, SOC, GAIN]))
+    assert doubt[1] > 2.0 * doubt[0] > 0
+
+
+def run_at(degc: float) -> Rig:
+    r = rig(soc=0.9, sigma=0.005)
+    run(r, 20, 0.0, ocv(0.9))
+    for _ in range(120):
+        r.step(np.full(1, 56.0), np.full((1, 1, 8), np.nan), np.float64(degc), 10_000)
+    return r

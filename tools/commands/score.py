@@ -42,7 +42,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--only", metavar="WORD", default="", help="only profiles with WORD in their name")
     parser.add_argument("--page", type=Path, default=Path("score.html"), help="HTML page to write (score.html)")
-    parser.add_argument("--no-packs", action="store_true", help="leave out early warning")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="SVG of the first profile to write")
+    parser.add_argument("--no-packs", action="store_true", help="leave out the strings: their cells and early warning")
     parser.add_argument(
         "--campaign",
         action="store_true",
@@ -55,7 +56,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 done, 1 a virtual cell diverged, 2 no data."""
-    from tools.score.page import HEAD, cells_of, render
+    from tools.score.page import HEAD, STRING_HEAD, cells_of, picture, render, strings_of
     from tools.score.scenario import SCENARIOS
     from tools.score.sets import folder
 
@@ -66,21 +67,26 @@ def run(args: argparse.Namespace) -> int:
         print(MISSING if data is None else "at least one virtual cell is needed", file=sys.stderr)
         return 2
     wanted = [s for s in SCENARIOS if s in args.sensors or "all" in args.sensors]
-    runs, findings = _work(args, data, [SCENARIOS[s] for s in wanted])
+    runs, strings, findings = _work(args, data, [SCENARIOS[s] for s in wanted])
     note = (
         f"{args.cells} virtual cells per profile and seed {args.seeds}, each with its own sensor errors, started 20 % "
         "wrong. SOC errors in %, after ten minutes (a day for grid duty). Median, p95, worst and divergences together."
     )
-    args.page.write_text(render(runs, findings, note), encoding="utf-8")
+    args.page.write_text(render(runs, strings, findings, note), encoding="utf-8")
+    if args.picture is not None and runs:
+        args.picture.write_text(picture(runs[0]), encoding="utf-8")
     if args.json:
-        print(json.dumps({"soc": [asdict(r.score) for r in runs], "warnings": findings}, indent=1))
+        figures = {"soc": [asdict(r.score) for r in runs], "strings": [asdict(s) for s in strings]}
+        print(json.dumps({**figures, "warnings": findings}, indent=1))
     else:
-        table = Table(*HEAD)
-        for r in runs:
-            table.add_row(*cells_of(r.score))
         console = Console()
         console.width = max(console.width, WIDTH)
-        console.print(table)
+        for head, rows in ((HEAD, [cells_of(r.score) for r in runs]), (STRING_HEAD, [strings_of(s) for s in strings])):
+            table = Table(*head)
+            for row in rows:
+                table.add_row(*row)
+            if rows:
+                console.print(table)
         for name, items in findings.items():
             console.print(f"[bold]{name}[/bold]: {len(items)} entries")
             for item in items:
@@ -124,14 +130,14 @@ def _campaign(args: argparse.Namespace) -> int:
     return 1 if wrong or any(o.false for o in outcomes) else 0
 
 
-def _work(args: argparse.Namespace, data: Path, scenarios: list[Any]) -> tuple[list[Any], dict[str, Any]]:
-    from tools.score.packs import judged, packs
+def _work(args: argparse.Namespace, data: Path, scenarios: list[Any]) -> tuple[list[Any], list[Any], dict[str, Any]]:
+    from tools.score.packs import judged, packs, string_score
     from tools.score.scenario import run_all
     from tools.score.sets import profiles
 
     chosen = [p for p in profiles(data) if args.only.lower() in p.name.lower()]
-    strings = [] if args.no_packs else [(n, p) for n, p in packs(data) if args.only.lower() in n]
-    runs, findings = [], {}
+    logs = [] if args.no_packs else [(n, p) for n, p in packs(data) if args.only.lower() in n]
+    runs, strings, findings = [], [], {}
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("", total=sum(len(p.soc) for p in chosen))
         done = 0
@@ -139,10 +145,11 @@ def _work(args: argparse.Namespace, data: Path, scenarios: list[Any]) -> tuple[l
             progress.update(bar, description=profile.name, completed=done)
             runs += run_all(profile, scenarios, args.cells, args.seeds, partial(_advance, progress, bar, done))
             done += len(profile.soc)
-        for name, path in strings:
+        for name, path in logs:
             progress.update(bar, description=name, completed=done)
+            strings.append(string_score(path))
             findings[name] = judged(path)
-    return runs, findings
+    return runs, strings, findings
 
 
 def _advance(progress: Progress, bar: TaskID, base: int, row: int, _rows: int) -> None:

@@ -8,11 +8,12 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.signal import Floats
+from tools.score.packs import StringScore
 from tools.score.scenario import Run, Score
 from tools.score.targets import half, misses
 
 WIDTH, HEIGHT, POINTS = 520, 170, 400
-LEFT, BOTTOM = 44, 22
+LEFT, BOTTOM, TITLE = 44, 22, 22
 HEAD: Final = (
     "profile",
     "sensors",
@@ -26,6 +27,7 @@ HEAD: Final = (
     "data",
     "misses",
 )
+STRING_HEAD: Final = ("string", "healthy cells", "string RMSE", "median cell RMSE", "worst cell RMSE", "2σ coverage")
 STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1120px; padding: 0 1rem; color: #1b2733 }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
@@ -46,16 +48,48 @@ def cells_of(score: Score) -> list[str]:
     ]  # fmt: skip
 
 
-def render(runs: list[Run], findings: dict[str, list[dict[str, Any]]], note: str) -> str:
+def strings_of(score: StringScore) -> list[str]:
+    """One row of the table of strings, SOC figures in %."""
+    figures = (score.string_rmse, score.cell_rmse_median, score.cell_rmse_worst)
+    return [score.string, f"{score.healthy} of {score.cells}", *(f"{100 * x:.2f}" for x in figures),
+            f"{score.coverage:.2f}"]  # fmt: skip
+
+
+def picture(run: Run) -> str:
+    """One profile as a picture that stands alone: truth, the median cell's estimate and its 2-sigma band."""
+    s = run.score
+    told = f"{s.profile}, sensors {s.scenario}: truth (black), estimate of the median cell (blue), its 2σ band"
+    low, high = run.estimate - 2 * run.sigma, run.estimate + 2 * run.sigma
+    body = _svg(run.time_s / 3600.0, [("#c9dcf2", low, high)], [("#1b2733", run.truth), ("#1f6feb", run.estimate)],
+                0.0, 1.0, told)  # fmt: skip
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + TITLE}" width="{2 * WIDTH}" '
+        f'role="img"><title>{escape(told)}</title><style>text {{ font: 11px system-ui, sans-serif; fill: #52606d }}'
+        f'</style><rect width="{WIDTH}" height="{HEIGHT + TITLE}" fill="#fff"/>'
+        f'<text x="{LEFT}" y="16">{escape(told)}</text><g transform="translate(0 {TITLE})">{body}</g></svg>\n'
+    )
+
+
+def render(
+    runs: list[Run], strings: list[StringScore], findings: dict[str, list[dict[str, Any]]], note: str
+) -> str:  # fmt: skip
     """The whole page; no script, no outside resource."""
-    rows = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in cells_of(r.score))}</tr>" for r in runs)
-    head = "".join(f"<th>{escape(h)}</th>" for h in HEAD)
+    table = _table(HEAD, [cells_of(r.score) for r in runs]) if runs else ""
+    if strings:
+        table += "<h2>Strings, after a day</h2>" + _table(STRING_HEAD, [strings_of(s) for s in strings])
     plots = "".join(_plots(r) for r in runs)
     found = "".join(_found(name, items) for name, items in findings.items())
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Cellwarden score</title><style>{STYLE}</style>'
         f"<h1>State of charge against the truth</h1><p>{escape(note)}</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{plots}{found}</html>\n"
+        f"{table}{plots}{found}</html>\n"
+    )
+
+
+def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
+    body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in rows)
+    return (
+        f"<table><thead><tr>{''.join(f'<th>{escape(h)}</th>' for h in head)}</tr></thead><tbody>{body}</tbody></table>"
     )
 
 
@@ -86,7 +120,9 @@ def _svg(
         y = 6 + (high - np.clip(values[where], low, high)) / (high - low) * (HEIGHT - BOTTOM - 6)
         return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
 
-    parts = [f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">']
+    parts = [
+        f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
+    ]
     for level in (low, (low + high) / 2, high):
         y = 6 + (high - level) / (high - low) * (HEIGHT - BOTTOM - 6)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dde3ea"/>')

@@ -159,9 +159,7 @@ class BarFilter:
         """A slow branch that only follows from R0 is off by the same factor; a fitted one stands for itself."""
         return np.ones(len(s)) if self.model.fitted else np.asarray(s["fast_factor"])
 
-    def learn_resistance(
-        self, s: Strings, i: Floats, step_a: Floats, step_v: Floats, heat: Heat
-    ) -> None:
+    def learn_resistance(self, s: Strings, i: Floats, step_a: Floats, step_v: Floats, heat: Heat) -> None:
         """From `step_v` of the median over a current step: by what factor the sheet's resistances are off."""
         m, fast = self.model, self._fast(s, i, heat)
         change = fast - s["fast_v"]
@@ -209,7 +207,7 @@ class BarFilter:
         f[:, SOC, BIAS] = load * time_s / (3600.0 * m.capacity_ah)
         f[:, V1, BIAS] = -load * m.r1 * heat.rc * (1 - a1)
         f[:, V2, BIAS] = -load * m.r2 * heat.rc * (1 - a2)
-        f[:, SOC, GAIN] = -s["charge"] * heat.count
+        f[:, SOC, GAIN] = -s["charge"] * heat.counting
         p = np.asarray(f @ s["p"] @ f.transpose(0, 2, 1))
         p[:, SOC, SOC] += load * time_s * (CURRENT_NOISE_C / 3600.0) ** 2
         blind = BLIND_CURRENT_C * s["blind_ms"] / 3.6e6

@@ -37,11 +37,11 @@ class Heat(NamedTuple):
 
     r0: Floats
     rc: Floats
-    count: Floats
+    counting: Floats
 
     def of(self, racks: Any) -> Heat:
         """The racks that an index picks."""
-        return Heat(self.r0[racks], self.rc[racks], self.count[racks])
+        return Heat(self.r0[racks], self.rc[racks], self.counting[racks])
 
 
 class CellModel:

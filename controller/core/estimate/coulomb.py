@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.estimate.protocol import EnergyTable, EstimatorInputs, summarize
+from controller.core.estimate.protocol import EstimatorInputs, summarize
 from controller.core.image import Estimates, Measured, OutputImage, System
 from controller.core.memory import EstimationMemory
 from controller.core.signal import USABLE, Bools, Floats
@@ -34,7 +34,6 @@ class Coulomb:
 
     def __init__(self, inputs: EstimatorInputs) -> None:
         self.inputs = inputs
-        self.table = EnergyTable(inputs.cell)
         cell = inputs.cell
         slope = np.gradient(cell.ocv_v, cell.soc_grid)
         self.slope = np.maximum(slope, MIN_SLOPE_V)
@@ -71,7 +70,7 @@ class Coulomb:
             rack_throughput_ah=memory.rack_throughput_ah + np.abs(current) * hours,
         )
         sigma = np.where(known[:, None, None], np.minimum(np.sqrt(variance), 1.0), 1.0)
-        return summarize(self.inputs, self.table, soc, sigma, known), memory
+        return summarize(self.inputs, soc, sigma, known), memory
 
     def _complete(self, measured: Measured) -> Bools:
         v = measured.points.cell_voltage_v

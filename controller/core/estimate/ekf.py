@@ -14,7 +14,7 @@ import numpy as np
 from controller.core.estimate.bar import OFFSET, SIGMA_FLOOR, SOC, V1, BarFilter, Strings
 from controller.core.estimate.cell_model import CellModel, Heat
 from controller.core.estimate.deviations import Deviations
-from controller.core.estimate.protocol import EnergyTable, EstimatorInputs, summarize
+from controller.core.estimate.protocol import EstimatorInputs, summarize
 from controller.core.image import Estimates, Measured, OutputImage, System
 from controller.core.memory import EstimationMemory
 from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples
@@ -54,7 +54,6 @@ class Ekf:
     def __init__(self, inputs: EstimatorInputs) -> None:
         t = inputs.topology
         self.inputs = inputs
-        self.table = EnergyTable(inputs.cell)
         self.model = CellModel(inputs.cell)
         self.bar = BarFilter(self.model)
         self.cells = Deviations(t.cell_fitted, self.model)
@@ -69,7 +68,7 @@ class Ekf:
         memory = self.step(memory, measured, outputs, system.elapsed_ms)
         known = memory.rack_known
         sigma = np.where(known[:, None, None], np.sqrt(memory.cell_variance), 1.0)
-        return summarize(self.inputs, self.table, memory.cell_charge_ratio, sigma, known), memory
+        return summarize(self.inputs, memory.cell_charge_ratio, sigma, known), memory
 
     def step(
         self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, elapsed_ms: int
@@ -168,9 +167,7 @@ class Ekf:
 
     # -- start ---------------------------------------------------------------------------------------------------
 
-    def _start(
-        self, m: EstimationMemory, voltage: Samples, start: Ints, i: Floats, heat: Heat
-    ) -> None:
+    def _start(self, m: EstimationMemory, voltage: Samples, start: Ints, i: Floats, heat: Heat) -> None:
         """Racks begin from what was retained, else from what was given and the first complete set of voltages."""
         fitted = self.inputs.topology.cell_fitted
         v, usable = _usable(voltage, start)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.core.estimate.protocol import EnergyTable, EstimatorInputs, summarize
+from controller.core.estimate.protocol import EstimatorInputs, summarize
 from controller.core.image import Estimates, Measured, OutputImage, System
 from controller.core.memory import EstimationMemory
 
@@ -15,7 +15,7 @@ class NoEstimate:
     def __init__(self, inputs: EstimatorInputs) -> None:
         t = inputs.topology
         soc = np.full((t.racks, t.modules, t.cells), 0.5)
-        self._estimates = summarize(inputs, EnergyTable(inputs.cell), soc, soc * 2, np.zeros(t.racks, bool))
+        self._estimates = summarize(inputs, soc, soc * 2, np.zeros(t.racks, bool))
 
     def update(
         self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, system: System

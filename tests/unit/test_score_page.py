@@ -1,0 +1,48 @@
+"""What `cellwarden score` shows of strings and profiles: a table, a page and a picture that stands alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from tests.estimate_rig import duty, sheet, string
+from tools.score import packs
+from tools.score.page import picture, render
+from tools.score.scenario import SCENARIOS, run
+from tools.score.sets import Profile
+
+
+def test_a_picture_of_a_profile_is_one_svg_with_truth_estimate_and_band() -> None:
+    current = duty(0.05, 10.0)
+    volts, truth = string(current, 10.0, 1)
+    warm = np.full(len(current), 25.0)
+    profile = Profile("A <made> one", "made", 10.0, current, volts[:, 0], warm, truth[:, 0], sheet(), 600.0)
+    made = run(profile, SCENARIOS["S1"], 3, seed=1)
+    drawn = ElementTree.fromstring(picture(made))
+    inside = [e.tag.rpartition("}")[2] for e in drawn.iter()]
+    assert inside.count("polyline") == 2 and inside.count("polygon") == 1
+    assert "A &lt;made&gt; one" in render([made], [], {}, "note")
+
+
+def test_a_logged_string_is_scored_by_its_healthy_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dt_s, cells = 60.0, 6
+    current = duty(1.15, dt_s)
+    volts, truth = string(current, dt_s, cells, seed=3)
+    rows = np.arange(0, len(current), 10)
+    np.savez(
+        tmp_path / "pack_made.npz", time_s=np.arange(len(current)) * dt_s, current_a=current,
+        voltage_01mv=np.rint(volts * 1e4).astype(np.uint16), temperature_01c=np.full((len(current), 2), 250, np.int16),
+    )  # fmt: skip
+    np.savez(tmp_path / "pack_made_truth_soc.npz", time_s=rows * dt_s, soc_1e4=np.rint(truth[rows] * 1e4))
+    (tmp_path / "pack_made_truth.json").write_text(json.dumps({"events": [{"cell": 4}]}), "utf-8")
+    monkeypatch.setattr(packs, "pack_sheet", lambda _: sheet())
+    score = packs.string_score(tmp_path / "pack_made.npz")
+    assert (score.cells, score.healthy) == (6, 5)
+    assert 0 < score.string_rmse < 0.02 and score.cell_rmse_median <= score.cell_rmse_worst < 0.03
+    assert 0.8 < score.coverage <= 1.0
+    page = render([], [score], {}, "note")
+    assert "5 of 6" in page and f"{100 * score.cell_rmse_worst:.2f}" in page
