@@ -120,9 +120,8 @@ def _svg(
         y = 6 + (high - np.clip(values[where], low, high)) / (high - low) * (HEIGHT - BOTTOM - 6)
         return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
 
-    parts = [
-        f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
-    ]
+    size, told = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"', escape(label)
+    parts = [f'<svg {size} role="img" aria-label="{told}">']
     for level in (low, (low + high) / 2, high):
         y = 6 + (high - level) / (high - low) * (HEIGHT - BOTTOM - 6)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dde3ea"/>')
