@@ -94,7 +94,7 @@ async def test_io_killed_while_online_with_devices_that_configure_themselves(tmp
         plant.until(lambda: not any(r["main_closed"] for r in plant.plant.truth()["racks"]), "all open")
         plant.until(lambda: (i := plant.image()) and i.measured.bad_values == 0, "every value is good again")
         told = " ".join(text_of(r, "text") for r in events.take(1000))
-        assert told.count("SunSpec map at 40000") == 2, told
+        assert told.count(": SunSpec map at 40000") == 2, told
         assert plant.restarts("scan") == 0 and plant.restarts("io") == 1
         assert plant.plant.truth()["power_w"] == pytest.approx(0, abs=1e3)
         await client.close()

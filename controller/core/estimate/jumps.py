@@ -29,7 +29,7 @@ JUMP_STAYS, JUMP_GONE, GONE_BINS = 0.4, 0.8, 2
 OTHER_CURRENT: Final = 0.5
 """Share of the current at the jump by which another current must differ to tell a sensor from a connection."""
 LEAST_V, JUMP_SIGMAS, SCATTER_KEEP = 0.008, 4.5, 0.97
-"""Least that is told, and over the scatter of what the sisters' levels do by themselves, forgotten within hours."""
+"""Least that is told, and over the scatter of what the sisters' levels do by themselves, forgotten in hours of looking."""
 LEVEL_BINS, FIRST_BINS, KNOWN_BINS = 36, 24, 72
 """Memory of the level before a jump; bins before a probation begins, and before anything is told."""
 
@@ -88,7 +88,9 @@ def judge(
     wrong = np.where(held >= JUMP_BINS, JUMP_STAYS, JUMP_GONE) * np.abs(jump)
     jump = np.where((seen & (held >= GONE_BINS) & (np.abs(by - jump) > wrong)) | (age > JUMP_AGE), 0.0, jump)
     scatter_v = scatter(mean - level, heard & (jump == 0))
-    w["level_scatter"] = np.maximum(scatter_v, SCATTER_KEEP * w["level_scatter"])
+    # Hours in which nothing could be looked at say nothing of how far levels wander.
+    keep = np.where(w["straight"] > 0, SCATTER_KEEP, 1.0)
+    w["level_scatter"] = np.maximum(scatter_v, keep * w["level_scatter"])
     least = np.maximum(LEAST_V, JUMP_SIGMAS * w["level_scatter"])[:, None]
     told = (jump != 0) & (held >= JUMP_BINS) & (span == 0) & seen & (np.abs(by) > least)
     sure = told & (w["bins"] > KNOWN_BINS)[:, None]
