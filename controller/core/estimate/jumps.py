@@ -29,7 +29,7 @@ JUMP_STAYS, JUMP_GONE, GONE_BINS = 0.4, 0.8, 2
 OTHER_CURRENT: Final = 0.5
 """Share of the current at the jump by which another current must differ to tell a sensor from a connection."""
 LEAST_V, JUMP_SIGMAS, SCATTER_KEEP = 0.008, 4.5, 0.97
-"""Least that is told, and over the scatter of what the sisters' levels do by themselves, forgotten in hours of looking."""
+"""Least that is told, and over the scatter of what the levels do by themselves, forgotten in hours of looking."""
 LEVEL_BINS, FIRST_BINS, KNOWN_BINS = 36, 24, 72
 """Memory of the level before a jump; bins before a probation begins, and before anything is told."""
 
