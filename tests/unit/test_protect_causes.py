@@ -314,3 +314,18 @@ def test_a_condition_needs_a_delay() -> None:
     row = Row("x", "site", When(q.fire), Effect.ALARM, None, Reset.SELF, Priority.LOW, "because", "advice")
     with pytest.raises(TypeError, match="needs a delay"):
         row.delay_ms(BASE.program.limit)
+
+
+@pytest.mark.parametrize(("part", "differs"), [(1.0, False), (1.05, True), (0.95, True)])
+def test_one_module_of_a_rack_may_report_its_extremes_only(part: float, differs: bool) -> None:
+    bench = Bench()
+    facts = bench.facts()
+    t = facts.topology
+    represented, fitted = np.zeros((t.racks, t.modules), np.int64), t.cell_fitted.copy()
+    represented[0, 1], fitted[0, 1, 2:] = t.cells, False
+    fitted[1, 3] = False
+    mixed = dataclasses.replace(t, represented=represented, cell_fitted=fitted, module_fitted=fitted.any(axis=2))
+    volts = bench.points.cell_voltage_v.value.sum(axis=2, dtype=float)
+    bench.put("rack_voltage_v", part * volts[0].sum())
+    bench.put("rack_voltage_v", volts[1, :3].sum(), 1)
+    assert p.sum_of_cells_differs(dataclasses.replace(facts, topology=mixed)).tolist() == [differs, False]

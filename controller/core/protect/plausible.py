@@ -149,8 +149,8 @@ def _sum_bounds(t: Topology, cell_v: Floats) -> tuple[Floats, Floats]:
     total = np.where(t.cell_fitted, cell_v, 0.0).sum(axis=2)
     low = np.where(t.cell_fitted, cell_v, np.inf).min(axis=2)
     high = np.where(t.cell_fitted, cell_v, -np.inf).max(axis=2)
-    bounds = (np.where(t.extremes_only, t.series_cells * v, total) for v in (low, high))
-    least, most = (np.where(t.module_fitted, b, 0.0).sum(axis=1) for b in bounds)
+    extremes = (np.where(t.module_fitted, v, 0.0) for v in (low, high))
+    least, most = (np.where(t.extremes_only, t.series_cells * v, total).sum(axis=1) for v in extremes)
     return np.asarray(least), np.asarray(most)
 
 
