@@ -12,6 +12,8 @@ from controller.core.layout import RECORDS
 from controller.core.signal import Floats, tag
 
 WATCH_SCATTERS = 7
+BLOCKS = 18
+"""Means of ten seconds that are remembered."""
 WATCH_DTYPE = np.dtype(
     [
         ("wait_ms", "i8"),  # time since the last look, and since the bin began
@@ -39,6 +41,12 @@ WATCH_DTYPE = np.dtype(
         ("load", "f8"),  # squared C-rate, filtered like a cell's temperature; its mean and variance
         ("load_mean", "f8"),
         ("load_square", "f8"),
+        ("mean_ms", "i8"),  # the mean of ten seconds that runs: its time, looks and sum of currents
+        ("mean_looks", "f8"),
+        ("mean_a", "f8"),
+        ("block_a", "f8", (BLOCKS,)),  # of the means before: current, time (s), slope of the OCV at the end
+        ("block_s", "f8", (BLOCKS,)),
+        ("block_slope", "f8", (BLOCKS,)),
         ("scatter", "f8", (WATCH_SCATTERS,)),  # slow scatter of each statistic over the sister cells
     ]
 )
@@ -46,6 +54,8 @@ WATCH_DTYPE = np.dtype(
 RECORDS["watch"] = WATCH_DTYPE
 HELD_DTYPE = np.dtype([(n, "u1") for n in ("leak_fast", "leak_slow", "growth", "step", "lack", "still")])
 RECORDS["held"] = HELD_DTYPE
+BLOCKS_DTYPE = np.dtype([("x", "f2", (BLOCKS,))])
+RECORDS["blocks"] = BLOCKS_DTYPE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,6 +85,24 @@ class WatchSamples:
     sharp_k: Floats = tag("1", "rack", "module", "temperature", doc="Largest lone step in this bin, K", dtype="f4")
     still_low_degc: Floats = tag("degC", "rack", "module", "temperature", doc="As for voltages", dtype="f4")
     still_high_degc: Floats = tag("degC", "rack", "module", "temperature", doc="As for voltages", dtype="f4")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WatchMeans:
+    """Early warning, changed at every look: the mean of ten seconds that runs."""
+
+    sum_v: Floats = tag("V", "rack", "module", "cell", doc="Sum of V over the median", dtype="f4")
+    whole_v: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Means without a gap", dtype="u1")
+    sum_k: Floats = tag("1", "rack", "module", "temperature", doc="Sum of K over the median", dtype="f4")
+    whole_k: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="Means without a gap", dtype="u1")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WatchBlocks:
+    """Early warning, changed every ten seconds: the means of the last three minutes, oldest first."""
+
+    volts: NDArray[Any] = tag("V", "rack", "module", "cell", doc="V over the median", dtype="blocks")
+    warmth: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="K over the median", dtype="blocks")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,6 +157,8 @@ class WatchMemory:
     """Early warning: everything it remembers."""
 
     samples: WatchSamples
+    means: WatchMeans
+    blocks: WatchBlocks
     bins: WatchBins
     rack: NDArray[Any] = tag("1", "rack", doc="Clocks and scatters of the rack", dtype="watch")
     healthy_cell_days: float = tag("1", doc="Cell-days watched without a warning")

@@ -24,6 +24,10 @@ WORDS: Final = {
     Fault.VOLTAGE_SENSOR: "jumped by {0:+.1f} mV and stayed there",
     Fault.TEMPERATURE_SENSOR: "jumped by {0:+.1f} K and stayed there",
 }
+HARD: Final = (
+    "draws about {0:.0f} A inside (C/{1:.0f}): fell by {2:.1f} mV against its sisters and warms by {3:.1f} K/min, "
+    "{4:.0f} sigma"
+)
 WARM: Final = "{0:.2f} K warmer than load and sisters explain, {1:.0f} sigma"
 
 

@@ -30,8 +30,8 @@ SENSE_V, ROUGH_V = 0.0015, 0.02
 BOUND_V, BOUND_OHM, LEAP_V = 0.005, 0.5, 0.007
 
 
-def take(s: WatchSamples, w: NDArray[Any], now: Look, model: CellModel) -> None:
-    """Updates `s` and the rack records `w` (a copy of the racks' own) in place."""
+def take(s: WatchSamples, w: NDArray[Any], now: Look, model: CellModel) -> tuple[Floats, Floats]:
+    """Updates `s` and the rack records `w` (a copy of the racks' own) in place; V and K over the median."""
     r = now.racks
     v: Floats = np.asarray(now.voltage_v, np.float32)
     heat = model.heat(median(now.warm_degc, now.warm_ok))[0]
@@ -56,7 +56,7 @@ def take(s: WatchSamples, w: NDArray[Any], now: Look, model: CellModel) -> None:
     w["slope"] = slope
     put(s.seen_v, r, np.where(now.ok, v, 0.0))
     w["median_v"], w["seen_a"] = np.where(heard, middle, 0.0), now.current_a
-    _warmth(s, now)
+    return dev, _warmth(s, now)
 
 
 def _resist(
@@ -97,14 +97,16 @@ def _still(low: NDArray[Any], high: NDArray[Any], r: Ints, same: Bools, middle: 
     put(high, r, np.where(same, np.maximum(rows(high, r), m), m))
 
 
-def _warmth(s: WatchSamples, now: Look) -> None:
+def _warmth(s: WatchSamples, now: Look) -> Floats:
     r, t, ok = now.racks, now.warm_degc.astype(np.float32), now.warm_ok
     middle = median(t, ok)
     seen, known = rows(s.seen_degc, r), (rows(s.known_degc, r) == 1) & ok
     rise = np.where(known, t - seen, 0.0)
     lone = np.where(known, np.abs(rise - median(rise, known)[:, None]), 0.0)
     put(s.sharp_k, r, np.maximum(rows(s.sharp_k, r), lone))
-    put(s.sum_k, r, rows(s.sum_k, r) + np.where(ok, t - middle[:, None], 0.0))
+    over = t - middle[:, None]
+    put(s.sum_k, r, rows(s.sum_k, r) + np.where(ok, over, 0.0))
     _still(s.still_low_degc, s.still_high_degc, r, known & (t == seen), middle)
     put(s.seen_degc, r, t)
     put(s.known_degc, r, ok)
+    return over

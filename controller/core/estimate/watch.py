@@ -11,13 +11,13 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from controller.core.estimate import runaway
+from controller.core.estimate import hard, runaway
 from controller.core.estimate.bins import BIN_MS, Strings, judge
 from controller.core.estimate.board import Board
 from controller.core.estimate.cell_model import CellModel
-from controller.core.estimate.faults import Finding, worded
+from controller.core.estimate.faults import HARD, Finding, worded
 from controller.core.estimate.looks import take
-from controller.core.estimate.rows import Look, put, rows
+from controller.core.estimate.rows import Look, rows
 from controller.core.field_image import Points
 from controller.core.image import Measured, System
 from controller.core.image_warnings import Fault, Warnings
@@ -31,6 +31,8 @@ LOOK_MS: Final = 1_000
 DAY_MS: Final = 86_400_000
 LOAD_TAU_S: Final = 5_000.0
 """Thermal time constant of a large cell in moving air: heat capacity over surface conductance."""
+BESIDE: Final = 3
+"""Cells to both sides of one that has a short, which its heat reaches."""
 Group = TypeVar("Group")
 
 
@@ -78,14 +80,17 @@ class Watch:
         elsewhere = (string["sample_ms"] > 0) | (string["ready"] == 0) | (elapsed_ms >= LOOK_MS)
         due = np.flatnonzero(late & elsewhere)
         if due.size:
-            memory = self._look(memory, points, estimation, due)
+            memory, more = self._look(memory, points, estimation, due)
+            found += more
         closing = np.flatnonzero((memory.rack["bin_ms"] >= BIN_MS) & (memory.rack["looks"] > 0))
         if closing.size:
             memory, more = self._judge(memory, estimation, closing)
             found += more
         return memory, found
 
-    def _look(self, memory: WatchMemory, points: Points, estimation: EstimationMemory, r: Ints) -> WatchMemory:
+    def _look(
+        self, memory: WatchMemory, points: Points, estimation: EstimationMemory, r: Ints
+    ) -> tuple[WatchMemory, list[Finding]]:
         v, t, i = points.cell_voltage_v, points.cell_temperature_degc, points.rack_current_a
         own = memory.rack[r]
         look = Look(
@@ -103,12 +108,33 @@ class Watch:
         )
         square = np.where(look.current_ok, look.current_a / self.model.capacity_ah, 0.0) ** 2
         own["load"] += (square - own["load"]) * np.minimum(1.0, look.elapsed_ms / 1000.0 / LOAD_TAU_S)
-        memory = dataclasses.replace(memory, samples=_copied(memory.samples))
-        take(memory.samples, own, look, self.model)
+        memory = dataclasses.replace(memory, samples=_copied(memory.samples), means=_copied(memory.means))
+        over_v, over_k = take(memory.samples, own, look, self.model)
+        full = hard.add(memory.means, own, look, over_v, over_k)
         own["wait_ms"] = 0
         own["looks"] += 1
+        found: list[Finding] = []
+        if full.size:
+            memory, found = self._hard(memory, own, look, full)
         memory.rack[r] = own
-        return memory
+        return memory, found
+
+    def _hard(self, memory: WatchMemory, own: Any, look: Look, full: Ints) -> tuple[WatchMemory, list[Finding]]:
+        memory = dataclasses.replace(memory, blocks=_copied(memory.blocks))
+        shorts = hard.close(
+            memory.means, memory.blocks, own, look, full, self.nearest, self.model, memory.samples.drop_long
+        )
+        q, seen = self.model.capacity_ah, []
+        bits = 1 << int(Fault.INTERNAL_SHORT) | 1 << int(Fault.RUNAWAY)
+        for s in shorts:
+            # What warms and eases the cells beside it is told already.
+            near = rows(memory.bins.told, look.racks[s.row : s.row + 1])[0]
+            if not near[s.cell] & bits and (near[max(s.cell - BESIDE, 0) : s.cell + BESIDE + 1] & bits).any():
+                continue
+            words = HARD.format(s.current_a, q / s.current_a, 1e3 * s.fallen_v, 60 * s.rate_k_per_s, s.sigmas)
+            value = 100 * s.current_a / q
+            seen.append(Finding(int(look.racks[s.row]), s.cell, False, Fault.INTERNAL_SHORT, value, s.sigmas, words))
+        return self._told_at_once(memory, seen) if seen else (memory, [])
 
     def _heating(self, memory: WatchMemory, points: Points, elapsed_ms: int) -> tuple[WatchMemory, list[Finding]]:
         samples, lasting = runaway.follow(memory.samples, points, self.sensors, elapsed_ms)
@@ -122,24 +148,27 @@ class Watch:
         self, memory: WatchMemory, r: Ints, points: Points, where: Any, rate: Any
     ) -> tuple[WatchMemory, list[Finding]]:
         """Told at once, in the lowest of the cells that the sensor stands for."""
-        bit = 1 << int(Fault.RUNAWAY)
-        if not where.any():
-            return memory, []
-        bins, found = _copied(memory.bins), []
-        told, value, quiet = rows(bins.told, r), rows(bins.value, r), rows(bins.quiet, r)
+        seen = []
         for n, k in zip(*where.nonzero(), strict=True):
             mine = np.flatnonzero(self.nearest == k)
             volts = np.where(self.cells[r[n], mine], rows(points.cell_voltage_v.value, r)[n, mine], np.inf)
-            c = int(mine[volts.argmin()]) if mine.size else int(self.seat[k])
-            quiet[n, c] = 0
-            if told[n, c] & bit:
-                continue
-            told[n, c] |= bit
-            value[n, c] = rate[n, k]
-            text = worded(Fault.RUNAWAY, float(rate[n, k]), 0.0)
-            found.append(Finding(int(r[n]), c, False, Fault.RUNAWAY, float(rate[n, k]), 0.0, text))
-        for name, x in (("told", told), ("value", value), ("quiet", quiet)):
-            put(getattr(bins, name), r, x)
+            c, size = int(mine[volts.argmin()]) if mine.size else int(self.seat[k]), float(rate[n, k])
+            seen.append(Finding(int(r[n]), c, False, Fault.RUNAWAY, size, 0.0, worded(Fault.RUNAWAY, size, 0.0)))
+        return self._told_at_once(memory, seen) if seen else (memory, [])
+
+    def _told_at_once(self, memory: WatchMemory, seen: list[Finding]) -> tuple[WatchMemory, list[Finding]]:
+        """What waits for no bin; the onsets among it. The evidence of the worst fault of a cell is kept."""
+        bins, found = _copied(memory.bins), []
+        for f in seen:
+            at = (f.rack, *divmod(f.element, bins.told.shape[2]))
+            told, bit = int(bins.told[at]), 1 << int(f.fault)
+            bins.quiet[at] = 0
+            if told >> (int(f.fault) + 1) == 0 and (not told & bit or f.value > bins.value[at]):
+                bins.value[at], bins.sigmas[at] = f.value, f.sigmas
+            if not told & bit:
+                bins.age_bins[at] = 0
+                bins.told[at] = told | bit
+                found.append(f)
         return dataclasses.replace(memory, bins=bins, told_count=memory.told_count + len(found)), found
 
     def _judge(self, memory: WatchMemory, estimation: EstimationMemory, r: Ints) -> tuple[WatchMemory, list[Finding]]:
