@@ -17,6 +17,7 @@ from plc_config.compile import compile_site
 from tests.sites import free_site
 from tests.story import Story
 from tests.unit.test_early_warning import CELLS, String, kinds
+from tools.score.hard_shorts import EACH, PLACES, tried
 
 R0, R1, TAU1_S, JOULES_PER_K = 2.4e-4, 1.6e-4, 30.0, 19.0 * 280
 WARM_UP_S = 240
@@ -154,9 +155,10 @@ def _stuck(t: float, current: float, v: Floats, warm: Floats) -> None:
     v[5], warm[5] = 3.29, 25.6
 
 
-@pytest.mark.parametrize(
-    "change", [_voltage_jump, _both_jump, _warmth_alone, _connection, _bleed, _module_warms, _stuck]
-)
+NO_SHORTS = [_voltage_jump, _both_jump, _warmth_alone, _eased, _connection, _bleed, _module_warms, _stuck]
+
+
+@pytest.mark.parametrize("change", NO_SHORTS)
 @pytest.mark.parametrize("current", [steady(-140.0), blocks], ids=["charge", "blocks"])
 def test_what_is_no_hard_short(change: Change, current: Callable[[float], float]) -> None:
     found = string(current).run(300, current, change)
@@ -224,3 +226,11 @@ def test_the_scan_raises_the_alarm_and_trips_nothing(tmp_path_factory: pytest.Te
         -5:
     ]
     assert s.image is not None and s.image.warnings.internal_shorts == 1
+
+
+def test_simulated_cells_with_other_resistances_noise_and_rows_of_five_seconds() -> None:
+    told = list(tried(PLACES[3], 5.0, 17))
+    assert sum(x.false for x in told) == 0
+    hard = [x for x in told if x.ohm <= 0.1 and x.duty != "steps"]
+    assert len(hard) == 6 * EACH and all(x.after_s is not None and x.after_s <= 60 for x in hard)
+    assert {c for x in hard for c in x.called} == {"internal_short"}
