@@ -2,12 +2,12 @@
 
 A current that flows inside one cell (C/25 and more) lowers its voltage by that current times its resistance whatever
 the string does, and turns all of its power into heat: 0.1 ohm across 280 Ah is 33 A, 8 mV at once, 12 mV in a minute,
-110 W and 1.25 K/min. Means of ten seconds over the median of the string are compared with those three minutes before:
+110 W and 1.25 K/min. Means of ten seconds over the median of the string are kept for three minutes, and compared:
 
 - the warmth has risen by 0.4 K and 6 sigma, more than its neighbours', over more than two of these means, and still
   rises; a sensor that jumped has not, and a module that warms is not alone;
-- the voltage has fallen by 3 mV and 4 sigma more than the learnt resistance, the spread of the unlearnt one, and the
-  bend of the curve explain for what the current and the charge did meanwhile;
+- the voltage has fallen by 3 mV and 4 sigma more than the learnt resistance, the spread of the unlearnt one, the bend
+  of the curve, and the warmth itself explain by what the current and the charge did meanwhile;
 - both tell of the same current, within a factor. A connection falls only in discharge, rises in charge, does nothing at
   rest, and its heat is less than a fiftieth of a short's at the same voltage; a voltage sensor does not warm; bleeding
   (0.2 A) is 0.05 mV.
@@ -33,13 +33,17 @@ from controller.core.signal import Bools, Floats, Ints
 BLOCK_MS, LONGEST_MS = 10_000, 15_000
 """Length of a mean, and time between two looks beyond which nothing is said of what was between them."""
 LEAST_K, SIGMAS_K, LEAST_V, SIGMAS_V = 0.4, 6.0, 0.003, 4.0
+"""Least rise and least fall, and over the scatter of the sisters: the fall need not stand alone."""
 SIGMA_K, SIGMA_V = 0.05, 0.0005
 LOCAL, JUMP_SHARE, LATE, LATE_SIGMAS = 0.5, 0.75, 3, 2.5
 """Share of a rise that the neighbours may not have, and that two steps between means may make at most; means over which
 it must still rise, and by how many sigmas."""
+SPANS: Final = (BLOCKS, 8)
+"""Means over which a fall of the voltage is judged."""
 SPREAD, SPREAD_LEARNT, LEARNT_MOVED = 0.35, 0.05, 30.0
 """What resistances may differ by, of nominal: before and after the current taught them."""
 ARRHENIUS_PER_K: Final = 0.026
+"""How resistance falls with warmth near 25 degC."""
 RATIO_LEAST, RATIO_MOST, RATIO_DISCHARGE, DISCHARGE_C = 0.3, 6.0, 3.0, 0.03
 """Current that the voltage tells of over that of the warmth. The surface lags the core: warmth tells of less at first.
 In discharge a hot connection beside the sensor looks alike, so there they must agree better."""
@@ -126,22 +130,25 @@ def _warming(k: Floats, whole: Bools, time_s: Floats) -> tuple[Floats, Floats, B
 def _fallen(
     v: Floats, w: NDArray[Any], now: Look, at: Ints, model: CellModel, learnt_v: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """How far (n, cells) have fallen (V) that no current explains, by how much over what may be, and in sigmas."""
+    """How far (n, cells) have fallen (V) that no current explains, by how much over what may be, and in sigmas.
+
+    Over each of `SPANS`, where it is the most over: the longer sees more, the shorter is surer where the curve bends.
+    """
     heat = model.heat(median(now.warm_degc[at], now.warm_ok[at]))[0]
-    amps, moved = w["block_a"], np.maximum(w["moved_long"], 1e-9)
     taught = w["moved_long"] > LEARNT_MOVED * model.capacity_ah**2
-    own = np.where(taught[:, None], learnt_v / moved[:, None], 0.0) * heat[:, None]
-    away = (
-        v[..., -2:]
-        - v[..., :2].mean(axis=-1)[..., None]
-        + own[..., None] * (amps[:, None, -2:] - amps[:, None, :2].mean(axis=-1)[..., None])
-    )
-    away = away.max(axis=-1)
-    away = away - median(away, now.ok[at])[:, None]
-    sigma = np.maximum(scatter(away, now.ok[at]), SIGMA_V)[:, None]
-    spread = np.where(taught, SPREAD_LEARNT, SPREAD) * model.r0 * heat * (amps.max(axis=1) - amps.min(axis=1))
-    bend = (w["block_slope"].max(axis=1) - w["block_slope"].min(axis=1))[:, None] * np.abs(now.level[at])
-    return -away, -away - np.maximum(LEAST_V, SIGMAS_V * sigma) - spread[:, None] - bend, -away / sigma
+    own = np.where(taught[:, None], learnt_v / np.maximum(w["moved_long"], 1e-9)[:, None], 0.0) * heat[:, None]
+    v = v + own[..., None] * w["block_a"][:, None]
+    ohm, found = np.where(taught, SPREAD_LEARNT, SPREAD) * model.r0 * heat, []
+    for span in SPANS:
+        amps, slope = w["block_a"][:, -span:], w["block_slope"][:, -span:]
+        away = v[..., -2:].max(axis=-1) - v[..., -span : 2 - span].mean(axis=-1)
+        away = away - median(away, now.ok[at])[:, None]
+        sigma = np.maximum(scatter(away, now.ok[at]), SIGMA_V)[:, None]
+        other = (ohm * np.ptp(amps, axis=1))[:, None] + np.ptp(slope, axis=1)[:, None] * np.abs(now.level[at])
+        found.append((-away, -away - np.maximum(LEAST_V, SIGMAS_V * sigma) - other, -away / sigma))
+    (fallen, over, sigmas), (fallen_s, over_s, sigmas_s) = found
+    brief = over_s > over
+    return np.where(brief, fallen_s, fallen), np.where(brief, over_s, over), np.where(brief, sigmas_s, sigmas)
 
 
 def _agreed(
