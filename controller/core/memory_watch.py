@@ -101,7 +101,7 @@ class WatchMeans:
 class WatchBlocks:
     """Early warning, changed every ten seconds: the means of the last three minutes, oldest first."""
 
-    volts: NDArray[Any] = tag("V", "rack", "module", "cell", doc="V over the median", dtype="blocks")
+    mean_v: NDArray[Any] = tag("V", "rack", "module", "cell", doc="V over the median", dtype="blocks")
     warmth: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="K over the median", dtype="blocks")
 
 

@@ -41,10 +41,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"--cycle {args.cycle}: {error}", file=sys.stderr)
         return 2
     begin, total = time.monotonic(), Campaign(args.site, cycle_ms, args.hours)
-    for finished in total.runs(range(args.seed, args.seed + args.runs), args.jobs):
-        step(f"{finished} of {args.runs} runs, {total.hours:g} h, {total.faults} faults, {total.trips} trips")
-        if total.broken:
-            break
+    try:
+        for finished in total.runs(range(args.seed, args.seed + args.runs), args.jobs):
+            step(f"{finished} of {args.runs} runs, {total.hours:g} h, {total.faults} faults, {total.trips} trips")
+            if total.broken:
+                break
+    except KeyboardInterrupt:
+        print("interrupted: what follows are the runs that were finished", file=sys.stderr)
     done()
     seconds = time.monotonic() - begin
     facts = total.facts() | {"seconds": round(seconds, 1), "times_real": total.hours * 3600 / seconds}

@@ -83,7 +83,7 @@ def close(
     """Closes the means of the rows `at` of the look, in place; the hard shorts seen in them."""
     r, looks = now.racks[at], w["mean_looks"][at]
     blocks = []
-    for ring, total, good in ((b.volts, m.sum_v, m.whole_v), (b.warmth, m.sum_k, m.whole_k)):
+    for ring, total, good in ((b.mean_v, m.sum_v, m.whole_v), (b.warmth, m.sum_k, m.whole_k)):
         block = ring["x"][r].reshape(len(r), -1, BLOCKS)
         block[..., :-1] = block[..., 1:]
         block[..., -1] = rows(total, r) / looks[:, None]
