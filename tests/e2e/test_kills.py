@@ -87,6 +87,7 @@ async def test_io_killed_while_online_with_devices_that_configure_themselves(tmp
     text = site.read_text().replace("profile: sunspec-803", "profile: sunspec")
     site.write_text(text.replace("profile: cellwarden-pcs", "profile: sunspec"))
     with Plant(tmp_path, site) as plant:
+        plant.until(lambda: (i := plant.image()) and i.modes.rack_ready.all(), "all devices have configured themselves")
         client = await under_power(plant)
         events = plant.files.event_reader("io")
         kill(plant, "io")

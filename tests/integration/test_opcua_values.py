@@ -221,8 +221,13 @@ async def test_a_slow_subscription_gets_the_newest_value_only(demo: Rig, client:
     heard = Heard()
     sub = await client.client.create_subscription(1000, heard)
     await sub.subscribe_data_change(client.node("Status/ScanNumber"))
-    await until(lambda: len(heard.values) >= 3, "three publications")
-    assert heard.values[2][0] - heard.values[1][0] > 2
+
+    def numbers() -> list[int]:
+        # A machine that is held up for long makes the values bad, and says nothing of what is left out.
+        return [value for value, status in heard.values if status == 0]
+
+    await until(lambda: len(numbers()) >= 3, "three publications")
+    assert numbers()[2] - numbers()[1] > 2
 
 
 async def test_a_deadband_is_refused_not_mishandled(client: SiteClient) -> None:
