@@ -14,7 +14,7 @@ from controller.core.effect import NO_CLOSING
 from controller.core.image import Modes, RackMode, System, Trips
 from controller.core.memory import SequencingMemory
 from controller.core.settings import SequenceSettings
-from controller.core.signal import Bools, Ints
+from controller.core.signal import Bools, Ints, among
 
 FORGOTTEN_MS: Final = 3_600_000
 """A rack that has stayed connected for an hour may rejoin as often as before: its fault was no flapping one."""
@@ -36,7 +36,7 @@ def rejoin(
 ) -> Rejoin:
     """Who joins by itself in this scan; nobody without `rejoin_after`. A cause that returns starts the wait anew."""
     person = memory.needs_person | ((trips.rack_effect_latched & NO_CLOSING) != 0) | memory.out_of_service
-    settled = (modes.rack_mode == RackMode.CLOSED) & (modes.rack_mode_ms >= FORGOTTEN_MS)
+    settled = among(modes.rack_mode, RackMode.CLOSED) & (modes.rack_mode_ms >= FORGOTTEN_MS)
     rejoins = np.where(settled, 0, memory.rejoins)
     if s.rejoin_after_ms is None:
         never = np.full_like(rejoins, -1)
