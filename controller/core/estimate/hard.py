@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.estimate.cell_model import CellModel
+from controller.core.estimate.jumps import taught
 from controller.core.estimate.rows import Look, put, rows
 from controller.core.estimate.sisters import beside, median, scatter
 from controller.core.estimate.thermal import heat_capacity
@@ -40,7 +41,7 @@ LOCAL, JUMP_SHARE, LATE, LATE_SIGMAS = 0.5, 0.75, 3, 2.5
 it must still rise, and by how many sigmas."""
 SPANS: Final = (BLOCKS, 8)
 """Means over which a fall of the voltage is judged."""
-SPREAD, SPREAD_LEARNT, LEARNT_MOVED = 0.35, 0.05, 30.0
+SPREAD, SPREAD_LEARNT = 0.35, 0.05
 """What resistances may differ by, of nominal: before and after the current taught them."""
 ARRHENIUS_PER_K: Final = 0.026
 """How resistance falls with warmth near 25 degC."""
@@ -135,10 +136,9 @@ def _fallen(
     Over each of `SPANS`, where it is the most over: the longer sees more, the shorter is surer where the curve bends.
     """
     heat = model.heat(median(now.warm_degc[at], now.warm_ok[at]))[0]
-    taught = w["moved_long"] > LEARNT_MOVED * model.capacity_ah**2
-    own = np.where(taught[:, None], learnt_v / np.maximum(w["moved_long"], 1e-9)[:, None], 0.0) * heat[:, None]
-    v = v + own[..., None] * w["block_a"][:, None]
-    ohm, found = np.where(taught, SPREAD_LEARNT, SPREAD) * model.r0 * heat, []
+    learnt, own = taught(w, learnt_v, model)
+    v = v + (own * heat[:, None])[..., None] * w["block_a"][:, None]
+    ohm, found = np.where(learnt, SPREAD_LEARNT, SPREAD) * model.r0 * heat, []
     for span in SPANS:
         amps, slope = w["block_a"][:, -span:], w["block_slope"][:, -span:]
         away = v[..., -2:].max(axis=-1) - v[..., -span : 2 - span].mean(axis=-1)

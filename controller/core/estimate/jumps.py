@@ -34,6 +34,12 @@ LEVEL_BINS, FIRST_BINS, KNOWN_BINS = 36, 24, 72
 """Memory of the level before a jump; bins before a probation begins, and before anything is told."""
 
 
+def taught(w: NDArray[Any], drop_long: Floats, model: CellModel) -> tuple[Bools, Floats]:
+    """Strings whose current moved enough to tell resistances apart, and there each cell's over the median, in ohm."""
+    enough = np.asarray(w["moved_long"] > LEARNT_MOVED * model.capacity_ah**2)
+    return enough, np.where(enough[:, None], drop_long / np.maximum(w["moved_long"], 1e-9)[:, None], 0.0)
+
+
 def note(
     s: WatchSamples, w: NDArray[Any], now: Look, away: Floats, have: Bools, dev: Floats, straight: Bools,
     slope: Floats, slope_step: Floats, heat: Floats, model: CellModel,
@@ -41,9 +47,9 @@ def note(
     """One look: the largest lone step of the bin with its current, and the sum of the deviations on straight curve."""
     r, q = now.racks, model.capacity_ah
     di = now.current_a - w["seen_a"]
-    learnt = (w["moved_long"] > LEARNT_MOVED * q**2)[:, None]
-    own = np.where(learnt, rows(s.drop_long, r) / np.maximum(w["moved_long"], 1e-9)[:, None], 0.0) * heat[:, None]
-    share = np.where(learnt, LONE_OHM_LEARNT, LONE_OHM) * (model.r0 * heat * np.abs(di))[:, None]
+    learnt, ohm = taught(w, rows(s.drop_long, r), model)
+    own = ohm * heat[:, None]
+    share = np.where(learnt[:, None], LONE_OHM_LEARNT, LONE_OHM) * (model.r0 * heat * np.abs(di))[:, None]
     away = np.where(have, away + own * di[:, None] - slope_step[:, None] * now.charge, 0.0)
     span = np.maximum(np.abs(now.current_a), np.abs(w["seen_a"]))
     told = (straight | ((span < MOVED_C * q) & (np.abs(w["step_v"]) < REST_STEP_V)))[:, None]
