@@ -21,7 +21,7 @@ from controller.core.layout import tags_of
 from controller.core.memory import Memory
 from controller.core.program import Program
 from controller.core.retained import lost, restore, retain
-from controller.core.scan import scan
+from controller.core.scan import react, reflect
 from controller.core.signal import Quality
 from controller.core.topology import HISTOGRAM_BUCKETS, MAX_COMMANDS_PER_SCAN
 from controller.image.files import PRODUCERS, ScanRecord, SiteFiles
@@ -151,22 +151,26 @@ class Figures:
     last_duration_ms: float = 0.0
     lateness_max_ms: float = 0.0
     duration_max_ms: float = 0.0
+    busy_max_ms: float = 0.0
     age_max_ms: float = 0.0
 
     def __post_init__(self) -> None:
         self.lateness = np.zeros(HISTOGRAM_BUCKETS, np.int64)
         self.duration = np.zeros(HISTOGRAM_BUCKETS, np.int64)
+        self.busy = np.zeros(HISTOGRAM_BUCKETS, np.int64)
         self.ages = np.zeros(AGE_BINS, np.int64)
 
-    def scanned(self, lateness_ms: float, duration_ms: float, overrun: bool) -> None:
-        """Count one scan."""
+    def scanned(self, lateness_ms: float, duration_ms: float, busy_ms: float, overrun: bool) -> None:
+        """Count one scan: from its start to its outputs, and to the end of all its work."""
         self.scans += 1
         self.overruns += overrun
         self.last_duration_ms = duration_ms
         self.lateness_max_ms = max(self.lateness_max_ms, lateness_ms)
         self.duration_max_ms = max(self.duration_max_ms, duration_ms)
+        self.busy_max_ms = max(self.busy_max_ms, busy_ms)
         self.lateness[bucket(lateness_ms)] += 1
         self.duration[bucket(duration_ms)] += 1
+        self.busy[bucket(busy_ms)] += 1
 
     def aged(self, image: ProcessImage) -> None:
         """Count the age of every fitted value; not while the site is STARTING, when nothing was read yet."""
@@ -190,9 +194,11 @@ class Figures:
             int(realtime),
             self.lateness_max_ms,
             self.duration_max_ms,
+            self.busy_max_ms,
             self.age_max_ms,
             self.lateness.copy(),
             self.duration.copy(),
+            self.busy.copy(),
             ages,
         )
 
@@ -212,6 +218,10 @@ def await_field(scanner: Scanner, realtime: bool, stopping: list[int]) -> None:
         time.sleep(FIELD_POLL_S)
 
 
+def _since_ms(begin_ns: int) -> float:
+    return (time.monotonic_ns() - begin_ns) / NS_PER_MS
+
+
 def run(scanner: Scanner, metronome: Metronome, realtime: bool, stopping: list[int]) -> None:
     """Scan on the grid until `stopping` is filled by a signal handler."""
     gc.collect()
@@ -223,13 +233,14 @@ def run(scanner: Scanner, metronome: Metronome, realtime: bool, stopping: list[i
         begin = time.monotonic_ns()
         inputs = scanner.read(lateness)
         scanner.inputs = inputs
-        scanner.memory, image, events = scan(scanner.program, scanner.memory, inputs)
+        scanner.memory, image, events = react(scanner.program, scanner.memory, inputs)
         scanner.act(image.outputs)
-        duration = (time.monotonic_ns() - begin) / NS_PER_MS
+        duration = _since_ms(begin)
+        scanner.memory = reflect(scanner.program, scanner.memory, image)
         scanner.tell(inputs, image, events)
         scanner.figures.aged(image)
         overrun = metronome.advance()
-        scanner.figures.scanned(lateness, duration, overrun)
+        scanner.figures.scanned(lateness, duration, _since_ms(begin), overrun)
         scanner.publish_status(realtime)
         if scanner.number % COLLECT_EVERY_SCANS == 0:
             gc.collect(0)

@@ -29,6 +29,7 @@ def build(s: Supervisor) -> dict[str, Any]:
     for key, counts, most in (
         ("lateness_ms", "lateness_histogram", "lateness_max_ms"),
         ("scan_ms", "duration_histogram", "duration_max_ms"),
+        ("busy_ms", "busy_histogram", "busy_max_ms"),
         ("image_age_ms", "age_histogram", "age_max_ms"),
     ):
         report[key] = _spread(getattr(scan, counts), float(getattr(scan, most))) if scan else {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from controller.core.annunciate import annunciate
 from controller.core.balance import balance
 from controller.core.command import OWNER, Answer, Command, Origin
@@ -19,11 +21,17 @@ from controller.core.validate import validate
 
 def scan(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory, ProcessImage, list[Event]]:
     """One scan. The same program, memory and inputs give the same image, today and in replay."""
+    memory, image, events = react(program, memory, inputs)
+    return reflect(program, memory, image), image, events
+
+
+def react(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory, ProcessImage, list[Event]]:
+    """From the inputs to the outputs, on what the scans before have learnt about the battery."""
     system = inputs.system
     commands, answers, seen = admit(memory, inputs)
     measured, validation = validate(program.sensors, memory.validation, inputs)
-    estimates, estimation = program.estimator.update(memory.estimation, measured, memory.outputs, system)
-    warnings, watching = program.watch.update(memory.watching, measured, estimation, system)
+    watching, _ = program.watch.heed(memory.watching, measured.points, system.elapsed_ms)
+    estimates, warnings = program.estimator.publish(memory.estimation), program.watch.publish(watching)
     facts = Facts(
         program.topology, measured, estimates, warnings, program.limit, memory.modes, memory.outputs,
         memory.dispatching, inputs.links, system, program.dispatch.settings.heartbeat_timeout_ms,
@@ -49,7 +57,7 @@ def scan(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory, 
     image = ProcessImage(system, measured, estimates, warnings, limits, trips, modes, power, alarms, outputs)
     memory = Memory(
         validation,
-        estimation,
+        memory.estimation,
         watching,
         protection,
         sequencing,
@@ -61,6 +69,14 @@ def scan(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory, 
         *seen,
     )
     return memory, image, events
+
+
+def reflect(program: Program, memory: Memory, image: ProcessImage) -> Memory:
+    """What this scan's measurements teach, once its outputs are on their way: the estimates of the next scan."""
+    elapsed_ms = image.system.elapsed_ms
+    estimation = program.estimator.step(memory.estimation, image.measured, image.outputs, elapsed_ms)
+    watching, _ = program.watch.look(memory.watching, image.measured.points, estimation, elapsed_ms)
+    return dataclasses.replace(memory, estimation=estimation, watching=watching)
 
 
 def admit(memory: Memory, inputs: InputImage) -> tuple[list[Command], list[Answer], tuple[int, int]]:

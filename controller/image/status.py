@@ -26,10 +26,12 @@ class ScanStatus:
     overruns: int = tag("1", doc="Scans that ended after their next start", dtype="i8")
     realtime: int = tag("1", doc="Runs with real-time priority: 1 yes", dtype="i8")
     lateness_max_ms: float = tag("ms", doc="Largest lateness of a scan")
-    duration_max_ms: float = tag("ms", doc="Longest scan")
+    duration_max_ms: float = tag("ms", doc="Longest time from the start of a scan to its outputs")
+    busy_max_ms: float = tag("ms", doc="Longest time from the start of a scan until all of its work was done")
     age_max_ms: float = tag("ms", doc="Oldest fitted value met")
     lateness_histogram: NDArray[Any] = tag("1", "bucket", doc="Lateness of scans", dtype="i8")
-    duration_histogram: NDArray[Any] = tag("1", "bucket", doc="Duration of scans", dtype="i8")
+    duration_histogram: NDArray[Any] = tag("1", "bucket", doc="Scans from start to outputs", dtype="i8")
+    busy_histogram: NDArray[Any] = tag("1", "bucket", doc="Scans from start to the end of all work", dtype="i8")
     age_histogram: NDArray[Any] = tag("1", "bucket", doc="Age of every fitted value at every scan", dtype="i8")
 
 

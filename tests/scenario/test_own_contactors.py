@@ -171,7 +171,7 @@ def test_the_sum_of_cells_lies_between_what_the_extremes_allow(rack_v: float, di
 @pytest.mark.parametrize("estimator", ["coulomb", "ekf"])
 def test_energy_counts_every_cell_in_series(estimator: str, tmp_path: Path) -> None:
     story = OwnRacks(tmp_path, racks=2, estimator=estimator)
-    image = story.seconds(2)
+    image = story.seconds(3)
     sheet = story.program.estimator.inputs.cell  # type: ignore[attr-defined]
     whole_wh = 2 * SERIES * sheet.capacity_ah * float(np.trapezoid(sheet.ocv_v, sheet.soc_grid))
     assert image.estimates.soc_valid

@@ -15,7 +15,7 @@ from controller.core.field_image import FieldImage
 from controller.core.image import InputImage, ProcessImage
 from controller.core.layout import Layout
 from controller.core.memory import Memory
-from controller.core.scan import scan
+from controller.core.scan import react, reflect
 from controller.core.signal import Quality
 from plc_config.compile import Compiled, compile_site
 from tools.progress import done, step
@@ -43,12 +43,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows, indent=2))
         return 0
-    print(f"scan, medians of {ROUNDS} rounds x {args.scans} scans; copies = image in, images and record out")
-    print(f"{'site':<10} {'cells':>7} {'alarms':>7} {'scan p50 ms':>12} {'p99 ms':>8} {'copies ms':>10} {'us/cell':>8}")
+    print(f"scan, medians of {ROUNDS} rounds x {args.scans} scans")
+    print("scan = from the inputs to the outputs; all = with what is learnt afterwards; copies = images and record")
+    times = f"{'scan p50 ms':>12} {'p99 ms':>8} {'all p50 ms':>11} {'p99 ms':>8} {'copies ms':>10} {'us/cell':>8}"
+    print(f"{'site':<10} {'cells':>7} {'alarms':>7} {times}")
     for row in rows:
         print(
             f"{row['site']:<10} {row['cells']:>7} {row['slots']:>7} {row['scan_p50_ms']:>12.2f} "
-            f"{row['scan_p99_ms']:>8.2f} {row['copies_ms']:>10.2f} {row['us_per_cell']:>8.2f}"
+            f"{row['scan_p99_ms']:>8.2f} {row['all_p50_ms']:>11.2f} {row['all_p99_ms']:>8.2f} "
+            f"{row['copies_ms']:>10.2f} {row['us_per_cell']:>8.2f}"
         )
     return 0
 
@@ -61,30 +64,34 @@ def measure(site: Compiled, scans: int) -> dict[str, Any]:
     memory = program.blank_memory()
     image = None
     for i in range(WARM_UP):
-        memory, image, _ = scan(program, memory, _step(inputs, i))
-    p50, p99 = [], []
+        memory, image, _ = react(program, memory, _step(inputs, i))
+        memory = reflect(program, memory, image)
+    found = []
     gc.collect()
     gc.disable()
     for _ in range(ROUNDS):
-        times = np.empty(scans)
+        times = np.empty((scans, 2))
         for i in range(scans):
             step = _step(inputs, WARM_UP + i)
             begin = time.perf_counter()
-            memory, image, _ = scan(program, memory, step)
-            times[i] = time.perf_counter() - begin
-        p50.append(float(np.quantile(times, 0.5)) * 1e3)
-        p99.append(float(np.quantile(times, 0.99)) * 1e3)
+            memory, image, _ = react(program, memory, step)
+            acted = time.perf_counter()
+            memory = reflect(program, memory, image)
+            times[i] = acted - begin, time.perf_counter() - begin
+        found.append(np.quantile(times, (0.5, 0.99), axis=0) * 1e3)
     gc.enable()
     cells = t.racks * t.modules * t.cells
-    scan_ms = float(np.median(p50))
+    (scan_ms, all_ms), (scan_p99_ms, all_p99_ms) = np.median(found, axis=0).tolist()
     return {
         "site": program.site_id,
         "cells": cells,
         "slots": program.matrix.size,
         "scan_p50_ms": scan_ms,
-        "scan_p99_ms": float(np.median(p99)),
+        "scan_p99_ms": scan_p99_ms,
+        "all_p50_ms": all_ms,
+        "all_p99_ms": all_p99_ms,
         "copies_ms": _copies(site, memory, image),
-        "us_per_cell": 1e3 * scan_ms / cells,
+        "us_per_cell": 1e3 * all_ms / cells,
     }
 
 

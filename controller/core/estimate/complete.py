@@ -21,7 +21,7 @@ from controller.core.estimate.planner import Planner, plan_of
 from controller.core.estimate.power import PowerLimits, members, rack_power, site_power
 from controller.core.estimate.protocol import Estimator, EstimatorInputs
 from controller.core.estimate.thermal import Temperatures
-from controller.core.image import Estimates, Measured, OutputImage, System
+from controller.core.image import Estimates, Measured, OutputImage
 from controller.core.memory import EstimationMemory
 from controller.core.outlook import Health, Outlook, Warmth
 from controller.core.outlook_memory import OutlookMemory
@@ -59,14 +59,13 @@ class Complete:
                      self._charge, self._energy)]  # fmt: skip
         self.round_ms = int(np.clip(JOB_MS * (len(self.jobs) + 1), *ROUND_MS))
 
-    def update(
-        self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, system: System
-    ) -> tuple[Estimates, EstimationMemory]:
-        """One step of `system.elapsed_ms`."""
-        estimates, memory = self.soc.update(memory, measured, outputs, system)
-        kept = self._book(memory.outlook, measured, min(system.elapsed_ms, LONGEST_MS))
-        memory = self._round(dataclasses.replace(memory, outlook=kept), measured, estimates, system.elapsed_ms)
-        return self._publish(estimates, memory.outlook), memory
+    def step(
+        self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, elapsed_ms: int
+    ) -> EstimationMemory:
+        """The memory after `elapsed_ms` more, with the jobs that were due in it."""
+        memory = self.soc.step(memory, measured, outputs, elapsed_ms)
+        kept = self._book(memory.outlook, measured, min(elapsed_ms, LONGEST_MS))
+        return self._round(dataclasses.replace(memory, outlook=kept), measured)
 
     # -- every scan ----------------------------------------------------------------------------------------------
 
@@ -86,9 +85,7 @@ class Complete:
         ledger["charge_wh"] += into * v
         return dataclasses.replace(kept, rack=rack, ledger=ledger, turn_ms=kept.turn_ms + elapsed_ms)
 
-    def _round(
-        self, memory: EstimationMemory, measured: Measured, estimates: Estimates, elapsed_ms: int
-    ) -> EstimationMemory:
+    def _round(self, memory: EstimationMemory, measured: Measured) -> EstimationMemory:
         """The jobs that are due; a long scan does one round at most."""
         kept = memory.outlook
         count = len(self.jobs) + 1
@@ -98,13 +95,15 @@ class Complete:
                 subject, racks = self.jobs[turn]
                 memory = dataclasses.replace(memory, outlook=subject(memory, measured, racks))
             else:
-                memory = dataclasses.replace(memory, outlook=self._site(memory, measured, estimates))
+                memory = dataclasses.replace(memory, outlook=self._site(memory, measured))
         done = due >= count
         left = min(kept.turn_ms - self.round_ms, self.round_ms) if done else kept.turn_ms
         kept = dataclasses.replace(memory.outlook, turn=0 if done else max(due, kept.turn), turn_ms=left)
         return dataclasses.replace(memory, outlook=kept)
 
-    def _publish(self, estimates: Estimates, kept: OutlookMemory) -> Estimates:
+    def publish(self, memory: EstimationMemory) -> Estimates:
+        """SOC as the memory has it now, and everything else as the last finished round found it."""
+        estimates, kept = self.soc.publish(memory), memory.outlook
         e, ready = kept.rack["energy"], kept.rack["warm"] == 1
         least = kept.health.cell_capacity_ah.ravel()[kept.health.rack_capacity_place]
         capacity_ah = np.where(ready, least, estimates.rack_capacity_ah)
@@ -233,7 +232,7 @@ class Complete:
         rack[racks] = r
         return dataclasses.replace(memory.outlook, rack=rack)
 
-    def _site(self, memory: EstimationMemory, measured: Measured, estimates: Estimates) -> OutlookMemory:
+    def _site(self, memory: EstimationMemory, measured: Measured) -> OutlookMemory:
         """Racks to banks to site, and everything that was found in this round is published."""
         kept, t, p = memory.outlook, self.topology, measured.points
         ok = (p.rack_current_a.quality <= USABLE) & (p.rack_voltage_v.quality <= USABLE)
@@ -242,9 +241,10 @@ class Complete:
         power_w = kept.power_w + (now_w - kept.power_w) * (1.0 - float(np.exp(-self.round_ms / 1000.0 / POWER_TAU_S)))
         closed = seen_on(p.rack_main_closed)
         racks_of = members(t, closed, memory.rack_known)
+        soc_ratio = self.soc.publish(memory).soc_ratio
         soe, sop = kept.rack["energy"], kept.rack["power"]
         still_w = STILL_W * self.pcs_rated_w * max(t.pcs, 1)
-        group, out_wh, in_wh = site_energy(soe, racks_of, power_w, still_w, estimates.soc_ratio, self.target_soc)
+        group, out_wh, in_wh = site_energy(soe, racks_of, power_w, still_w, soc_ratio, self.target_soc)
         return dataclasses.replace(
             kept,
             power_w=power_w,

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from controller.core.estimate.protocol import EstimatorInputs, summarize
-from controller.core.image import Estimates, Measured, OutputImage, System
+from controller.core.image import Estimates, Measured, OutputImage
 from controller.core.memory import EstimationMemory
 from controller.core.signal import USABLE, Bools, Floats
 
@@ -40,37 +40,39 @@ class Coulomb:
         # Rising voltages are needed to invert the table: plateaus get a step far below the sensor's resolution.
         self.ocv_rising = cell.ocv_v + np.arange(len(cell.ocv_v)) * 1e-9
 
-    def update(
-        self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, system: System
-    ) -> tuple[Estimates, EstimationMemory]:
-        """One step of `system.elapsed_ms`."""
+    def publish(self, memory: EstimationMemory) -> Estimates:
+        """SOC as counted; sigma 1 where a rack has not begun."""
+        known = memory.rack_known
+        sigma = np.where(known[:, None, None], np.minimum(np.sqrt(memory.cell_variance), 1.0), 1.0)
+        return summarize(self.inputs, memory.cell_charge_ratio, sigma, known)
+
+    def step(
+        self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, elapsed_ms: int
+    ) -> EstimationMemory:
+        """The memory after `elapsed_ms` more."""
         p, cell = measured.points, self.inputs.cell
         current_ok = p.rack_current_a.quality <= USABLE
         current = np.where(current_ok, p.rack_current_a.value, 0.0)
-        hours = system.elapsed_ms / MS_PER_HOUR
+        hours = elapsed_ms / MS_PER_HOUR
         idle = np.abs(current) < REST_CURRENT_C * cell.capacity_ah
-        rest_ms = np.where(idle & current_ok, memory.rack_rest_ms + system.elapsed_ms, 0)
+        rest_ms = np.where(idle & current_ok, memory.rack_rest_ms + elapsed_ms, 0)
         moved = current * np.where(current < 0, cell.efficiency, 1.0) * hours / cell.capacity_ah
         bleed = self.inputs.balancing.bleed_current_a * hours / cell.capacity_ah
         soc = memory.cell_charge_ratio - moved[:, None, None] - bleed * outputs.cell_bleed_on
         spread = GAIN_ERROR * np.abs(moved) + OFFSET_ERROR_C * hours
         variance = memory.cell_variance + (2.0 * np.sqrt(memory.cell_variance)) * spread[:, None, None]
         start = ~memory.rack_known & idle & current_ok & self._complete(measured)
-        due = (rest_ms >= REST_MS) & (rest_ms % REST_INTERVAL_MS < system.elapsed_ms)
+        due = (rest_ms >= REST_MS) & (rest_ms % REST_INTERVAL_MS < elapsed_ms)
         if start.any() or due.any():
             soc, variance = self._correct(measured, soc, variance, start, due)
-        known = memory.rack_known | start
-        soc = np.clip(soc, 0.0, 1.0)
-        memory = dataclasses.replace(
+        return dataclasses.replace(
             memory,
-            cell_charge_ratio=soc,
+            cell_charge_ratio=np.clip(soc, 0.0, 1.0),
             cell_variance=variance,
-            rack_known=known,
+            rack_known=memory.rack_known | start,
             rack_rest_ms=rest_ms,
             rack_throughput_ah=memory.rack_throughput_ah + np.abs(current) * hours,
         )
-        sigma = np.where(known[:, None, None], np.minimum(np.sqrt(variance), 1.0), 1.0)
-        return summarize(self.inputs, soc, sigma, known), memory
 
     def _complete(self, measured: Measured) -> Bools:
         v = measured.points.cell_voltage_v

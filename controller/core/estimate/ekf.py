@@ -15,7 +15,7 @@ from controller.core.estimate.bar import OFFSET, SIGMA_FLOOR, SOC, V1, BarFilter
 from controller.core.estimate.cell_model import CellModel, Heat
 from controller.core.estimate.deviations import Deviations
 from controller.core.estimate.protocol import EstimatorInputs, summarize
-from controller.core.image import Estimates, Measured, OutputImage, System
+from controller.core.image import Estimates, Measured, OutputImage
 from controller.core.memory import EstimationMemory
 from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples
 
@@ -61,19 +61,16 @@ class Ekf:
         turns = min(max(-(-int(t.cell_fitted.sum()) // TURN_CELLS), 1), MOST_TURNS)
         self.phase = np.arange(t.racks) % turns / turns
 
-    def update(
-        self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, system: System
-    ) -> tuple[Estimates, EstimationMemory]:
-        """One step of `system.elapsed_ms`."""
-        memory = self.step(memory, measured, outputs, system.elapsed_ms)
+    def publish(self, memory: EstimationMemory) -> Estimates:
+        """SOC of every cell as it stands in the memory; sigma 1 where a rack has not begun."""
         known = memory.rack_known
         sigma = np.where(known[:, None, None], np.sqrt(memory.cell_variance), 1.0)
-        return summarize(self.inputs, memory.cell_charge_ratio, sigma, known), memory
+        return summarize(self.inputs, memory.cell_charge_ratio, sigma, known)
 
     def step(
         self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, elapsed_ms: int
     ) -> EstimationMemory:
-        """The memory after `elapsed_ms` more: SOC of every cell and its variance, without the summary."""
+        """The memory after `elapsed_ms` more: SOC of every cell and its variance."""
         p, s = measured.points, memory.string.copy()
         ok = (p.rack_current_a.quality <= USABLE) & (np.abs(p.rack_current_a.value) < MOST_C * self.model.capacity_ah)
         s["held_a"] = self._held(s, p.rack_current_a, ok, elapsed_ms)
@@ -92,7 +89,7 @@ class Ekf:
         due = np.flatnonzero((s["ready"] == 1) & (2 * s["sample_ms"] >= 2 * SAMPLE_MS - elapsed_ms))
         if due.size:
             self._sample(memory, p.cell_voltage_v, due, i, ok, idle, heat)
-        self._publish(memory)
+        self._spread(memory)
         return memory
 
     # -- every scan ----------------------------------------------------------------------------------------------
@@ -157,7 +154,7 @@ class Ekf:
             lost = self.inputs.balancing.bleed_current_a * elapsed_ms / MS_PER_HOUR / self.model.capacity_ah
             memory.cell_shift_ratio[...] -= lost * outputs.cell_bleed_on
 
-    def _publish(self, memory: EstimationMemory) -> None:
+    def _spread(self, memory: EstimationMemory) -> None:
         s = memory.string
         ready = (s["ready"] == 1)[:, None, None]
         soc = np.clip(s["x"][:, SOC, None, None] + memory.cell_shift_ratio, 0.0, 1.0)

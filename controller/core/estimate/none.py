@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from controller.core.estimate.protocol import EstimatorInputs, summarize
-from controller.core.image import Estimates, Measured, OutputImage, System
+from controller.core.image import Estimates, Measured, OutputImage
 from controller.core.memory import EstimationMemory
 
 
@@ -17,8 +17,12 @@ class NoEstimate:
         soc = np.full((t.racks, t.modules, t.cells), 0.5)
         self._estimates = summarize(inputs, soc, soc * 2, np.zeros(t.racks, bool))
 
-    def update(
-        self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, system: System
-    ) -> tuple[Estimates, EstimationMemory]:
+    def publish(self, memory: EstimationMemory) -> Estimates:
         """Always the same."""
-        return self._estimates, memory
+        return self._estimates
+
+    def step(
+        self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, elapsed_ms: int
+    ) -> EstimationMemory:
+        """Learns nothing."""
+        return memory

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from controller.core.image import Estimates, Measured, OutputImage, System
+from controller.core.image import Estimates, Measured, OutputImage
 from controller.core.layout import Layout
 from controller.core.memory import EstimationMemory
 from controller.core.outlook import Outlook
@@ -30,10 +30,14 @@ class EstimatorInputs:
 class Estimator(Protocol):
     """Turns measurements into estimates; deterministic, all state in the memory."""
 
-    def update(
-        self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, system: System
-    ) -> tuple[Estimates, EstimationMemory]:
-        """Estimates of this scan. `outputs` are those of the last scan: bleeds count as discharge."""
+    def publish(self, memory: EstimationMemory) -> Estimates:
+        """What the memory says, as the stages of a scan want it."""
+        ...
+
+    def step(
+        self, memory: EstimationMemory, measured: Measured, outputs: OutputImage, elapsed_ms: int
+    ) -> EstimationMemory:
+        """The memory after `elapsed_ms` more; the one given never changes. Bleeds in `outputs` count as discharge."""
         ...
 
 

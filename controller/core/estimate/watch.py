@@ -19,7 +19,6 @@ from controller.core.estimate.faults import HARD, Finding, worded
 from controller.core.estimate.looks import take
 from controller.core.estimate.rows import Look, rows
 from controller.core.field_image import Points
-from controller.core.image import Measured, System
 from controller.core.image_warnings import Fault, Warnings
 from controller.core.memory import EstimationMemory
 from controller.core.memory_watch import WatchMemory
@@ -53,17 +52,31 @@ class Watch:
         racks = np.arange(t.racks)
         self.phase_ms = racks * BIN_MS // max(t.racks, 1) if spread else np.zeros(t.racks, int)
 
-    def update(
-        self, memory: WatchMemory, measured: Measured, estimation: EstimationMemory, system: System
-    ) -> tuple[Warnings, WatchMemory]:
-        """One step of `system.elapsed_ms`: what is suspected now, worst first."""
-        memory, _ = self.step(memory, measured.points, estimation, system.elapsed_ms)
-        return self.board.publish(memory), memory
+    def publish(self, memory: WatchMemory) -> Warnings:
+        """What is suspected now, worst first."""
+        return self.board.publish(memory)
 
     def step(
         self, memory: WatchMemory, points: Points, estimation: EstimationMemory, elapsed_ms: int
     ) -> tuple[WatchMemory, list[Finding]]:
-        """The memory after `elapsed_ms` more, and the onsets found in it."""
+        """The memory after `elapsed_ms` more, and the onsets found in it: `heed`, then `look`."""
+        memory, found = self.heed(memory, points, elapsed_ms)
+        memory, more = self.look(memory, points, estimation, elapsed_ms)
+        return memory, found + more
+
+    def heed(self, memory: WatchMemory, points: Points, elapsed_ms: int) -> tuple[WatchMemory, list[Finding]]:
+        """What waits for no look: runaway."""
+        samples, lasting = runaway.follow(memory.samples, points, self.sensors, elapsed_ms)
+        memory = dataclasses.replace(memory, samples=samples)
+        if lasting is None:
+            return memory, []
+        r = np.flatnonzero(lasting.any(axis=1))
+        return self._runaways(memory, r, points, *runaway.judge(samples, points, r, self.cells, self.seat, elapsed_ms))
+
+    def look(
+        self, memory: WatchMemory, points: Points, estimation: EstimationMemory, elapsed_ms: int
+    ) -> tuple[WatchMemory, list[Finding]]:
+        """The looks and verdicts that are due."""
         w = memory.rack.copy()
         string = estimation.string
         if not w["bin_ms"].all():
@@ -72,7 +85,7 @@ class Watch:
         w["bin_ms"] += elapsed_ms
         w["wait_ms"] += elapsed_ms
         memory = dataclasses.replace(memory, rack=w)
-        memory, found = self._heating(memory, points, elapsed_ms)
+        found: list[Finding] = []
         late = 2 * w["wait_ms"] >= 2 * LOOK_MS - elapsed_ms
         if not late.any():
             return memory, found
@@ -135,14 +148,6 @@ class Watch:
             value = 100 * s.current_a / q
             seen.append(Finding(int(look.racks[s.row]), s.cell, False, Fault.INTERNAL_SHORT, value, s.sigmas, words))
         return self._told_at_once(memory, seen) if seen else (memory, [])
-
-    def _heating(self, memory: WatchMemory, points: Points, elapsed_ms: int) -> tuple[WatchMemory, list[Finding]]:
-        samples, lasting = runaway.follow(memory.samples, points, self.sensors, elapsed_ms)
-        memory = dataclasses.replace(memory, samples=samples)
-        if lasting is None:
-            return memory, []
-        r = np.flatnonzero(lasting.any(axis=1))
-        return self._runaways(memory, r, points, *runaway.judge(samples, points, r, self.cells, self.seat, elapsed_ms))
 
     def _runaways(
         self, memory: WatchMemory, r: Ints, points: Points, where: Any, rate: Any
