@@ -40,6 +40,7 @@ LOOK_S: Final = 0.5
 HEARTBEAT_S: Final = 1.0
 STOP_S: Final = 75.0
 RETRY_S: Final = 1.0
+PATIENCE_S, WAITING = 20.0, "the controller is starting"
 EXIT_FAILED: Final = 1
 
 
@@ -146,13 +147,16 @@ class Demo:
         endpoint = endpoint_of(self.site)
         operator = asyncio.create_task(self._operate(endpoint))
         watcher = Watcher(endpoint, Login(), self.site.config.site.id)
-        start = time.monotonic()
+        start, met = time.monotonic(), False
         footer = self._credentials(endpoint)
         view = _Screen(footer) if sys.stdout.isatty() else _Lines(footer)
         try:
             with view:
                 while not stopping and self._running() and (seconds is None or time.monotonic() - start < seconds):
                     snapshot, trouble = await watcher.look()
+                    met = met or not trouble
+                    if not met and time.monotonic() - start < PATIENCE_S:
+                        trouble = WAITING
                     view.footer = f"{footer}\n{self.note}"
                     view.show(snapshot, trouble)
                     await asyncio.sleep(LOOK_S)
