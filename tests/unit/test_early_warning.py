@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from controller.core.estimate.bins import BIN_MS
 from controller.core.estimate.faults import Finding
+from controller.core.estimate.verdicts import BIN_MS
 from controller.core.estimate.watch import Watch
 from controller.core.field_image import Points
 from controller.core.image import Measured

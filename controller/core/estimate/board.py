@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.core.estimate.bins import BIN_H
 from controller.core.estimate.faults import SEVERITY
+from controller.core.estimate.verdicts import BIN_H
 from controller.core.image_warnings import Fault, Warnings
 from controller.core.layout import Layout
 from controller.core.memory_watch import WatchMemory

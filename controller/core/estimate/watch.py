@@ -12,12 +12,13 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from controller.core.estimate import hard, runaway
-from controller.core.estimate.bins import BIN_MS, Strings, judge
+from controller.core.estimate.bins import judge
 from controller.core.estimate.board import Board
 from controller.core.estimate.cell_model import CellModel
 from controller.core.estimate.faults import HARD, Finding, worded
 from controller.core.estimate.looks import take
 from controller.core.estimate.rows import Look, rows
+from controller.core.estimate.verdicts import BIN_MS, Strings
 from controller.core.field_image import Points
 from controller.core.image_warnings import Fault, Warnings
 from controller.core.memory import EstimationMemory

@@ -1,0 +1,89 @@
+"""Resistances of ten minutes: cells that age and connections that come loose."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.core.estimate.rows import rows
+from controller.core.estimate.sisters import median
+from controller.core.estimate.verdicts import FAST, LEVEL_MOST, LONG, NOW, WARM_BINS, Verdicts
+from controller.core.estimate.warm_sensors import Warm
+from controller.core.image_warnings import Fault
+from controller.core.signal import Bools, Floats
+
+GROWTH_LEAST, GROWTH_SIGMAS, GROWTH_BINS = 0.05, 6.0, 12
+STEP_LEAST, STEP_SIGMAS, STEP_BINS = 0.05, 6.0, 4
+STEP_SHARE: Final = 0.33
+"""A rise of which more than this share came between the short memories is a step, unless a slow rise does the same."""
+LEARN_SIGMAS, FIRST_BINS, BASE_BINS = 9.0, 36, 36
+"""The healthy resistance is taken a day after the start, or once the current has moved enough; it is refined for six
+hours more, and then known for good."""
+ACTIVE: Final = 1.0
+"""What the current must have moved in a bin that counts (C-rate squared times s)."""
+GROWTH_MOST_PER_H: Final = 0.006
+"""No cell grows faster (of nominal per hour); a connection does."""
+PEAK_ATTACK, PEAK_KEEP, PEAK_SIGMAS, PEAK_LEAST = 0.25, 0.995, 2.5, 0.015
+MOVED_FAST, MOVED_LONG = 8.0, 50.0
+"""Squared current movement (C-rate squared times s) that a resistance must rest on: a step of 0.2C gives 12."""
+ARRHENIUS_PER_K: Final = 0.026
+WARMTH_MOST_K: Final = 1.5
+
+
+def judge(v: Verdicts, warm: Warm, alive: Bools) -> Bools:
+    """A step within hours is a connection, a slow rise the cell; True where a resistance is no longer what it was.
+
+    Judged against the base that was learnt first. `alive`: voltages that move.
+    """
+    s, w = v.s, v.w
+    fast, mid, long = (_ohm(v, warm, getattr(s.samples, f"drop_{n}"), w[f"moved_{n}"]) for n in ("fast", "mid", "long"))
+    trusted = (w["moved_fast"] > MOVED_FAST * v.q**2)[:, None]
+    calm = (w["moved_long"] > MOVED_LONG * v.q**2)[:, None]
+    base = v.get("resistance_base")
+    base = np.where((base == 0) & calm & (w["bins"] >= WARM_BINS)[:, None], long, base)
+    # A cell that is fuller or emptier than its sisters bends elsewhere: that is no resistance.
+    level = np.abs(v.of("cell_shift_ratio") - median(v.of("cell_shift_ratio"), s.cells)[:, None])
+    has = (base != 0) & alive & (level < LEVEL_MOST)
+    now, step, rise = fast - base, fast - mid, long - base
+    now, step, rise = (x - median(x, has)[:, None] for x in (now, step, rise))
+    sigma_now, sigma_step = v.sigma(NOW, now, has, 0.006), v.sigma(FAST, step, has, 0.004)
+    sigma_rise = v.sigma(LONG, rise, has, 0.006)
+    near = has & ~v.told(Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY)
+    # What one step of the current showed must show again at the next.
+    active = (w["moved_bin"] > ACTIVE * v.q**2)[:, None]
+    # Where the current seldom moves the memories lie far apart: a slow rise parts them too, by so much.
+    age = [w[f"aged_{n}"] / np.maximum(w[f"moved_{n}"], 1e-9) for n in ("fast", "mid")]
+    slow = (GROWTH_MOST_PER_H * np.maximum(age[1] - age[0], 0.0))[:, None]
+    peak = _attack(v.get("resistance_step"), np.where(near & trusted & (step > slow), step, 0.0))
+    stepped = near & trusted & (now > np.maximum(STEP_LEAST, STEP_SIGMAS * sigma_now))
+    stepped = v.held("step", stepped, active) >= STEP_BINS
+    grown = near & calm & (rise > np.maximum(GROWTH_LEAST, GROWTH_SIGMAS * sigma_rise))
+    grown = v.held("growth", grown, active) >= GROWTH_BINS
+    sharp = (peak > STEP_SHARE * np.maximum(now, rise)) & (peak > np.maximum(PEAK_LEAST, PEAK_SIGMAS * sigma_step))
+    new = ~v.told(Fault.RESISTANCE_GROWTH, Fault.BUSBAR_STEP)
+    v.tell((stepped | grown) & new & sharp, Fault.BUSBAR_STEP, 100 * np.maximum(now, rise),
+              np.maximum(now / sigma_now, rise / sigma_rise))  # fmt: skip
+    v.tell(grown & new & ~sharp, Fault.RESISTANCE_GROWTH, 100 * rise, rise / sigma_rise)
+    v.evidence |= ~new & (rise > 0.5 * GROWTH_LEAST)
+    risen = (has & (rise > np.maximum(0.8 * GROWTH_LEAST, 4 * sigma_rise))) | stepped | ~new
+    # The longer the healthy resistance is known the better; a cell that leaves its sisters is not learnt from.
+    learn = has & calm & (np.abs(rise) < LEARN_SIGMAS * sigma_rise) & (w["based"] < BASE_BINS)[:, None]
+    v.set("resistance_base", base + np.where(learn, rise / (w["based"] + FIRST_BINS)[:, None], 0.0))
+    w["based"] += learn.any(axis=1)
+    v.set("resistance_step", peak)
+    return np.asarray(risen)
+
+
+def _ohm(v: Verdicts, warm: Warm, sums: NDArray[Any], squares: Floats) -> Floats:
+    """Resistance over the median's, as a share of the nominal one and at the median's temperature."""
+    x = rows(sums, v.s.racks) / np.maximum(squares, 1e-9)[:, None] / v.r0
+    warmth = np.clip(warm.dev_k, -WARMTH_MOST_K, WARMTH_MOST_K)[:, v.s.nearest]
+    return np.asarray(x + ARRHENIUS_PER_K * warmth, np.float64)
+
+
+def _attack(peak: Floats, now: Floats) -> Floats:
+    """The highest `now` of about a day, smoothed: noise of one bin does not make a peak."""
+    peak = PEAK_KEEP * peak
+    return np.asarray(np.where(now > peak, peak + PEAK_ATTACK * (now - peak), peak))

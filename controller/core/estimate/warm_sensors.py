@@ -1,0 +1,94 @@
+"""Temperatures of ten minutes: sensors that jumped or stand still, and warmth that nothing explains."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+import numpy as np
+
+from controller.core.estimate.rows import rows
+from controller.core.estimate.sisters import beside, median
+from controller.core.estimate.verdicts import WARMTH, Verdicts
+from controller.core.image_warnings import Fault
+from controller.core.signal import Bools, Floats
+
+JUMP_K, JUMP_BINS_K = 2.0, 3
+STILL_K: Final = 1.0
+WARM_LEAST_K, WARM_SIGMAS, WARM_HELD, WARM_LOCAL = 0.35, 6.5, 2, 0.5
+LOAD_FORGET: Final = 1.0 / 288
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Warm:
+    """Per sensor: deviation that is believed (K), whether its warmth is a sign, how much, in K and in sigmas."""
+
+    dev_k: Floats
+    hot: Bools
+    excess_k: Floats
+    sigmas: Floats
+
+
+def judge(v: Verdicts) -> Warm:
+    """Jumps and standstill of sensors, and warmth that neither load nor sisters explain."""
+    s, w, ok = v.s, v.w, v.s.sensors
+    dev = rows(s.samples.sum_k, s.racks) / np.maximum(w["looks"], 1)[:, None]
+    sharp = rows(s.samples.sharp_k, s.racks)
+    before, bins = v.get("before_k"), w["bins"][:, None]
+    jump, start, age = v.get("jump_k"), v.get("jump_from_k"), v.get("jump_bins_k").astype(int)
+    age = np.where(jump != 0, age + 1, 0)
+    # The bin of the jump itself is mixed; from the second one on it must stand.
+    stays = np.abs(dev - start - jump) < 0.3 * np.abs(jump)
+    jump = np.where((age > 0) & ~stays, 0.0, jump)
+    sure = ok & (jump != 0) & (age >= JUMP_BINS_K) & (np.abs(jump) > JUMP_K)
+    v.tell(sure, Fault.TEMPERATURE_SENSOR, jump, np.abs(jump) / 0.1, sensor=True)
+    amount = dev - before
+    lone = np.maximum(sharp, v.get("sharp_before_k"))
+    fresh = ok & (jump == 0) & (bins >= 3) & (np.abs(amount) > JUMP_K) & (lone > 0.7 * np.abs(amount))
+    doubted = (jump != 0) | fresh | (sharp > JUMP_K)
+    jump = np.where(sure, 0.0, np.where(fresh, amount, jump))
+    start = np.where(fresh, before, start)
+    still = rows(s.samples.still_high_degc, s.racks) - rows(s.samples.still_low_degc, s.racks)
+    v.tell(ok & (still > STILL_K) & (bins >= 6), Fault.STUCK_SENSOR, still, np.zeros_like(still), sensor=True)
+    doubted |= still > 0.5 * STILL_K
+    held, excess, sigmas = _excess(v, dev, sure, doubted)
+    dev_k = np.where(doubted, 0.0, dev - v.get("warmth_k"))
+    for name, x in (
+        ("jump_k", jump), ("jump_from_k", start), ("jump_bins_k", age), ("before_k", v.get("last_k")),
+        ("last_k", dev), ("sharp_before_k", sharp),
+    ):  # fmt: skip
+        v.set(name, x)
+    return Warm(dev_k, held, excess, sigmas)
+
+
+def _excess(v: Verdicts, dev: Floats, jumped: Bools, doubted: Bools) -> tuple[Bools, Floats, Floats]:
+    """What is left of a warmth after its mean and its share of the load; kept from learning while it is large."""
+    w, ok = v.w, v.s.sensors
+    n = np.minimum(w["bins"] + 1, round(1 / LOAD_FORGET))
+    gain = (1.0 / n)[:, None]
+    x = (w["load"] - w["load_mean"])[:, None]
+    mean, cov, var = v.get("warmth_k"), v.get("warmth_load"), v.get("warmth_square")
+    spread = w["load_square"][:, None]
+    slope = np.where((n > 36)[:, None], cov / np.maximum(spread, 1e-9), 0.0) * (spread > 1e-7)
+    left = dev - mean - slope * x
+    left = left - median(left, ok)[:, None]
+    excess = v.get("excess_k")
+    excess = excess + 0.5 * (left - excess)
+    sigma = v.sigma(WARMTH, left, ok, 0.03)
+    own = np.sqrt(np.maximum(var, 0.0))
+    sigma = np.maximum(sigma, np.minimum(own, 0.3))
+    local = excess - beside(excess) > WARM_LOCAL * excess if excess.shape[1] >= 8 else np.ones_like(ok)
+    limit = np.maximum(WARM_LEAST_K, WARM_SIGMAS * sigma)
+    hot = ok & (excess > limit) & local & ~doubted & (w["bins"] >= 72)[:, None]
+    held = np.where(hot, np.minimum(v.get("held_k"), 250) + 1, 0)
+    learn = np.where(ok & ~doubted & (excess < 0.7 * limit), gain, 0.0)
+    learn = np.where(jumped, 1.0, learn)
+    v.set("warmth_k", mean + learn * (dev - mean))
+    learn = np.where(jumped, 0.0, learn)
+    v.set("warmth_load", cov + learn * ((dev - mean) * x - cov))
+    v.set("warmth_square", var + learn * (left**2 - var))
+    v.set("excess_k", np.where(jumped | doubted, 0.0, excess))
+    v.set("held_k", held)
+    w["load_mean"] += (w["load"] - w["load_mean"]) / n
+    w["load_square"] += (x[:, 0] ** 2 - w["load_square"]) / n
+    return held >= WARM_HELD, excess, excess / sigma
