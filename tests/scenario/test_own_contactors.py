@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from controller.core.command import Kind
+from controller.core.field_image import Points
 from controller.core.image import RackMode, SiteMode
+from controller.core.sequence.closing import joined_voltage, may_start
 from controller.core.signal import Quality
+from controller.core.topology import Topology
 from plc_config.compile import compile_site
 from plc_config.problem import ConfigError
+from tests.protect_bench import Bench
 from tests.sites import own_contactor_site
 from tests.story import REST_V, Story
 
@@ -150,6 +155,65 @@ def test_a_rack_far_from_those_already_joined_waits(tmp_path: Path) -> None:
     story.tell(Kind.CONNECT)
     story.until(SiteMode.ONLINE)
     assert story.rack(0) is RackMode.CLOSED and story.rack(1) is RackMode.OPEN
+
+
+def test_in_rush_is_foretold_from_the_mean_of_those_already_joined(tmp_path: Path) -> None:
+    story = OwnRacks(tmp_path, racks=3)
+    for rack, more in enumerate((1.0, -1.0, -20.0)):
+        story.points.rack_voltage_v.value[rack] += more
+        story.points.cell_voltage_v.value[rack] += more / SERIES
+    image = story.online().scans()
+    assert [story.rack(r) for r in range(3)] == [RackMode.CLOSED, RackMode.CLOSED, RackMode.OPEN]
+    settings = story.program.sequences.settings
+    path_ohm = settings.rack_resistance_ohm * (1 + 1 / 2)
+    assert image.modes.contactors.rack_inrush_a[2] == pytest.approx(20.0 / path_ohm, rel=1e-3)
+
+
+def test_a_link_that_is_measured_and_not_heard_keeps_its_rack_open(tmp_path: Path) -> None:
+    story = OwnRacks(tmp_path)
+    story.points.rack_link_voltage_v.quality[1] = int(Quality.BAD_COMM)
+    story.until(SiteMode.STANDBY)
+    image = story.scans()
+    assert image.modes.rack_ready.tolist() == [True, False], "nobody knows what its link holds"
+
+
+def test_a_rack_beside_one_whose_own_voltage_is_lost_waits_for_it(tmp_path: Path) -> None:
+    """The link is alive and not measured, and the only rack that feeds it cannot say its voltage."""
+    story = OwnRacks(tmp_path, racks=2)
+    story.points.rack_voltage_v.value[1] -= 15.0
+    story.points.cell_voltage_v.value[1] -= 15.0 / SERIES
+    story.online()
+    story.lose("rack_voltage_v", 0)
+    story.points.rack_voltage_v.value[1] += 15.0
+    assert not story.scans().modes.rack_ready[1]
+
+
+class TestMixed:
+    """A bank in which only the second rack precharges by itself and has no link measurement."""
+
+    def plant(self, second_link: Quality = Quality.NOT_FITTED) -> tuple[Topology, Points]:
+        topology = dataclasses.replace(Topology.regular(2, 4, 16, 4), self_precharging=np.array([False, True]))
+        points = Bench().points
+        points.rack_voltage_v.value[...] = (210.0, 200.0)
+        points.rack_link_voltage_v.value[...] = (209.0, 0.0)
+        points.rack_link_voltage_v.quality[1] = int(second_link)
+        return topology, points
+
+    def test_who_measures_the_link_is_believed_and_who_does_not_takes_the_joined_racks(self) -> None:
+        volts, known = joined_voltage(*self.plant(), joined=np.array([True, False]))
+        assert volts.tolist() == [209.0, 210.0] and known.tolist() == [True, True]
+
+    def test_nobody_joined_nothing_known(self) -> None:
+        _, known = joined_voltage(*self.plant(), joined=np.array([False, False]))
+        assert known.tolist() == [True, False]
+
+    def test_only_a_rack_without_a_link_measurement_may_start_without_it(self) -> None:
+        topology, points = self.plant()
+        points.rack_link_voltage_v.quality[0] = int(Quality.BAD_COMM)
+        dead = np.zeros(2, bool)
+        assert may_start(topology, points, dead).tolist() == [False, True]
+        assert not may_start(topology, points, ~dead).any(), "another rack feeds the link"
+        assert not may_start(*self.plant(Quality.BAD_COMM), dead).any(), "it is measured, and not heard"
 
 
 # -- extremes ------------------------------------------------------------------------------------------------

@@ -1,15 +1,18 @@
-"""The mutants of a module: every single small change inside its functions, and how one is put into force."""
+"""The mutants of a module: every single small change in its functions and tables, and how one is put into force."""
 
 from __future__ import annotations
 
 import ast
+import collections
 import copy
 import dataclasses
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import itertools
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -25,10 +28,19 @@ NAMES: Final = {"maximum": "minimum", "minimum": "maximum", "any": "all", "all":
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+DECLARED: Final = {
+    "SELF": "OPERATOR", "OPERATOR": "SELF", "MAINTENANCE": "OPERATOR", "LOCAL": "OPERATOR",
+    "_over": "_under", "_under": "_over",
+}  # fmt: skip
+LATER_MS: Final = 1000
+"""A number in a table is a delay; so much more of it must be noticed."""
+SHOWN: Final = 100
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mutant:
-    """One change. number: which one of its module; function: qualified name of the outermost function around it;
-    line, last: the changed lines."""
+    """One change. number: which one of its module; function: qualified name of the outermost function around it, or
+    the name of the table; line, last: the changed lines; declared: it changes a table, not a function."""
 
     module: str
     number: int
@@ -36,28 +48,59 @@ class Mutant:
     line: int
     last: int
     what: str
+    declared: bool
     tree: ast.Module
 
     @property
+    def lines(self) -> set[int]:
+        """The changed lines."""
+        return set(range(self.line, self.last + 1))
+
+    @property
     def name(self) -> str:
-        """`controller/core/protect/flow.py:12 closed: any -> all`."""
+        """`controller/core/protect/flow.py:12 closed: any -> all in `seen.any()``."""
         return f"{self.module.replace('.', '/')}.py:{self.line} {self.function}: {self.what}"
+
+    @property
+    def key(self) -> str:
+        """The same without the line, so that it stays when other lines change."""
+        return f"{self.module.rpartition('core.')[2]} {self.function}: {self.what}"
 
 
 def mutants(module: str) -> Iterator[Mutant]:
-    """Every single change of the bodies of a module's functions; defaults and decorators are left alone."""
+    """Every single change of the bodies of a module's functions and of its tables; defaults and decorators are left
+    alone."""
     tree = ast.parse(source(module).read_text("utf-8"))
-    where = dict(_inside(tree, ""))
-    count = itertools.count()
+    functions, tables = dict(_inside(tree, "")), dict(_declared(tree))
+    around = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    count, said = itertools.count(), collections.Counter[str]()
     for number, node in enumerate(ast.walk(tree)):
-        if node not in where:
+        where = functions.get(node) or tables.get(node)
+        if where is None:
             continue
-        for what, change in _changes(node):
+        for what, change in _changes(node) if node in functions else _redeclared(node):
             changed = copy.deepcopy(tree)
             change(next(n for i, n in enumerate(ast.walk(changed)) if i == number))
             line = int(getattr(node, "lineno", 0))
             last = int(getattr(node, "end_lineno", 0) or line)
-            yield Mutant(module, next(count), where[node], line, last, what, ast.fix_missing_locations(changed))
+            told = f"{what} in `{_seen_in(node, around, node in tables)}`"
+            said[f"{where} {told}"] += 1
+            nth = said[f"{where} {told}"]
+            told += f" ({nth})" if nth > 1 else ""
+            fixed = ast.fix_missing_locations(changed)
+            yield Mutant(module, next(count), where, line, last, told, node in tables, fixed)
+
+
+def _seen_in(node: ast.AST, around: dict[ast.AST, ast.AST], declared: bool) -> str:
+    """What a person must see to know which number, name or line is meant."""
+    if declared:
+        while not isinstance(node, ast.Call) and isinstance(around[node], ast.expr | ast.keyword):
+            node = around[node]
+        if not isinstance(node, ast.Call):
+            return "the table"
+    while isinstance(node, ast.Constant | ast.Attribute | ast.UnaryOp) and isinstance(around[node], ast.expr):
+        node = around[node]
+    return textwrap.shorten(ast.unparse(node), SHOWN)
 
 
 def source(module: str) -> Path:
@@ -73,6 +116,42 @@ def _inside(node: ast.AST, prefix: str) -> Iterator[tuple[ast.AST, str]]:
                 yield from ((n, prefix + child.name) for n in ast.walk(statement))
         elif isinstance(child, ast.ClassDef):
             yield from _inside(child, f"{prefix}{child.name}.")
+
+
+def _declared(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
+    """Every node of a table, which is a tuple of calls such as `Move(...)`, with the table's name."""
+    for statement in tree.body:
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.value, ast.Tuple):
+            continue
+        if any(isinstance(line, ast.Call) for line in statement.value.elts):
+            yield from ((n, ast.unparse(statement.target)) for n in ast.walk(statement.value))
+
+
+def _redeclared(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], Any]]]:
+    """Changes of a table: a line, a mode, a guard or an effect less, another reset, the other side, a later delay."""
+    if isinstance(node, ast.Tuple):
+        modes = any(isinstance(each, ast.Attribute) for each in node.elts)
+        for i, each in enumerate(node.elts):
+            if not modes or len(node.elts) > 1:
+                yield f"without {textwrap.shorten(ast.unparse(each), SHOWN)}", functools.partial(_shorten, i)
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        yield f"without {ast.unparse(node.right)}", lambda n: _become(n, n.left)
+        if isinstance(node.left, ast.Name):
+            yield f"without {ast.unparse(node.left)}", lambda n: _become(n, n.right)
+    elif isinstance(node, ast.Name) and node.id in DECLARED:
+        yield f"{node.id} -> {DECLARED[node.id]}", lambda n: setattr(n, "id", DECLARED[n.id])
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int) and not isinstance(node.value, bool):
+        yield f"{LATER_MS} more", lambda n: setattr(n, "value", n.value + LATER_MS)
+
+
+def _shorten(which: int, node: Any) -> None:
+    del node.elts[which]
+
+
+def _become(node: Any, other: Any) -> None:
+    node.__class__ = other.__class__
+    node.__dict__.clear()
+    node.__dict__.update(other.__dict__)
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], Any]]]:

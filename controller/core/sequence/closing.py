@@ -31,10 +31,10 @@ def joined_voltage(topology: Topology, points: Points, joined: Bools) -> tuple[F
     return np.asarray(value), np.asarray(np.where(absent, members[bank_of] > 0, usable))
 
 
-def may_start(topology: Topology, points: Points, live: Bools, known: Bools) -> Bools:
+def may_start(topology: Topology, points: Points, live: Bools) -> Bools:
     """Racks whose link need not be known before they start: theirs is not measured, and no other rack feeds it."""
     unmeasured = points.rack_link_voltage_v.quality == NOT_FITTED
-    return np.asarray(topology.self_precharging & unmeasured & ~live & ~known)
+    return np.asarray(topology.self_precharging & unmeasured & ~live)
 
 
 def closed_by_itself(topology: Topology, points: Points, close_enough: Bools) -> Bools:

@@ -53,7 +53,7 @@ def permit(
     live = feeders > 0
     link_v, link_known = joined_voltage(topology, p, feeding)
     rack_known = p.rack_voltage_v.quality <= USABLE
-    data = rack_known & (link_known | may_start(topology, p, live, link_known))
+    data = rack_known & (link_known | may_start(topology, p, live))
     difference = np.abs(p.rack_voltage_v.value - link_v)
     inrush = np.where(live & data & ~feeding, _inrush(topology, s, feeding, feeders, measured, link_v), 0.0)
     meets = (difference <= s.rack_voltage_v) & (inrush <= s.inrush_a)
