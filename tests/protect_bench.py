@@ -29,18 +29,19 @@ class Bench:
         self.measured = dataclasses.replace(image.measured, points=points, extremes=copy(image.measured.extremes))
         self.points, self.trend = points, copy(memory.protection.trend)
         self.outputs, self.limit = copy(memory.outputs), program.limit
+        self.topology, self.system, self.dispatching = program.topology, BASE.inputs.system, memory.dispatching
         self.more: dict[str, Any] = {}
         self.estimates, self.modes, self.warnings = copy(image.estimates), copy(image.modes), copy(image.warnings)
 
     def facts(self) -> Facts:
-        program = BASE.program
         return Facts(
-            program.topology, self.measured, self.estimates, self.warnings, self.limit, self.modes, self.outputs,
-            BASE.memory.dispatching, BASE.inputs.links, BASE.inputs.system, 10_000, 3, self.trend, **self.more,
+            self.topology, self.measured, self.estimates, self.warnings, self.limit, self.modes, self.outputs,
+            self.dispatching, BASE.inputs.links, self.system, 10_000, 3, self.trend, **self.more,
         )  # fmt: skip
 
     def put(self, name: str, value: Any, where: Any = 0) -> None:
         samples = getattr(self.points, name)
+        where = where if samples.value.ndim else ...
         samples.value[where] = value
         samples.quality[where] = 0
 
@@ -56,3 +57,45 @@ def copy(image: Any) -> Any:
         n: Samples(v.value.copy(), v.quality.copy(), v.time_ms) for n, v in parts.items() if isinstance(v, Samples)
     }
     return dataclasses.replace(image, **arrays, **samples)
+
+
+# -- changes, to be told in a table ------------------------------------------------------------------------------
+
+
+def put(name: str, value: Any, where: Any = 0) -> Change:
+    """A point shows this."""
+    return lambda b: b.put(name, value, where)
+
+
+def lose(name: str, where: Any = ...) -> Change:
+    """A point is not heard."""
+    return lambda b: b.lose(name, where)
+
+
+def trend(**values: Any) -> Change:
+    """What was kept from the scans before."""
+
+    def change(b: Bench) -> None:
+        for name, value in values.items():
+            array = getattr(b.trend, name)
+            if isinstance(array, np.ndarray):
+                array[...] = value
+            else:
+                b.trend = dataclasses.replace(b.trend, **{name: value})
+
+    return change
+
+
+def out(name: str, value: Any, where: Any = ...) -> Change:
+    """What the scan before commanded."""
+    return lambda b: getattr(b.outputs, name).__setitem__(where, value)
+
+
+def all_of(*changes: Change) -> Change:
+    """One after the other."""
+
+    def change(b: Bench) -> None:
+        for each in changes:
+            each(b)
+
+    return change

@@ -182,6 +182,11 @@ class TestBankAndSite:
         assert self.told(Plant(pcs_w=40e3).limits()) == (40e3, "PCS rating", -1)
         assert self.told(Plant(pcs_w=2 * 140.0 * 200.0).limits()) == (56e3, FULL, 0), "alike, the cells are named"
 
+    def test_two_pcs_on_one_bank_add_up(self) -> None:
+        plant = Plant(pcs_w=20e3)
+        plant.topology = dataclasses.replace(plant.topology, pcs=2, pcs_bank=np.array([0, 0]))
+        assert self.told(plant.limits()) == (40e3, "PCS rating", -1)
+
     def test_of_two_banks_each_has_its_own_and_the_tighter_is_told(self) -> None:
         plant = Plant(pcs_w=30e3)
         plant.two_banks()

@@ -15,35 +15,7 @@ from controller.core.protect import facts as q
 from controller.core.protect import plausible as p
 from controller.core.protect.row import When
 from controller.core.signal import Quality
-from tests.protect_bench import BASE, Bench, Change
-
-
-def put(name: str, value: Any, where: Any = 0) -> Change:
-    return lambda b: b.put(name, value, where)
-
-
-def trend(**values: Any) -> Change:
-    def change(b: Bench) -> None:
-        for name, value in values.items():
-            array = getattr(b.trend, name)
-            if isinstance(array, np.ndarray):
-                array[...] = value
-            else:
-                b.trend = dataclasses.replace(b.trend, **{name: value})
-
-    return change
-
-
-def all_of(*changes: Change) -> Change:
-    def change(b: Bench) -> None:
-        for each in changes:
-            each(b)
-
-    return change
-
-
-def out(name: str, value: Any, where: Any = ...) -> Change:
-    return lambda b: getattr(b.outputs, name).__setitem__(where, value)
+from tests.protect_bench import BASE, Bench, Change, all_of, out, put, trend
 
 
 def precharge(ms: int, part: float) -> Change:

@@ -214,6 +214,10 @@ class TestEffects:
         assert on_racks.tolist() == racks
         assert on_site == (self.T if place == "site" else 0)
 
+    def test_two_lost_buses_act_on_the_racks_of_both(self) -> None:
+        matrix = Matrix([row(When(Switch()), place="bus")], TWO_BANKS, BASE.program.limit, 100)
+        assert matrix.effects(np.array([True, True]))[0].tolist() == [self.T, 0, self.T, self.T]
+
     def test_what_concerns_the_bank_acts_on_all_its_racks_and_on_no_other_bank(self) -> None:
         one = row(When(Switch()), effect=Effect.TRIP, bank_effect=Effect.DERATE)
         matrix = Matrix([one], TWO_BANKS, BASE.program.limit, 100)
@@ -328,6 +332,24 @@ class TestFirstOut:
         verdict = table.scan()
         assert (verdict.first_out, verdict.first_out_utc_ms, verdict.trip_count) == (1, table.utc_ms, 2)
 
+    def test_how_far_is_a_share_of_the_limit_whatever_is_measured(self) -> None:
+        ohm, volt = Switch(at_rest=1e6), Switch((), at_rest=24.0)
+        table = Table(
+            row(Threshold(ohm.read, "insulation", over=False), name="insulation"),
+            row(Threshold(volt.read, "aux_supply", over=False), name="supply", place="site"),
+        )
+        ohm.value[0], volt.value[()] = 45e3, 10.0
+        assert table.scan().first_out == 2, "half of the voltage is gone, and a tenth of the resistance"
+
+    def test_that_share_is_no_smaller_where_the_limit_is_a_fraction_of_a_volt(self) -> None:
+        apart, volt = Switch(), Switch((), at_rest=24.0)
+        table = Table(
+            row(Threshold(apart.read, "cell_voltage_spread", over=True), name="spread"),
+            row(Threshold(volt.read, "aux_supply", over=False), name="supply", place="site"),
+        )
+        apart.value[0], volt.value[()] = 2 * BASE.program.limit.cell_voltage_spread.trip, 10.0
+        assert table.scan().first_out == 0
+
     def test_it_stays_the_first_with_its_time_until_it_is_over_and_the_next_one_still_acts(self) -> None:
         causes = Switch(), Switch()
         table = Table(*(row(When(c), name=n) for c, n in zip(causes, "ab", strict=True)))
@@ -343,6 +365,22 @@ class TestFirstOut:
         assert (third.first_out, third.first_out_utc_ms, third.trip_count) == (0, table.utc_ms, 2)
         causes[0].on[0] = False
         assert (table.scan().first_out, table.memory.first_out_utc_ms, table.memory.trip_count) == (-1, 0, 2)
+
+    def test_when_the_first_is_over_the_older_of_the_others_leads_though_a_new_one_is_farther(self) -> None:
+        level, one, other = Switch(at_rest=1e6), Switch(), Switch()
+        table = Table(
+            row(When(one), name="first"),
+            row(When(other), name="second"),
+            row(Threshold(level.read, "insulation", over=False), name="third"),
+        )
+        one.on[0] = True
+        first = table.scan()
+        other.on[0] = True
+        second = table.scan()
+        assert first.first_out == second.first_out == 0
+        assert first.first_out_utc_ms == second.first_out_utc_ms
+        one.on[0], level.value[0] = False, 1.0
+        assert table.scan().first_out == 2
 
     def test_what_does_not_open_contactors_is_no_trip(self) -> None:
         cause = Switch()
@@ -375,6 +413,8 @@ class TestWhatIsKept:
         table, seen = self.watched()
         for command in (None, stop(), None, reset(target=0), reset(role=Role.OBSERVER), reset(), None):
             table.scan(*([] if command is None else [command]))
+            if command == stop():
+                assert [(a.accepted, a.reason) for a in table.answers] == [(True, "emergency stop in force")]
         assert [f.emergency_stop for f in seen] == [0, 1, 1, 1, 1, 0, 0]
 
     def test_other_limits_are_accepted_by_the_first_start_and_then_by_an_operator_s_reset(self) -> None:
@@ -385,6 +425,12 @@ class TestWhatIsKept:
         table.scan(reset())
         table.scan()
         assert [f.configuration_changed for f in seen] == [False, True, False, False]
+
+    def test_other_limits_are_told_from_these(self) -> None:
+        limit = BASE.program.limit
+        other = dataclasses.replace(limit, contactor_follow_ms=limit.contactor_follow_ms + 1)
+        same, changed = (Matrix([row(When(Switch()))], BENCH, each, 100).configuration for each in (limit, other))
+        assert same == Table(row(When(Switch()))).matrix.configuration != changed
 
     def test_the_time_of_the_scan_before_is_shown_to_whoever_looks_for_a_jump(self) -> None:
         table, seen = self.watched()

@@ -36,7 +36,7 @@ SEQUENCES: Final = ("tests/scenario/test_sequences.py", "tests/scenario/test_tra
 REFUSALS: Final = ("tests/scenario/test_refusals.py",)
 TESTS: Final = {
     "controller.core.protect.engine": ENGINE,
-    "controller.core.protect.facts": (*CAUSES, *STORIES),
+    "controller.core.protect.facts": ("tests/unit/test_protect_facts.py", *ENGINE),
     "controller.core.protect.flow": CAUSES,
     "controller.core.protect.limits": ("tests/unit/test_limits.py", "tests/scenario/test_power.py"),
     "controller.core.protect.matrix": STORIES,

@@ -98,7 +98,8 @@ def _seen_in(node: ast.AST, around: dict[ast.AST, ast.AST], declared: bool) -> s
             node = around[node]
         if not isinstance(node, ast.Call):
             return "the table"
-    while isinstance(node, ast.Constant | ast.Attribute | ast.UnaryOp) and isinstance(around[node], ast.expr):
+    small = ast.Constant | ast.Attribute | ast.UnaryOp | ast.keyword
+    while isinstance(node, small) and isinstance(around[node], ast.expr | ast.keyword):
         node = around[node]
     return textwrap.shorten(ast.unparse(node), SHOWN)
 

@@ -4,4 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-EQUIVALENT: Final[dict[str, str]] = {}
+A_FACTOR: Final = "both sides of the comparison are multiplied by it"
+NO_MORE_THAN_ALL: Final = "the smallest part counts, and one of them is 1"
+EQUIVALENT: Final[dict[str, str]] = {
+    "protect.engine Matrix.__init__: 1 -> 2 in `zlib.crc32(repr(limit).encode()) or 1`":
+        "stands for a checksum that happens to be 0",
+    "protect.engine Matrix._lay_out: 1 -> 2 in `1.0 if cause.over else -1.0`": A_FACTOR,
+    "protect.engine Matrix._lay_out: 1 -> 2 in `1.0 if cause.over else -1.0` (2)": A_FACTOR,
+    "protect.engine Matrix._lay_out: True -> False in `zip(self.rows, self.start, self.stop, strict=True)`":
+        "rows, starts and stops are made together",
+    "protect.engine _first_out: 1 -> 2 in `np.where(among, excess, -1.0)`":
+        "less than any excess, which is no negative",
+    "protect.limits limit_power: 1 -> 2 in `np.where(trips.rack_effect & DERATE, DERATE_FACTOR, 1.0)`":
+        NO_MORE_THAN_ALL,
+    "protect.limits _reported: 1 -> 2 in `np.where(s.quality == NOT_FITTED, 1.0, fraction)`": NO_MORE_THAN_ALL,
+    "protect.limits _rack_limit: 0 -> 1 in `parts[0]`": "all parts have the same shape",
+    "protect.limits _site_limit: 0 -> 1 in `np.where(p.rack_voltage_v.quality <= USABLE, p.rack_voltage_v.value, 0.0)`":
+        "a rack without a known voltage may carry 0 A, and 0 A at any voltage are 0 W",
+}  # fmt: skip

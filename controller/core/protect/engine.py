@@ -200,12 +200,16 @@ def protect(
 
 
 def _first_out(memory: ProtectionMemory, facts: Facts, cause: Evaluation, trips: Bools, new: Bools) -> tuple[int, int]:
-    """The first trip since all was well. Of several in the same scan the one farthest beyond its limit leads."""
+    """The first trip since all was well. Of several in the same scan the one farthest beyond its limit leads.
+
+    When the first is over, those that were there before this scan come before those that are new.
+    """
     if not trips.any():
         return -1, 0
     if memory.first_out >= 0 and trips[memory.first_out]:
         return memory.first_out, memory.first_out_utc_ms
-    among = new if new.any() else trips
+    older = trips & ~new
+    among = older if older.any() else trips
     excess = np.abs(cause.value - cause.limit) / np.maximum(np.abs(cause.limit), 1e-9)
     return int(np.where(among, excess, -1.0).argmax()), facts.system.utc_ms
 

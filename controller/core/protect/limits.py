@@ -98,8 +98,8 @@ def _fraction(polyline: Polyline, s: Samples) -> Floats:
 
 
 def _reported(s: Samples, rated_a: float) -> Floats:
-    """What the rack's own BMS allows, of the rating; one that is fitted and not heard allows nothing."""
-    fraction = np.where(s.quality <= USABLE, np.clip(s.value / rated_a, 0.0, 1.0), 0.0)
+    """What the rack's own BMS allows, of the rating, be it more than that; one that is not heard allows nothing."""
+    fraction = np.where(s.quality <= USABLE, np.maximum(s.value / rated_a, 0.0), 0.0)
     return np.where(s.quality == NOT_FITTED, 1.0, fraction)
 
 
