@@ -29,7 +29,7 @@ from tools.mutate.reach import Reached, Tracer
 
 CAUSES: Final = ("tests/unit/test_protect_causes.py", "tests/unit/test_protect_trend.py")
 ENGINE: Final = ("tests/unit/test_protect_engine.py",)
-STORIES: Final = ("tests/scenario/test_protection.py",)
+TABLES: Final = ("tests/unit/test_sequence_tables.py",)
 CONNECTING: Final = ("tests/scenario/test_connecting.py",)
 OWN: Final = ("tests/scenario/test_own_contactors.py",)
 SEQUENCES: Final = ("tests/scenario/test_sequences.py", "tests/scenario/test_transitions.py")
@@ -39,7 +39,7 @@ TESTS: Final = {
     "controller.core.protect.facts": ("tests/unit/test_protect_facts.py", *ENGINE),
     "controller.core.protect.flow": CAUSES,
     "controller.core.protect.limits": ("tests/unit/test_limits.py", "tests/scenario/test_power.py"),
-    "controller.core.protect.matrix": STORIES,
+    "controller.core.protect.matrix": ("tests/unit/test_matrix.py",),
     "controller.core.protect.plausible": (*CAUSES, *OWN),
     "controller.core.protect.relations": ("tests/unit/test_annunciate.py", "tests/scenario/test_alarm_groups.py"),
     "controller.core.protect.row": (*CAUSES, *ENGINE),
@@ -48,10 +48,10 @@ TESTS: Final = {
     "controller.core.sequence.connect": (*CONNECTING, *OWN),
     "controller.core.sequence.engine": SEQUENCES,
     "controller.core.sequence.ledger": CONNECTING,
-    "controller.core.sequence.rack": SEQUENCES,
+    "controller.core.sequence.rack": TABLES,
     "controller.core.sequence.rejoin": ("tests/scenario/test_rejoin.py",),
     "controller.core.sequence.requests": (*REFUSALS, *SEQUENCES),
-    "controller.core.sequence.site": SEQUENCES,
+    "controller.core.sequence.site": TABLES,
     "controller.core.sequence.stage": (*SEQUENCES, *CONNECTING),
 }
 """What is changed, and which tests must notice: those that tell what the module is for, not those that compare a table

@@ -1,0 +1,135 @@
+"""What the cause & effect table must do, read by effect: which hazards open contactors, lock out, stop, block, derate.
+
+A row says what one hazard does; these lists say what the plant must answer to, so that a row that is changed by
+mistake contradicts them.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.core.protect import ROWS, Effect, Reset, Row
+from controller.core.protect.row import Threshold
+from plc_config.compile import compile_site
+
+OPENS_AT_ONCE = """
+cell_overvoltage cell_undervoltage deep_discharge rack_overvoltage rack_undervoltage
+charge_overcurrent discharge_overcurrent charge_overcurrent_lasting discharge_overcurrent_lasting
+discharge_overtemperature temperature_rises_fast runaway smoke_detected fire_alarm
+estop estop_discrepancy estop_lost remote_emergency_stop insulation_low
+contactor_does_not_close contactor_does_not_open contactor_opened_by_itself closed_without_contact
+command_not_confirmed current_on_open_rack
+precharge_does_not_close precharge_does_not_open precharge_overdue precharge_too_fast
+rack_comm_lost io_process_lost retained_memory_lost
+"""
+"""Energy that cannot be limited, a switch that does not obey, a person's command, or nobody left who could see."""
+LOCKS_OUT = """
+deep_discharge temperature_rises_fast estop_discrepancy contactor_does_not_open precharge_does_not_open
+current_on_open_rack retained_memory_lost
+"""
+"""What an engineer must have looked at before the rack may be closed again."""
+STOPS_FIRST = """
+module_comm_lost cell_voltage_lost temperature_lost sense_wire_open rack_current_lost insulation_lost
+rack_current_reversed rack_current_stuck sum_of_cells_differs heartbeat_not_received second_controller
+rack_bms_alarm rack_bms_lost rack_bms_limit_exceeded
+pcs_comm_lost pcs_fault pcs_does_not_follow pcs_does_not_start pcs_exceeds_limits pcs_exceeds_rating
+pcs_power_uncommanded pcs_command_not_confirmed no_current_though_commanded
+aux_supply_low aux_supply_lost fire_detection_lost scan_overrun
+"""
+"""What is no longer seen or no longer obeys, with time to bring the current to zero."""
+KEEPS_OPEN = """
+module_comm_lost cell_voltage_lost temperature_lost sense_wire_open cell_voltage_stuck bleed_switch_stuck
+rack_comm_lost rack_current_lost rack_current_reversed rack_current_stuck rack_current_offset insulation_low
+insulation_lost sum_of_cells_differs heartbeat_not_received second_controller command_not_confirmed weld_test_failed
+rack_bms_alarm rack_bms_lost pcs_comm_lost pcs_fault pcs_power_uncommanded pcs_command_not_confirmed
+link_voltages_differ aux_supply_low aux_supply_lost fire_detection_lost door_open io_process_lost
+"""
+"""What must be in order before anything is closed."""
+NO_CHARGE = """
+cell_overvoltage_warning charge_overtemperature charge_undertemperature discharge_overtemperature_warning
+discharge_undertemperature bleed_switch_stuck module_comm_lost cell_voltage_lost temperature_lost sense_wire_open
+rack_comm_lost rack_current_lost rack_current_reversed rack_bms_alarm rack_bms_lost pcs_comm_lost
+"""
+NO_DISCHARGE = """
+cell_undervoltage_warning discharge_undertemperature module_comm_lost cell_voltage_lost temperature_lost
+sense_wire_open rack_comm_lost rack_current_lost rack_current_reversed rack_bms_alarm rack_bms_lost pcs_comm_lost
+"""
+LESS_POWER = """
+charge_undertemperature_warning discharge_undertemperature_warning overtemperature_warning
+discharge_overtemperature_warning charge_overcurrent_warning discharge_overcurrent_warning
+temperature_spread cell_voltage_spread cell_voltage_noisy cell_voltage_stuck temperature_sensor_lost
+rack_currents_differ dc_power_differs cooling_failed cooling_without_fall enclosure_hot enclosure_data_lost
+"""
+LIMIT = compile_site("container").program.limit
+
+
+@pytest.mark.parametrize(
+    ("effect", "hazards"),
+    [
+        (Effect.TRIP, OPENS_AT_ONCE), (Effect.LOCKOUT, LOCKS_OUT), (Effect.STOP, STOPS_FIRST),
+        (Effect.BLOCK_CLOSE, KEEPS_OPEN), (Effect.BLOCK_CHARGE, NO_CHARGE), (Effect.BLOCK_DISCHARGE, NO_DISCHARGE),
+        (Effect.DERATE, LESS_POWER),
+    ],
+    ids=lambda x: getattr(x, "name", ""),
+)  # fmt: skip
+def test_these_hazards_and_no_others_have_this_effect(effect: Effect, hazards: str) -> None:
+    assert {r.id for r in ROWS if r.effect & effect} == set(hazards.split())
+
+
+def test_every_row_is_told() -> None:
+    assert all(r.effect & Effect.ALARM for r in ROWS)
+
+
+def test_only_a_welded_rack_concerns_the_others_of_its_bank() -> None:
+    assert {r.id: r.bank_effect for r in ROWS if r.bank_effect} == {
+        "contactor_does_not_open": Effect.ALARM | Effect.TRIP | Effect.BLOCK_CLOSE
+    }
+
+
+class TestReset:
+    def test_what_opens_contactors_at_once_waits_for_a_person_unless_a_line_was_lost(self) -> None:
+        by_itself = {r.id for r in ROWS if r.opens and r.effect & Effect.TRIP and r.reset is Reset.SELF}
+        assert by_itself == {"rack_comm_lost", "io_process_lost"}
+
+    def test_what_locks_out_and_what_may_have_welded_or_shorted_waits_for_an_engineer(self) -> None:
+        engineer = {r.id for r in ROWS if r.reset is Reset.MAINTENANCE}
+        assert engineer == {*LOCKS_OUT.split(), "precharge_too_fast", "weld_test_failed"}
+
+    def test_what_has_a_device_of_its_own_to_reset_waits_for_that(self) -> None:
+        assert {r.id for r in ROWS if r.reset is Reset.LOCAL} == {"estop", "fire_alarm", "smoke_detected"}
+
+    def test_what_is_lost_and_heard_again_or_too_hot_and_cooler_ends_by_itself(self) -> None:
+        passing = {r.id for r in ROWS if r.id.endswith(("_lost", "_high", "_low", "_warning", "_hot", "_spread"))}
+        held = {r.id for r in ROWS if r.id in passing and r.reset is not Reset.SELF}
+        assert held == {"insulation_low", "estop_lost", "retained_memory_lost"}
+
+    def test_a_device_that_contradicts_itself_stays_told_until_somebody_looked(self) -> None:
+        words = ("_suspected", "stuck", "reversed", "exceed", "uncommanded", "does_not_", "sense_wire", "sum_of_cells")
+        odd = {r.id for r in ROWS if any(word in r.id for word in words)}
+        assert {r.id for r in ROWS if r.id in odd and r.reset is Reset.SELF} == set()
+
+
+class TestTime:
+    def test_what_opens_at_once_is_sure_within_half_a_second_or_a_second_where_nature_is_slow(self) -> None:
+        slow = {"discharge_overtemperature", "insulation_low", "current_on_open_rack"}
+        late = {r.id: r.delay_ms(LIMIT) for r in ROWS if r.effect & Effect.TRIP and r.delay_ms(LIMIT) > 500}
+        assert late == dict.fromkeys(slow, 1000)
+
+    def test_what_stops_is_sure_within_three_seconds_and_a_pcs_has_ten_to_start(self) -> None:
+        late = {r.id: r.delay_ms(LIMIT) for r in ROWS if r.effect & Effect.STOP and r.delay_ms(LIMIT) > 2000}
+        assert late == {
+            "pcs_does_not_start": 10_000, "no_current_though_commanded": 3000, "rack_current_reversed": 3000,
+        }  # fmt: skip
+
+    def test_a_warning_before_a_voltage_trip_comes_in_time_to_prevent_it(self) -> None:
+        early = ("cell_overvoltage_warning", "cell_undervoltage_warning")
+        assert {r.delay_ms(LIMIT) for r in ROWS if r.id in early} == {200}
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if isinstance(r.cause, Threshold)], ids=lambda r: r.id)
+def test_a_threshold_clears_on_the_sound_side_of_its_limit(row: Row) -> None:
+    cause = row.cause
+    assert isinstance(cause, Threshold)
+    band = getattr(LIMIT, cause.band)
+    limit = getattr(band, cause.at)
+    assert band.clear < limit if cause.over else band.clear > limit

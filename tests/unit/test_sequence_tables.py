@@ -1,0 +1,146 @@
+"""The tables of moves, line by line and without a plant: in this mode, while this holds, the next mode is that one.
+
+`mode | what holds | next mode: reason`; a mode alone at the end means that it stays.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+import pytest
+
+from controller.core.image import RackMode, SiteMode
+from controller.core.sequence import RACK_MOVES, SITE_MOVES
+from controller.core.sequence.engine import Move, Sequence
+from controller.core.sequence.rack import RackView
+from controller.core.sequence.site import SiteView
+
+RACK = """
+OPEN           | wanted ready its_turn                        | PRECHARGE: precharging
+OPEN           | wanted ready its_turn rejoining              | PRECHARGE: precharging: joins again by itself
+OPEN           | ready its_turn                               | OPEN
+OPEN           | wanted its_turn                              | OPEN
+OPEN           | wanted ready                                 | OPEN
+OPEN           | ready its_turn rejoining                     | OPEN
+OPEN           | wanted its_turn rejoining                    | OPEN
+OPEN           | wanted ready rejoining                       | OPEN
+OPEN           | wanted ready its_turn out_of_service         | OUT_OF_SERVICE: taken out of service
+OPEN           | wanted ready its_turn trip                   | TRIPPED: tripped by protection
+OPEN           | wanted ready its_turn trip lockout           | LOCKED_OUT: locked out by protection
+OUT_OF_SERVICE | out_of_service wanted ready its_turn         | OUT_OF_SERVICE
+OUT_OF_SERVICE |                                              | OPEN: back in service
+PRECHARGE      | wanted                                       | PRECHARGE
+PRECHARGE      | wanted precharged                            | CLOSED: precharge done
+PRECHARGE      | wanted precharged precharge_overdue          | CLOSED: precharge done
+PRECHARGE      | wanted precharge_overdue                     | OPEN: precharge took too long
+PRECHARGE      | precharged                                   | OPEN: no longer wanted
+PRECHARGE      | wanted precharged stop                       | OPEN: stopped by protection
+PRECHARGE      | wanted precharged out_of_service             | OPEN: taken out of service
+PRECHARGE      | wanted precharged resistor_hot               | OPEN: precharge resistor too hot
+PRECHARGE      | wanted precharged trip stop                  | TRIPPED: tripped by protection
+PRECHARGE      | wanted precharged trip lockout               | LOCKED_OUT: locked out by protection
+PRECHARGE      | wanted fatal trip beyond_breaking            | TRIPPED: tripped by protection
+CLOSED         | wanted                                       | CLOSED
+CLOSED         | wanted beyond_breaking                       | CLOSED
+CLOSED         | wanted fatal trip                            | TRIPPED: tripped by protection
+CLOSED         | wanted fatal trip lockout                    | LOCKED_OUT: locked out by protection
+CLOSED         | wanted fatal trip beyond_breaking            | FUSE_WAIT: waiting for the fuse: too much to break
+CLOSED         | wanted fatal lockout beyond_breaking         | FUSE_WAIT: waiting for the fuse: too much to break
+CLOSED         | wanted stop                                  | STOPPING: stopped by protection
+CLOSED         |                                              | STOPPING: no longer wanted
+CLOSED         | wanted out_of_service                        | STOPPING: taken out of service
+STOPPING       | wanted                                       | STOPPING
+STOPPING       | beyond_breaking                              | STOPPING
+STOPPING       | no_current                                   | OPEN: opened without current
+STOPPING       | stopping_overdue                             | OPEN: opened under current: it did not end in time
+STOPPING       | stopping_overdue beyond_breaking             | FUSE_WAIT: current stayed: waiting for the fuse
+STOPPING       | fatal trip                                   | TRIPPED: tripped by protection
+STOPPING       | fatal trip lockout                           | LOCKED_OUT: locked out by protection
+STOPPING       | fatal trip beyond_breaking                   | FUSE_WAIT: waiting for the fuse: too much to break
+FUSE_WAIT      | fatal trip lockout beyond_breaking           | FUSE_WAIT
+FUSE_WAIT      | fatal trip beyond_breaking                   | FUSE_WAIT
+FUSE_WAIT      | fatal trip lockout                           | LOCKED_OUT: locked out after the fuse
+FUSE_WAIT      | fatal trip                                   | TRIPPED: opened after the fuse
+FUSE_WAIT      | wanted                                       | TRIPPED: opened after the fuse
+TRIPPED        | trip wanted ready its_turn                   | TRIPPED
+TRIPPED        | trip lockout                                 | LOCKED_OUT: locked out by protection
+TRIPPED        | wanted ready its_turn                        | OPEN: trip reset
+LOCKED_OUT     | lockout wanted ready its_turn                | LOCKED_OUT
+LOCKED_OUT     | trip                                         | LOCKED_OUT
+LOCKED_OUT     | wanted ready its_turn                        | OPEN: lock-out released
+"""
+
+SITE = """
+STARTING    | wanted                                       | STARTING
+STARTING    | inputs_judged                                | STANDBY: inputs judged
+STARTING    | inputs_judged trip                           | TRIPPED: tripped by protection
+STARTING    | inputs_judged trip lockout                   | LOCKED_OUT: locked out
+STANDBY     | all_open                                     | STANDBY
+STANDBY     | wanted all_open                              | CONNECTING: connect asked for
+STANDBY     | wanted stop                                  | STANDBY
+STANDBY     | wanted trip                                  | TRIPPED: tripped by protection
+STANDBY     | wanted trip lockout                          | LOCKED_OUT: locked out
+STANDBY     | wanted maintenance_wanted all_open           | MAINTENANCE: maintenance asked for
+STANDBY     | maintenance_wanted                           | STANDBY
+CONNECTING  | wanted                                       | CONNECTING
+CONNECTING  | wanted enough_racks                          | CONNECTING
+CONNECTING  | wanted enough_racks all_joined               | ONLINE: all racks connected
+CONNECTING  | wanted enough_racks connecting_overdue       | ONLINE: connected without every rack
+CONNECTING  | wanted connecting_overdue                    | STOPPING: too few racks could be connected
+CONNECTING  | all_joined enough_racks                      | STOPPING: disconnect asked for
+CONNECTING  | wanted all_joined enough_racks stop          | STOPPING: stopped by protection
+CONNECTING  | wanted all_joined enough_racks trip          | TRIPPED: tripped by protection
+CONNECTING  | wanted all_joined enough_racks trip lockout  | LOCKED_OUT: locked out
+ONLINE      | wanted enough_racks                          | ONLINE
+ONLINE      | wanted                                       | STOPPING: too few racks are connected
+ONLINE      | enough_racks                                 | STOPPING: disconnect asked for
+ONLINE      | wanted enough_racks stop                     | STOPPING: stopped by protection
+ONLINE      | wanted enough_racks trip                     | TRIPPED: tripped by protection
+ONLINE      | wanted enough_racks trip lockout             | LOCKED_OUT: locked out
+STOPPING    | wanted                                       | STOPPING
+STOPPING    | all_open                                     | STANDBY: all racks open
+STOPPING    | stopping_overdue                             | STANDBY: racks did not open in time
+STOPPING    | trip all_open                                | TRIPPED: tripped by protection
+STOPPING    | trip lockout all_open                        | LOCKED_OUT: locked out
+TRIPPED     | trip wanted all_open                         | TRIPPED
+TRIPPED     | trip lockout                                 | LOCKED_OUT: locked out
+TRIPPED     | wanted                                       | STANDBY: trip reset
+TRIPPED     | trip maintenance_wanted                      | TRIPPED
+TRIPPED     | trip maintenance_wanted all_open             | MAINTENANCE: maintenance asked for
+LOCKED_OUT  | wanted all_open                              | LOCKED_OUT
+LOCKED_OUT  | lockout maintenance_wanted                   | MAINTENANCE: maintenance asked for
+MAINTENANCE | maintenance_wanted lockout trip wanted       | MAINTENANCE
+MAINTENANCE | lockout trip                                 | STANDBY: maintenance ended
+"""
+
+
+def lines(table: str) -> list[str]:
+    return [" | ".join(part.strip() for part in line.split("|")) for line in table.strip().splitlines()]
+
+
+def check(line: str, modes: type[IntEnum], moves: tuple[Move, ...], view: Any) -> None:
+    mode, holds, then = line.split(" | ")
+    table = Sequence(modes, moves)
+    table.attach(view)
+    for guard in holds.split():
+        assert hasattr(view, guard), guard
+        setattr(view, guard, True)
+    new, move = table.step(modes[mode], view)
+    assert (new.name if move is None else f"{new.name}: {move.because}") == then
+
+
+@pytest.mark.parametrize("line", lines(RACK))
+def test_rack(line: str) -> None:
+    check(line, RackMode, RACK_MOVES, RackView())
+
+
+@pytest.mark.parametrize("line", lines(SITE))
+def test_site(line: str) -> None:
+    check(line, SiteMode, SITE_MOVES, SiteView())
+
+
+@pytest.mark.parametrize(("table", "moves"), [(RACK, RACK_MOVES), (SITE, SITE_MOVES)], ids=["rack", "site"])
+def test_every_move_has_a_line(table: str, moves: tuple[Move, ...]) -> None:
+    told = {(line.split(" | ")[0], line.split(" | ")[2]) for line in lines(table)}
+    assert {(s.name, f"{m.to.name}: {m.because}") for m in moves for s in m.source} <= told
