@@ -28,6 +28,7 @@ from tools.mutate.equivalent import EQUIVALENT
 from tools.mutate.reach import Reached, Tracer
 
 CAUSES: Final = ("tests/unit/test_protect_causes.py", "tests/unit/test_protect_trend.py")
+FOLLOWED: Final = ("tests/unit/test_protect_trend.py", "tests/unit/test_protect_witnesses.py")
 ENGINE: Final = ("tests/unit/test_protect_engine.py",)
 TABLES: Final = ("tests/unit/test_sequence_tables.py",)
 CONNECTING: Final = ("tests/scenario/test_connecting.py",)
@@ -37,13 +38,13 @@ REFUSALS: Final = ("tests/scenario/test_refusals.py",)
 TESTS: Final = {
     "controller.core.protect.engine": ENGINE,
     "controller.core.protect.facts": ("tests/unit/test_protect_facts.py", *ENGINE),
-    "controller.core.protect.flow": CAUSES,
+    "controller.core.protect.flow": (*CAUSES, *FOLLOWED),
     "controller.core.protect.limits": ("tests/unit/test_limits.py", "tests/scenario/test_power.py"),
     "controller.core.protect.matrix": ("tests/unit/test_matrix.py",),
     "controller.core.protect.plausible": (*CAUSES, *OWN),
     "controller.core.protect.relations": ("tests/unit/test_annunciate.py", "tests/scenario/test_alarm_groups.py"),
     "controller.core.protect.row": (*CAUSES, *ENGINE),
-    "controller.core.protect.trend": CAUSES,
+    "controller.core.protect.trend": FOLLOWED,
     "controller.core.sequence.closing": OWN,
     "controller.core.sequence.connect": (*CONNECTING, *OWN),
     "controller.core.sequence.engine": SEQUENCES,
