@@ -72,6 +72,17 @@ def lose(name: str, where: Any = ...) -> Change:
     return lambda b: b.lose(name, where)
 
 
+def unfitted(name: str, where: Any) -> Change:
+    """Some places have no module, cell or sensor."""
+
+    def change(b: Bench) -> None:
+        fitted = getattr(b.topology, name).copy()
+        fitted[where] = False
+        b.topology = dataclasses.replace(b.topology, **{name: fitted})
+
+    return change
+
+
 def trend(**values: Any) -> Change:
     """What was kept from the scans before."""
 

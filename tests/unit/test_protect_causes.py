@@ -15,7 +15,7 @@ from controller.core.protect import facts as q
 from controller.core.protect import plausible as p
 from controller.core.protect.row import When
 from controller.core.signal import Quality
-from tests.protect_bench import BASE, Bench, Change, all_of, out, put, trend
+from tests.protect_bench import BASE, Bench, Change, all_of, lose, out, put, trend, unfitted
 
 
 def precharge(ms: int, part: float) -> Change:
@@ -36,6 +36,7 @@ def reported(charge: float, discharge: float, amps: float) -> Change:
 
 
 OPEN = all_of(out("rack_main_close", False, 0), out("rack_precharge_close", False, 0), put("rack_main_closed", 0.0))
+ALIKE = put("cell_voltage_v", 210.56 / 64, ...)
 SHARE = 142.45
 """What each rack carries at 60 kW, in A."""
 
@@ -54,6 +55,38 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
         p.temperature_sensor_lost,
         lambda b: b.lose("cell_temperature_degc", np.s_[0, 1]),
         lambda b: b.lose("cell_temperature_degc", np.s_[0, 1, 2]),
+    ),
+    (
+        p.temperature_sensor_lost,
+        all_of(lose("cell_temperature_degc", np.s_[0, 1, 2]), unfitted("temperature_fitted", np.s_[0, 1, 2])),
+        lose("cell_temperature_degc", np.s_[0, 1, 2]),
+    ),
+    (p.cell_voltage_stuck, trend(module_stuck=False), trend(module_stuck=True)),
+    (p.cell_voltage_noisy, trend(module_noisy=False), trend(module_noisy=True)),
+    (p.temperature_rises_fast, trend(module_rising=False), trend(module_rising=True)),
+    (p.current_on_open_rack, all_of(OPEN, put("rack_current_a", 5.0)), all_of(OPEN, put("rack_current_a", 5.1))),
+    (p.current_on_open_rack, put("rack_current_a", 5.1), all_of(OPEN, put("rack_current_a", -5.1))),
+    (
+        p.current_on_open_rack,
+        all_of(OPEN, out("rack_precharge_close", True, 0), put("rack_current_a", 9.0)),
+        all_of(OPEN, put("rack_current_a", 9.0)),
+    ),
+    (
+        p.current_on_open_rack,
+        all_of(OPEN, out("rack_main_close", True, 0), put("rack_current_a", 9.0)),
+        all_of(OPEN, put("rack_current_a", 9.0)),
+    ),
+    (p.sum_of_cells_differs, all_of(ALIKE, put("rack_voltage_v", 216.7)), all_of(ALIKE, put("rack_voltage_v", 217.1))),
+    (p.sum_of_cells_differs, all_of(ALIKE, put("rack_voltage_v", 204.5)), all_of(ALIKE, put("rack_voltage_v", 204.1))),
+    (
+        p.sum_of_cells_differs,
+        all_of(ALIKE, put("rack_voltage_v", 300.0), lose("cell_voltage_v", np.s_[0, 0, 3])),
+        all_of(ALIKE, put("rack_voltage_v", 300.0)),
+    ),
+    (
+        p.rack_current_reversed,
+        put("rack_current_a", -0.49 * SHARE),
+        all_of(put("rack_current_a", [-SHARE, 900.0], ...), lose("rack_current_a", 1)),
     ),
     (p.bleed_switch_stuck, put("module_bleeding_cells", 0, np.s_[0, 0]), put("module_bleeding_cells", 1, np.s_[0, 0])),
     (
@@ -261,6 +294,10 @@ def witnesses() -> list[Any]:
     return [c for c in named if c.__module__ == p.__name__]
 
 
+def test_every_witness_has_a_boundary() -> None:
+    assert set(witnesses()) == {cause for cause, _, _ in BOUNDARY}
+
+
 @pytest.mark.parametrize("cause", witnesses(), ids=lambda c: c.__name__)
 def test_a_healthy_plant_shows_nothing(cause: Any) -> None:
     assert not np.any(cause(Bench().facts()))
@@ -278,7 +315,10 @@ def test_without_data_a_witness_says_nothing(cause: Any) -> None:
         samples = getattr(bench.measured.extremes, field.name)
         if hasattr(samples, "quality"):
             samples.quality[...] = int(Quality.BAD_COMM)
-    own = (p.second_controller, p.clock_jumped, p.configuration_changed, p.soc_unknown)
+    own = (
+        p.second_controller, p.clock_jumped, p.configuration_changed, p.soc_unknown, p.cell_voltage_stuck,
+        p.cell_voltage_noisy, p.temperature_rises_fast,
+    )  # fmt: skip
     assert bool(np.any(cause(bench.facts()))) is (cause in own)
 
 
@@ -301,3 +341,53 @@ def test_one_module_of_a_rack_may_report_its_extremes_only(part: float, differs:
     bench.put("rack_voltage_v", part * volts[0].sum())
     bench.put("rack_voltage_v", volts[1, :3].sum(), 1)
     assert p.sum_of_cells_differs(dataclasses.replace(facts, topology=mixed)).tolist() == [differs, False]
+
+
+@pytest.mark.parametrize(
+    ("rack_v", "differs"), [(204.7, False), (193.3, False), (218.3, False), (193.1, True), (218.5, True)]
+)
+def test_between_its_extremes_a_rack_may_sum_up_to_anything(rack_v: float, differs: bool) -> None:
+    """Three modules of 16 cells at 3.2 V, and one of which only the highest (3.65 V) and lowest (2.85 V) are told."""
+    bench = Bench()
+    t = bench.topology
+    represented, fitted = np.zeros((t.racks, t.modules), np.int64), t.cell_fitted.copy()
+    represented[0, 1], fitted[0, 1, 2:] = t.cells, False
+    bench.topology = dataclasses.replace(t, represented=represented, cell_fitted=fitted)
+    bench.put("cell_voltage_v", 3.2, 0)
+    bench.put("cell_voltage_v", [3.65, 2.85], np.s_[0, 1, :2])
+    bench.put("cell_voltage_v", [9.0, 0.0], np.s_[0, 1, 4:6])
+    bench.put("rack_voltage_v", rack_v)
+    assert p.sum_of_cells_differs(bench.facts()).tolist()[0] is differs
+
+
+class TestQuantities:
+    def test_heat_is_what_was_counted_and_always_known(self) -> None:
+        bench = Bench()
+        bench.trend.charge_heat_ratio[...], bench.trend.discharge_heat_ratio[...] = (0.1, 0.2), (0.3, 0.4)
+        charge, discharge = p.charge_heat(bench.facts()), p.discharge_heat(bench.facts())
+        assert (charge.value.tolist(), discharge.value.tolist()) == ([0.1, 0.2], [0.3, 0.4])
+        assert charge.known.all() and discharge.known.all()
+
+    def test_a_rack_s_own_voltage_is_told_per_cell_in_series(self) -> None:
+        bench = Bench()
+        bench.put("rack_voltage_v", (224.0, 192.0), ...)
+        bench.lose("rack_voltage_v", 1)
+        reading = p.rack_mean_cell_voltage(bench.facts())
+        assert (reading.value.tolist(), reading.known.tolist()) == ([3.5, 3.0], [True, False])
+        unfitted("cell_fitted", 0)(bench)
+        assert not p.rack_mean_cell_voltage(bench.facts()).known.any(), "without cells there is no mean"
+
+    @pytest.mark.parametrize(
+        ("quantity", "high", "low"),
+        [(p.cell_voltage_spread, "rack_cell_voltage_max_v", "rack_cell_voltage_min_v"),
+         (p.temperature_spread, "rack_temperature_max_degc", "rack_temperature_min_degc")],
+    )  # fmt: skip
+    def test_a_spread_is_known_when_both_its_ends_are(self, quantity: Any, high: str, low: str) -> None:
+        for lost, known in ((None, True), (high, False), (low, False)):
+            bench = Bench()
+            extremes = bench.measured.extremes
+            getattr(extremes, high).value[0], getattr(extremes, low).value[0] = 5.0, 3.0
+            if lost:
+                getattr(extremes, lost).quality[0] = int(Quality.BAD_COMM)
+            reading = quantity(bench.facts())
+            assert (reading.value[0], reading.known[0]) == (2.0, known)

@@ -15,7 +15,7 @@ from controller.core.protect import facts as q
 from controller.core.protect.row import When
 from controller.core.signal import Quality
 from controller.core.topology import Wires
-from tests.protect_bench import BASE, Bench, Change, all_of, lose, out, put
+from tests.protect_bench import BASE, Bench, Change, all_of, lose, out, put, unfitted
 
 MODULE = np.s_[0, 1]
 REST_V = 3.29
@@ -58,15 +58,6 @@ def more(**values: Any) -> Change:
 def heartbeat(age_ms: int) -> Change:
     def change(b: Bench) -> None:
         b.dispatching = dataclasses.replace(b.dispatching, heartbeat_age_ms=age_ms)
-
-    return change
-
-
-def unfitted(name: str, where: Any) -> Change:
-    def change(b: Bench) -> None:
-        fitted = getattr(b.topology, name).copy()
-        fitted[where] = False
-        b.topology = dataclasses.replace(b.topology, **{name: fitted})
 
     return change
 

@@ -156,6 +156,14 @@ class TestCurrentThatStandsStill:
         low, high = self.share(watch, 60e3)
         assert low == high
 
+    def test_what_is_shown_first_after_a_loss_is_new(self) -> None:
+        watch = Watch()
+        watch.lose("rack_current_a")
+        self.share(watch, 60e3)
+        watch.put("rack_current_a", 1.0, ...)
+        low, high = self.share(watch, 30e3)
+        assert low == high
+
 
 class TestContactors:
     def test_precharge_counts_while_it_is_alone_and_the_link_is_kept_as_it_was(self) -> None:
