@@ -16,6 +16,7 @@ from controller.core.protect.row import When
 from controller.core.signal import Quality
 from controller.core.topology import Wires
 from tests.protect_bench import BASE, Bench, Change, all_of, lose, out, put, unfitted
+from tests.sequence_bench import Racks
 
 MODULE = np.s_[0, 1]
 REST_V = 3.29
@@ -251,6 +252,16 @@ class TestBusLost:
         bench = self.plant()
         silent(bench)
         assert np.flatnonzero(q.bus_lost(bench.facts())).tolist() == buses
+
+    def test_one_pcs_of_two_that_is_heard_is_enough(self) -> None:
+        racks = Racks()
+        nothing = np.zeros((1, 4, 1), bool)
+        wires = Wires(("GW",), nothing, np.zeros((1, 4), bool), np.ones((1, 2), bool), ((),))
+        topology = dataclasses.replace(racks.topology, wires=wires)
+        for silent, lost in (([0], False), ([0, 1], True)):
+            racks.lose("pcs_active_power_w", silent)
+            facts = dataclasses.replace(Bench().facts(), topology=topology, measured=racks.measured)
+            assert q.bus_lost(facts).tolist() == [lost]
 
 
 class TestQuantities:

@@ -116,6 +116,9 @@ class TestNoisy:
         assert np.argwhere(watch.trend.module_noisy).tolist() == [[0, 1]]
         assert self.jump(watch, 0.0) == pytest.approx(0.357 * own, rel=1e-3) and not watch.trend.module_noisy.any()
 
+    def test_a_cell_far_below_its_range_is_watched_too(self) -> None:
+        assert self.jump(Watch().begin(0.9, 0.0), 0.12) > 0.03
+
     def test_what_all_cells_of_a_module_do_is_no_noise(self) -> None:
         watch = Watch().begin(3.3, 0.0)
         assert self.jump(watch, 0.3, modules=True) == pytest.approx(0.0, abs=1e-4)

@@ -31,10 +31,7 @@ CAUSES: Final = ("tests/unit/test_protect_causes.py", "tests/unit/test_protect_t
 FOLLOWED: Final = ("tests/unit/test_protect_trend.py", "tests/unit/test_protect_witnesses.py")
 ENGINE: Final = ("tests/unit/test_protect_engine.py",)
 TABLES: Final = ("tests/unit/test_sequence_tables.py",)
-CONNECTING: Final = ("tests/scenario/test_connecting.py",)
 OWN: Final = ("tests/scenario/test_own_contactors.py",)
-SEQUENCES: Final = ("tests/scenario/test_sequences.py", "tests/scenario/test_transitions.py")
-REFUSALS: Final = ("tests/scenario/test_refusals.py",)
 TESTS: Final = {
     "controller.core.protect.engine": ENGINE,
     "controller.core.protect.facts": ("tests/unit/test_protect_facts.py", *ENGINE),
@@ -47,13 +44,13 @@ TESTS: Final = {
     "controller.core.protect.trend": FOLLOWED,
     "controller.core.sequence.closing": OWN,
     "controller.core.sequence.connect": ("tests/unit/test_joining.py",),
-    "controller.core.sequence.engine": (*TABLES, *SEQUENCES),
+    "controller.core.sequence.engine": (*TABLES, "tests/scenario/test_sequences.py"),
     "controller.core.sequence.ledger": ("tests/unit/test_ledger.py",),
     "controller.core.sequence.rack": TABLES,
     "controller.core.sequence.rejoin": ("tests/scenario/test_rejoin.py",),
-    "controller.core.sequence.requests": (*REFUSALS, *SEQUENCES),
+    "controller.core.sequence.requests": ("tests/unit/test_requests.py",),
     "controller.core.sequence.site": TABLES,
-    "controller.core.sequence.stage": (*SEQUENCES, *CONNECTING),
+    "controller.core.sequence.stage": ("tests/unit/test_stage.py",),
 }
 """What is changed, and which tests must notice: those that tell what the module is for, not those that compare a table
 with its printed copy. `look` has nothing that could be changed."""

@@ -7,6 +7,7 @@ from typing import Final
 A_FACTOR: Final = "both sides of the comparison are multiplied by it"
 NO_MORE_THAN_ALL: Final = "the smallest part counts, and one of them is 1"
 NOBODY_LOOKS: Final = "a bank of which something is not known is not known, and nobody looks at its sum"
+NOT_KNOWN: Final = "a current that is not known is told as not known, and nobody looks at it"
 NO_SUCH_RACK: Final = "no rack has a voltage of 1 to 2 V"
 EQUIVALENT: Final[dict[str, str]] = {
     "protect.engine Matrix.__init__: 1 -> 2 in `zlib.crc32(repr(limit).encode()) or 1`":
@@ -19,6 +20,8 @@ EQUIVALENT: Final[dict[str, str]] = {
         "less than any excess, which is no negative",
     "protect.flow pcs_power: 0 -> 1 in `np.where(known, watts, 0.0)`": NOBODY_LOOKS,
     "protect.flow rack_power: 0 -> 1 in `np.where(known, amps * v.value, 0.0)`": NOBODY_LOOKS,
+    "protect.flow worst_current: 0 -> 1 in `np.where(known, -low, 0.0)`": NOT_KNOWN,
+    "protect.flow worst_current: 0 -> 1 in `np.where(known, high, 0.0)`": NOT_KNOWN,
     "protect.flow expected_current: 1 -> 2 in `v.value > 1.0`": NO_SUCH_RACK,
     "protect.flow expected_current: 1 -> 2 in `np.maximum(v.value, 1.0)`": NO_SUCH_RACK,
     "protect.limits limit_power: 1 -> 2 in `np.where(trips.rack_effect & DERATE, DERATE_FACTOR, 1.0)`":
@@ -29,8 +32,9 @@ EQUIVALENT: Final[dict[str, str]] = {
         "a rack without a known voltage may carry 0 A, and 0 A at any voltage are 0 W",
     "protect.plausible sense_wire_open: Lt -> GtE in `v.value < WIRE_LOW * "
     "f.measured.extremes.module_cell_voltage_mean_v.value[..., None]`":
-        "the question before only saves work; a module cannot be without any value that answers it either way",
+        "the look before only saves work: some cell is always near its mean",
     "protect.plausible sum_of_cells_differs: 1 -> 2 in `np.maximum(least, 1.0)`": NO_SUCH_RACK,
     "protect.trend _heat: 1e-06 -> 1 in `max(band.trip ** 2 - band.warn ** 2, 1e-06)`":
         "only where a current trips at less than 1 A above its warning",
+    "protect.trend _allowance: 1 -> 2 in `max(f.limit.pcs_follow_ms, 1)`": "only for a PCS that follows within 1 ms",
 }  # fmt: skip

@@ -88,7 +88,7 @@ def _weld_test(
     """The result per rack, and the time for which a dead link did not part from it."""
     before = old.contactors.rack_weld_test
     was, now = closed_modes(old.rack_mode), closed_modes(mode)
-    result = np.where(was & ~now & (s.contactor.weld_test_ms > 0), int(WeldTest.RUNNING), before)
+    result = np.where(was & ~now & (s.contactor.weld_test_ms != 0), int(WeldTest.RUNNING), before)
     result = np.where(now & among(before, WeldTest.RUNNING), int(WeldTest.UNDECIDED), result)
     if old.site_mode == SiteMode.MAINTENANCE:
         # An engineer is at it; what the test found stays in the journal and in the latched alarm.
