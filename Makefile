@@ -58,9 +58,9 @@ powercut: install
 interop: install
 	@$(BIN)/python -m pytest -q tests/integration
 
-# How much of a changed protection or sequence the tests notice; MOST=100 tries a sample, ONLY=sequence.rejoin one part.
+# How much of a changed protection or sequence the tests notice; EACH=40 tries so many of each module, ONLY=sequence.rejoin one.
 mutation: install
-	@$(BIN)/python -m tools.mutate --most $(or $(MOST),0) $(addprefix --only ,$(ONLY))
+	@$(BIN)/python -m tools.mutate --each $(or $(EACH),0) $(addprefix --only ,$(ONLY))
 
 # Branch coverage of protection and sequences by their own tests.
 coverage: install

@@ -1,17 +1,11 @@
-"""The site's and the racks' sequences as stories, and what must be true of the tables themselves."""
+"""The site's and the racks' sequences as stories."""
 
 from __future__ import annotations
 
-import itertools
-
-import numpy as np
 import pytest
 
 from controller.core.command import Kind, Role
 from controller.core.image import RackMode, SiteMode
-from controller.core.sequence import RACK_MOVES, SITE_MOVES, Sequence
-from controller.core.sequence.rack import RackView
-from controller.core.sequence.site import SiteView
 from tests.story import Story
 
 
@@ -183,74 +177,3 @@ def test_a_site_that_lost_its_last_rack_stops(online: Story) -> None:
     online.seconds(1)
     online.points.rack_current_a.value[...] = 0.0
     online.until(SiteMode.STANDBY)
-
-
-# -- the tables themselves -------------------------------------------------------------------------------------
-
-TABLES = [(RackMode, RACK_MOVES, RackView), (SiteMode, SITE_MOVES, SiteView)]
-
-
-@pytest.mark.parametrize(("modes", "moves", "view"), TABLES, ids=["rack", "site"])
-def test_every_guard_says_what_it_means(modes: object, moves: object, view: object) -> None:
-    assert {g for m in moves for g in (*m.when, *m.unless)} == set(view.MEANING)
-
-
-@pytest.mark.parametrize(("modes", "moves", "view"), TABLES, ids=["rack", "site"])
-def test_no_mode_is_without_exit_and_every_mode_can_be_reached(modes: object, moves: object, view: object) -> None:
-    left = {s for m in moves for s in m.source}
-    reached = {m.to for m in moves} | {modes(0)}
-    assert left == set(modes)
-    assert reached == set(modes)
-
-
-@pytest.mark.parametrize(
-    ("modes", "moves", "view", "energised"),
-    [
-        (RackMode, RACK_MOVES, RackView, {RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING}),
-        (SiteMode, SITE_MOVES, SiteView, {SiteMode.CONNECTING, SiteMode.ONLINE, SiteMode.STOPPING}),
-    ],
-    ids=["rack", "site"],
-)
-def test_whatever_else_holds_a_fatal_cause_leads_out_of_every_energised_mode_in_one_step(
-    modes: object, moves: object, view: object, energised: set[object]
-) -> None:
-    """Exhaustive over every mode and every combination of guards."""
-    table = Sequence(modes, moves)
-    v = view()
-    table.attach(v)
-    guards = sorted({g for m in moves for g in (*m.when, *m.unless)} - {"trip", "lockout"})
-    for mode in modes:
-        for values in itertools.product((False, True), repeat=len(guards)):
-            for guard, value in zip(guards, values, strict=True):
-                setattr(v, guard, value)
-            for trip, lockout in ((True, False), (False, True), (True, True)):
-                v.trip, v.lockout = trip, lockout
-                after, _ = table.step(mode, v)
-                assert after not in energised, (mode, values, trip, lockout)
-
-
-def test_the_library_and_the_table_agree_on_the_first_match() -> None:
-    """`transitions` and a plain reading of the table give the same move, over random views."""
-    table = Sequence(RackMode, RACK_MOVES)
-    v = RackView()
-    table.attach(v)
-    rng = np.random.default_rng(1)
-    guards = sorted({g for m in RACK_MOVES for g in (*m.when, *m.unless)})
-    for _ in range(5000):
-        for guard in guards:
-            setattr(v, guard, bool(rng.random() < 0.5))
-        mode = RackMode(int(rng.integers(len(RackMode))))
-        wanted = next((m for m in RACK_MOVES if mode in m.source and m.applies(v)), None)
-        after, move = table.step(mode, v)
-        assert move is wanted
-        assert after == (wanted.to if wanted else mode)
-
-
-def test_diagrams_are_printed_from_the_tables() -> None:
-    text = Sequence(RackMode, RACK_MOVES).diagram("rack")
-    assert "PRECHARGE --> CLOSED: precharge done" in text
-    assert "[*] --> OPEN" in text
-    assert (
-        "| OPEN | PRECHARGE | wanted and ready and its_turn |  | precharging |"
-        in Sequence(RackMode, RACK_MOVES).listing()
-    )

@@ -104,6 +104,13 @@ class TestCounting:
         assert book.scan(RackMode.OPEN).rack_contactor_breaks[0] == 0.25
         assert not book.scan().rack_contactor_hot_openings[1:].any() and not book.memory.main_seen_closed[0]
 
+    def test_who_cannot_be_read_has_been_seen_closed_only_if_it_was_before(self) -> None:
+        book = Book()
+        book.memory.main_seen_closed[:2] = (False, True)
+        book.lose("rack_main_closed")
+        book.scan()
+        assert book.memory.main_seen_closed[:2].tolist() == [False, True]
+
     def test_a_rack_that_was_open_and_stays_open_breaks_nothing(self) -> None:
         book = Book()
         book.put("rack_main_closed", 0.0, 3)

@@ -34,6 +34,7 @@ EQUIVALENT: Final[dict[str, str]] = {
     "f.measured.extremes.module_cell_voltage_mean_v.value[..., None]`":
         "the look before only saves work: some cell is always near its mean",
     "protect.plausible sum_of_cells_differs: 1 -> 2 in `np.maximum(least, 1.0)`": NO_SUCH_RACK,
+    "protect.trend _heat: 1 -> 2 in `max(band.endure_ms, 1)`": "only for a current that is endured for 1 ms",
     "protect.trend _heat: 1e-06 -> 1 in `max(band.trip ** 2 - band.warn ** 2, 1e-06)`":
         "only where a current trips at less than 1 A above its warning",
     "protect.trend _allowance: 1 -> 2 in `max(f.limit.pcs_follow_ms, 1)`": "only for a PCS that follows within 1 ms",
