@@ -7,6 +7,7 @@ GW2 reads the modules of R02, P02 and a point of the site; IO reads nothing.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ PLANT = dataclasses.replace(
 )
 
 
-def row(name: str, place: str = "rack", effect: Effect = Effect.ALARM, **more: int) -> Row:
+def row(name: str, place: str = "rack", effect: Effect = Effect.ALARM, **more: Any) -> Row:
     never = When(lambda facts: np.zeros(0, bool))
     return Row(name, place, never, effect, 0, Reset.SELF, Priority.LOW, "", "", **more)
 

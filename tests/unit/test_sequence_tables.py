@@ -152,12 +152,12 @@ TABLES = [(RackMode, RACK_MOVES, RackView), (SiteMode, SITE_MOVES, SiteView)]
 
 
 @pytest.mark.parametrize(("modes", "moves", "view"), TABLES, ids=["rack", "site"])
-def test_every_guard_says_what_it_means(modes: object, moves: object, view: object) -> None:
+def test_every_guard_says_what_it_means(modes: Any, moves: Any, view: Any) -> None:
     assert {g for m in moves for g in (*m.when, *m.unless)} == set(view.MEANING)
 
 
 @pytest.mark.parametrize(("modes", "moves", "view"), TABLES, ids=["rack", "site"])
-def test_no_mode_is_without_exit_and_every_mode_can_be_reached(modes: object, moves: object, view: object) -> None:
+def test_no_mode_is_without_exit_and_every_mode_can_be_reached(modes: Any, moves: Any, view: Any) -> None:
     left = {s for m in moves for s in m.source}
     reached = {m.to for m in moves} | {modes(0)}
     assert left == set(modes)
@@ -173,7 +173,7 @@ def test_no_mode_is_without_exit_and_every_mode_can_be_reached(modes: object, mo
     ids=["rack", "site"],
 )
 def test_whatever_else_holds_a_fatal_cause_leads_out_of_every_energised_mode_in_one_step(
-    modes: object, moves: object, view: object, energised: set[object]
+    modes: Any, moves: Any, view: Any, energised: set[Any]
 ) -> None:
     """Exhaustive over every mode and every combination of guards."""
     table = Sequence(modes, moves)
