@@ -67,9 +67,9 @@ class Mutant:
         return f"{self.module.rpartition('core.')[2]} {self.function}: {self.what}"
 
 
-def mutants(module: str) -> Iterator[Mutant]:
-    """Every single change of the bodies of a module's functions and of its tables; defaults and decorators are left
-    alone."""
+def mutants(module: str, only: int | None = None) -> Iterator[Mutant]:
+    """Every single change of the bodies of a module's functions and of its tables, or only the one of that number;
+    defaults and decorators are left alone."""
     tree = ast.parse(source(module).read_text("utf-8"))
     functions, tables = dict(_inside(tree, "")), dict(_declared(tree))
     around = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
@@ -79,16 +79,18 @@ def mutants(module: str) -> Iterator[Mutant]:
         if where is None:
             continue
         for what, change in _changes(node) if node in functions else _redeclared(node):
-            changed = copy.deepcopy(tree)
-            change(next(n for i, n in enumerate(ast.walk(changed)) if i == number))
             line = int(getattr(node, "lineno", 0))
             last = int(getattr(node, "end_lineno", 0) or line)
             told = f"{what} in `{_seen_in(node, around, node in tables)}`"
             said[f"{where} {told}"] += 1
             nth = said[f"{where} {told}"]
             told += f" ({nth})" if nth > 1 else ""
-            fixed = ast.fix_missing_locations(changed)
-            yield Mutant(module, next(count), where, line, last, told, node in tables, fixed)
+            which = next(count)
+            if only in (None, which):
+                changed = copy.deepcopy(tree)
+                change(next(n for i, n in enumerate(ast.walk(changed)) if i == number))
+                fixed = ast.fix_missing_locations(changed)
+                yield Mutant(module, which, where, line, last, told, node in tables, fixed)
 
 
 def _seen_in(node: ast.AST, around: dict[ast.AST, ast.AST], declared: bool) -> str:

@@ -14,7 +14,7 @@ def main() -> int:
     """0 when all tests pass all the same."""
     module, number, *tests = sys.argv[1:]
     os.chdir(ROOT)
-    sys.meta_path.insert(0, Finder(next(m for m in mutants(module) if m.number == int(number))))
+    sys.meta_path.insert(0, Finder(next(mutants(module, only=int(number)))))
     return int(pytest.main([*tests, "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
@@ -35,6 +36,11 @@ class Reached:
         return Reached(told["seconds"], lines, {m: set(n) for m, n in told["at_import"].items()})
 
 
+@functools.cache
+def _lines(code: CodeType) -> frozenset[int]:
+    return frozenset(line for _, _, line in code.co_lines() if line is not None)
+
+
 class Tracer:
     """A pytest plugin that writes a `Reached` to `path`."""
 
@@ -53,6 +59,8 @@ class Tracer:
             return None
         seen = self.now.setdefault(module, set())
         seen.add(frame.f_lineno)
+        if _lines(frame.f_code) <= seen:
+            return None
 
         def line(frame: FrameType, event: str, argument: Any) -> Any:
             seen.add(frame.f_lineno)
