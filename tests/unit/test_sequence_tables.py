@@ -142,6 +142,12 @@ def test_site(line: str) -> None:
     check(line, SiteMode, SITE_MOVES, SiteView())
 
 
+def test_the_table_is_the_only_way_into_a_mode() -> None:
+    view = RackView()
+    Sequence(RackMode, RACK_MOVES).attach(view)
+    assert not [name for name in dir(view) if name.startswith("to_")]
+
+
 @pytest.mark.parametrize(("table", "moves"), [(RACK, RACK_MOVES), (SITE, SITE_MOVES)], ids=["rack", "site"])
 def test_every_move_has_a_line(table: str, moves: tuple[Move, ...]) -> None:
     told = {(line.split(" | ")[0], line.split(" | ")[2]) for line in lines(table)}

@@ -37,6 +37,10 @@ EQUIVALENT: Final[dict[str, str]] = {
     "protect.trend _heat: 1 -> 2 in `max(band.endure_ms, 1)`": "only for a current that is endured for 1 ms",
     "protect.trend _heat: 1e-06 -> 1 in `max(band.trip ** 2 - band.warn ** 2, 1e-06)`":
         "only where a current trips at less than 1 A above its warning",
-    "protect.relations _touches: 1 -> 2 in `modules.reshape(size, -1)`": "NumPy takes any length below 0 as what is left",
+    "protect.relations _touches: 1 -> 2 in `modules.reshape(size, -1)`":
+        "NumPy takes any length below 0 as what is left",
     "protect.trend _allowance: 1 -> 2 in `max(f.limit.pcs_follow_ms, 1)`": "only for a PCS that follows within 1 ms",
+    "sequence.engine Sequence.__init__: True -> False in `Machine(model=None, states=[m.name for m in modes], "
+    "initial=modes(0).name, [...]`":
+        "every mode has a way out, so a step is never an invalid trigger",
 }  # fmt: skip
