@@ -91,6 +91,7 @@ class TestShutdown:
         answer = desk.say(Kind.ARM_SHUTDOWN)
         assert (answer.accepted, answer.reason, desk.memory.armed_ms) == (True, "armed for 30 s", 30_000)
         assert 0 < answer.value < 2**52 and answer.value == desk.memory.armed_token
+        assert 0 <= desk.memory.armed_user < 2**64, "it must fit its place in the memory"
         return desk, int(answer.value)
 
     def test_the_same_user_with_the_token_shuts_down_once(self) -> None:

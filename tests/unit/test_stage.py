@@ -63,10 +63,14 @@ class TestJoining:
         assert site.racks() == [PRECHARGE, OPEN, OPEN, PRECHARGE]
         assert site.racks(5) == [PRECHARGE, OPEN, OPEN, PRECHARGE]
 
-    @pytest.mark.parametrize("mode", [SiteMode.STANDBY, SiteMode.STOPPING, SiteMode.TRIPPED])
-    def test_nobody_begins_while_the_site_does_not_want_it(self, mode: SiteMode) -> None:
-        site = Site(mode)
-        site.modes = dataclasses.replace(site.modes, connect_wanted=0)
+    @pytest.mark.parametrize(
+        ("mode", "wanted"), [("STANDBY", 1), ("STOPPING", 1), ("TRIPPED", 1), ("CONNECTING", 0), ("ONLINE", 0)]
+    )
+    def test_nobody_begins_unless_the_site_is_connecting_or_online_and_it_is_still_wanted(
+        self, mode: str, wanted: int
+    ) -> None:
+        site = Site(SiteMode[mode])
+        site.modes = dataclasses.replace(site.modes, connect_wanted=wanted)
         assert site.racks() == [OPEN] * 4
 
     def test_who_is_not_wanted_is_passed_over(self) -> None:
