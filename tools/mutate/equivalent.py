@@ -43,4 +43,10 @@ EQUIVALENT: Final[dict[str, str]] = {
     "sequence.engine Sequence.__init__: True -> False in `Machine(model=None, states=[m.name for m in modes], "
     "initial=modes(0).name, [...]`":
         "every mode has a way out, so a step is never an invalid trigger",
+    "sequence.engine Sequence.__init__: 0 -> 1 in `modes(0)`": "where a machine stands is told before every step",
+    "sequence.engine Sequence.attach: 0 -> 1 in `self.modes(0)`": "where a machine stands is told before every step",
+    "sequence.requests _token: 8 -> 9 in `:8`": "any part of the digest will do",
+    "sequence.requests _token: 1 -> 2 in "
+    "`int.from_bytes(hashlib.sha256(seed).digest()[:8], 'big') % (1 << TOKEN_BITS) or 1`":
+        "stands for a digest that happens to be 0",
 }  # fmt: skip
