@@ -143,6 +143,16 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
     (p.closed_without_contact, put("rack_link_voltage_v", 1.095 * 210.56), put("rack_link_voltage_v", 1.105 * 210.56)),
     (
         p.closed_without_contact,
+        all_of(put("rack_link_voltage_v", 0.0), lose("rack_link_voltage_v", 0)),
+        put("rack_link_voltage_v", 0.0),
+    ),
+    (
+        p.closed_without_contact,
+        all_of(put("rack_link_voltage_v", 0.0), lose("rack_voltage_v", 0)),
+        put("rack_link_voltage_v", 0.0),
+    ),
+    (
+        p.closed_without_contact,
         all_of(put("rack_main_closed", 0.0), put("rack_link_voltage_v", 0.0)),
         put("rack_link_voltage_v", 0.0),
     ),

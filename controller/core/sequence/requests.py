@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -114,17 +115,14 @@ def _leave_maintenance(command: Command, now: Situation) -> Verdict:
     return Verdict(True, "leaving maintenance", memory={"maintenance_wanted": 0})
 
 
-def _service(out: bool) -> Callable[[Command, Situation], Verdict]:
-    def handler(command: Command, now: Situation) -> Verdict:
-        racks = now.memory.out_of_service
-        if not 0 <= command.target < len(racks):
-            return Verdict(False, f"no rack {command.target + 1}")
-        changed = racks.copy()
-        changed[command.target] = out
-        word = "out of" if out else "back in"
-        return Verdict(True, f"R{command.target + 1:02d} goes {word} service", memory={"out_of_service": changed})
-
-    return handler
+def _service(out: bool, command: Command, now: Situation) -> Verdict:
+    racks = now.memory.out_of_service
+    if not 0 <= command.target < len(racks):
+        return Verdict(False, f"no rack {command.target + 1}")
+    changed = racks.copy()
+    changed[command.target] = out
+    word = "out of" if out else "back in"
+    return Verdict(True, f"R{command.target + 1:02d} goes {word} service", memory={"out_of_service": changed})
 
 
 def _token(command: Command, system: System) -> int:
@@ -144,6 +142,6 @@ HANDLERS: Final[dict[Kind, Callable[[Command, Situation], Verdict]]] = {
     Kind.EXECUTE_SHUTDOWN: _execute,
     Kind.ENTER_MAINTENANCE: _enter_maintenance,
     Kind.LEAVE_MAINTENANCE: _leave_maintenance,
-    Kind.RACK_OUT_OF_SERVICE: _service(True),
-    Kind.RACK_IN_SERVICE: _service(False),
+    Kind.RACK_OUT_OF_SERVICE: functools.partial(_service, True),
+    Kind.RACK_IN_SERVICE: functools.partial(_service, False),
 }
