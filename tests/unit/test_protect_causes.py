@@ -85,6 +85,11 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
     ),
     (
         p.rack_current_reversed,
+        put("rack_current_a", [-100.0, SHARE + 150.0], ...),
+        put("rack_current_a", [-100.0, SHARE + 122.0], ...),
+    ),
+    (
+        p.rack_current_reversed,
         put("rack_current_a", -0.49 * SHARE),
         all_of(put("rack_current_a", [-SHARE, 900.0], ...), lose("rack_current_a", 1)),
     ),
