@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from controller.core.command import Kind
+from controller.core.image import RackMode
 from controller.core.protect import Facts
 from controller.core.signal import Quality, Samples
 from tests.story import Story
@@ -81,6 +82,16 @@ def unfitted(name: str, where: Any) -> Change:
         b.topology = dataclasses.replace(b.topology, **{name: fitted})
 
     return change
+
+
+def own_precharge(b: Bench) -> None:
+    """The first rack precharges by itself."""
+    b.topology = dataclasses.replace(b.topology, self_precharging=np.array([True, False]))
+
+
+def rack_mode(mode: RackMode) -> Change:
+    """The first rack is in this mode."""
+    return lambda b: b.modes.rack_mode.__setitem__(0, int(mode))
 
 
 def trend(**values: Any) -> Change:

@@ -15,7 +15,7 @@ from controller.core.protect import facts as q
 from controller.core.protect import plausible as p
 from controller.core.protect.row import When
 from controller.core.signal import Quality
-from tests.protect_bench import BASE, Bench, Change, all_of, lose, out, put, trend, unfitted
+from tests.protect_bench import BASE, Bench, Change, all_of, lose, out, own_precharge, put, rack_mode, trend, unfitted
 
 
 def precharge(ms: int, part: float) -> Change:
@@ -146,6 +146,16 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
     (p.contactor_opened_by_itself, put("rack_main_closed", 0.5), put("rack_main_closed", 0.49)),
     (p.closed_without_contact, put("rack_link_voltage_v", 0.905 * 210.56), put("rack_link_voltage_v", 0.895 * 210.56)),
     (p.closed_without_contact, put("rack_link_voltage_v", 1.095 * 210.56), put("rack_link_voltage_v", 1.105 * 210.56)),
+    (
+        p.closed_without_contact,
+        all_of(own_precharge, rack_mode(RackMode.PRECHARGE), put("rack_link_voltage_v", 0.0)),
+        all_of(own_precharge, put("rack_link_voltage_v", 0.0)),
+    ),
+    (
+        p.closed_without_contact,
+        rack_mode(RackMode.PRECHARGE),
+        all_of(rack_mode(RackMode.PRECHARGE), put("rack_link_voltage_v", 0.0)),
+    ),
     (
         p.closed_without_contact,
         all_of(put("rack_link_voltage_v", 0.0), lose("rack_link_voltage_v", 0)),

@@ -15,20 +15,11 @@ from controller.core.protect import facts as q
 from controller.core.protect.row import When
 from controller.core.signal import Quality
 from controller.core.topology import Wires
-from tests.protect_bench import BASE, Bench, Change, all_of, lose, out, put, unfitted
+from tests.protect_bench import BASE, Bench, Change, all_of, lose, out, own_precharge, put, rack_mode, unfitted
 from tests.sequence_bench import Racks
 
 MODULE = np.s_[0, 1]
 REST_V = 3.29
-
-
-def own_precharge(b: Bench) -> None:
-    """The first rack precharges by itself."""
-    b.topology = dataclasses.replace(b.topology, self_precharging=np.array([True, False]))
-
-
-def rack_mode(mode: RackMode) -> Change:
-    return lambda b: b.modes.rack_mode.__setitem__(0, int(mode))
 
 
 def modes(**values: Any) -> Change:

@@ -37,6 +37,7 @@ EQUIVALENT: Final[dict[str, str]] = {
     "protect.trend _heat: 1 -> 2 in `max(band.endure_ms, 1)`": "only for a current that is endured for 1 ms",
     "protect.trend _heat: 1e-06 -> 1 in `max(band.trip ** 2 - band.warn ** 2, 1e-06)`":
         "only where a current trips at less than 1 A above its warning",
+    "protect.relations _touches: 1 -> 2 in `(size, 1)`": "two columns for the site say the same as one",
     "protect.relations _touches: 1 -> 2 in `modules.reshape(size, -1)`":
         "NumPy takes any length below 0 as what is left",
     "protect.trend _allowance: 1 -> 2 in `max(f.limit.pcs_follow_ms, 1)`": "only for a PCS that follows within 1 ms",
