@@ -60,6 +60,11 @@ discharge_overtemperature_warning charge_overcurrent_warning discharge_overcurre
 temperature_spread cell_voltage_spread cell_voltage_noisy cell_voltage_stuck temperature_sensor_lost
 rack_currents_differ dc_power_differs cooling_failed cooling_without_fall enclosure_hot enclosure_data_lost
 """
+URGENT = """
+sense_wire_open cell_voltage_lost rack_current_lost module_comm_lost rack_bms_alarm second_controller aux_supply_low
+pcs_fault pcs_comm_lost pcs_exceeds_limits pcs_exceeds_rating scan_overrun
+"""
+"""What hides a danger, or drives one."""
 LIMIT = compile_site("container").program.limit
 
 
@@ -120,6 +125,10 @@ class TestTime:
         assert late == {
             "pcs_does_not_start": 10_000, "no_current_though_commanded": 3000, "rack_current_reversed": 3000,
         }  # fmt: skip
+
+    def test_what_is_urgent_stops_within_half_a_second(self) -> None:
+        assert max(r.delay_ms(LIMIT) for r in ROWS if r.id in URGENT.split()) == 500
+        assert set(URGENT.split()) < set(STOPS_FIRST.split())
 
     def test_a_warning_before_a_voltage_trip_comes_in_time_to_prevent_it(self) -> None:
         early = ("cell_overvoltage_warning", "cell_undervoltage_warning")

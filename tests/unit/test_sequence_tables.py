@@ -217,6 +217,7 @@ def test_diagrams_are_printed_from_the_tables() -> None:
     text = Sequence(RackMode, RACK_MOVES).diagram("rack")
     assert "PRECHARGE --> CLOSED: precharge done" in text
     assert "[*] --> OPEN" in text
+    assert Sequence(RackMode, RACK_MOVES).listing().splitlines()[2].startswith("| 1 | CLOSED, STOPPING | FUSE_WAIT |")
     assert (
         "| OPEN | PRECHARGE | wanted and ready and its_turn |  | precharging |"
         in Sequence(RackMode, RACK_MOVES).listing()
