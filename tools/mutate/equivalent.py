@@ -9,6 +9,7 @@ NO_MORE_THAN_ALL: Final = "the smallest part counts, and one of them is 1"
 NOBODY_LOOKS: Final = "a bank of which something is not known is not known, and nobody looks at its sum"
 NOT_KNOWN: Final = "a current that is not known is told as not known, and nobody looks at it"
 NO_SUCH_RACK: Final = "no rack has a voltage of 1 to 2 V"
+ANY_MODULE: Final = "the SOC of a rack is known or not as a whole, and every module of a site is read"
 EQUIVALENT: Final[dict[str, str]] = {
     "protect.engine Matrix.__init__: 1 -> 2 in `zlib.crc32(repr(limit).encode()) or 1`":
         "stands for a checksum that happens to be 0",
@@ -33,6 +34,8 @@ EQUIVALENT: Final[dict[str, str]] = {
     "protect.plausible sense_wire_open: Lt -> GtE in `v.value < WIRE_LOW * "
     "f.measured.extremes.module_cell_voltage_mean_v.value[..., None]`":
         "the look before only saves work: some cell is always near its mean",
+    "protect.plausible soc_unknown: 0 -> 1 in `(:, 0)`": ANY_MODULE,
+    "protect.plausible soc_unknown: 0 -> 1 in `(:, 0)` (2)": ANY_MODULE,
     "protect.plausible sum_of_cells_differs: 1 -> 2 in `np.maximum(least, 1.0)`": NO_SUCH_RACK,
     "protect.trend _heat: 1 -> 2 in `max(band.endure_ms, 1)`": "only for a current that is endured for 1 ms",
     "protect.trend _heat: 1e-06 -> 1 in `max(band.trip ** 2 - band.warn ** 2, 1e-06)`":
