@@ -108,6 +108,11 @@ class TestReset:
         held = {r.id for r in ROWS if r.id in passing and r.reset is not Reset.SELF}
         assert held == {"insulation_low", "estop_lost", "retained_memory_lost"}
 
+    def test_what_only_tells_ends_by_itself_unless_somebody_must_have_read_it(self) -> None:
+        held = {r.id for r in ROWS if r.effect == Effect.ALARM and r.reset is not Reset.SELF}
+        suspected = {name for name in held if name.endswith("_suspected")}
+        assert held - suspected == {"configuration_changed", "retained_memory_doubtful"}
+
     def test_a_device_that_contradicts_itself_stays_told_until_somebody_looked(self) -> None:
         words = ("_suspected", "stuck", "reversed", "exceed", "uncommanded", "does_not_", "sense_wire", "sum_of_cells")
         odd = {r.id for r in ROWS if any(word in r.id for word in words)}
