@@ -135,6 +135,10 @@ class TestTime:
         assert max(r.delay_ms(LIMIT) for r in ROWS if r.id in URGENT.split()) == 500
         assert set(URGENT.split()) < set(STOPS_FIRST.split())
 
+    def test_the_end_of_the_operating_range_is_told_after_ten_seconds(self) -> None:
+        early = [r for r in ROWS if isinstance(r.cause, Threshold) and r.cause.at == "operate"]
+        assert len(early) == 8 and {r.delay_ms(LIMIT) for r in early} == {10_000}
+
     def test_a_warning_before_a_voltage_trip_comes_in_time_to_prevent_it(self) -> None:
         early = ("cell_overvoltage_warning", "cell_undervoltage_warning")
         assert {r.delay_ms(LIMIT) for r in ROWS if r.id in early} == {200}
