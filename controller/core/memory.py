@@ -102,9 +102,22 @@ class EstimationMemory:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SwingMemory:
+    """How the cells of open racks moved beside those of the closed racks of their bank."""
+
+    age_ms: int = tag("ms", doc="Time since the cells were looked at", dtype="i8")
+    cell_v: Floats = tag("V", "rack", doc="Mean cell voltage then; 0 unknown")
+    own_v: Floats = tag("V", "rack", doc="Its movement, slow ones faded out")
+    bank_v: Floats = tag("V", "rack", doc="The same movement of the bank's closed racks")
+    product: Floats = tag("1", "rack", doc="Mean product of both movements, V squared")
+    bank_square: Floats = tag("1", "rack", doc="Mean square of the bank's movement, V squared")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class TrendMemory:
     """What rates of change and missing changes are seen by. Values kept for later are never NaN."""
 
+    swing: SwingMemory
     window_ms: int = tag("ms", doc="Age of the temperatures kept", dtype="i8")
     sensor_degc: Floats = tag("degC", "rack", "module", "temperature", doc="Temperature a window ago", dtype="f4")
     sensor_before_degc: Floats = tag(

@@ -124,6 +124,14 @@ def offset(s: Story) -> None:
     s.points.rack_current_a.value[0] = 4.0
 
 
+def live_though_open(s: Story) -> None:
+    """R01 trips; both of its current sensors go on to show its share of the load."""
+    power(60e3)(s)
+    cell(3.7)(s)
+    s.seconds(1)
+    s.points.rack_current_a.value[0] = 142.0
+
+
 def reconnect(s: Story) -> None:
     s.tell(Kind.CONNECT)
 
@@ -224,6 +232,7 @@ WITNESSES: dict[str, tuple[Act, float]] = {
     "rack_current_reversed": (reversed_sensor, 2.5),
     "rack_current_stuck": (stuck_current, 2.5),
     "rack_current_offset": (offset, 5.3),
+    "open_rack_live": (live_though_open, 1.3),
     "contactor_opened_by_itself": (set_("rack_main_closed", 0.0, 0, hold=True), 0.2),
     "closed_without_contact": (set_("rack_link_voltage_v", 100.0, 0, hold=True), 0.5),
     "precharge_does_not_close": (no_precharge_contactor, 1.0),

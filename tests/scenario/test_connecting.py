@@ -178,7 +178,7 @@ class TestResistor:
         story = Story(site(tmp_path, precharge="{energy: 10 kJ, recovery: 60 s, timeout: 4 s}"))
         story.until(SiteMode.STANDBY)
         story.hold.add("rack_link_voltage_v")
-        story.points.rack_current_a.value[...] = 45.0
+        story.points.rack_current_a.value[0] = 45.0
         story.tell(Kind.CONNECT)
         story.seconds(2)
         told = [t for t in story.texts() if "resistor too hot" in t]
@@ -189,11 +189,11 @@ class TestResistor:
         story.until(SiteMode.STANDBY)
         story.tell(Kind.RACK_OUT_OF_SERVICE, target=1, role=Role.ENGINEER)
         story.hold.add("rack_link_voltage_v")
-        story.points.rack_current_a.value[...] = 45.0
+        story.points.rack_current_a.value[0] = 45.0
         story.tell(Kind.CONNECT)
         story.seconds(2)
         assert story.image is not None and 0.9 < story.image.modes.contactors.rack_precharge_heat_ratio[0] < 1.2
-        story.points.rack_current_a.value[...] = 0.0
+        story.points.rack_current_a.value[0] = 0.0
         story.hold.clear()
         story.seconds(50)
         assert story.rack() is RackMode.OPEN

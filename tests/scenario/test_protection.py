@@ -163,7 +163,7 @@ STORIES: dict[str, tuple[Act, float]] = {
     "insulation_warning": (_set("rack_insulation_ohm", 90e3, 0), 10.5),
     "insulation_lost": (_lose("rack_insulation_ohm", 0), 3.2),
     "sum_of_cells_differs": (_set("rack_voltage_v", REST_V * 64 * 1.05, 0), 1.3),
-    "rack_not_connected": (_set("rack_current_a", 340.0, 0), 7.0),
+    "rack_not_connected": (_set("rack_insulation_ohm", 40e3, 0), 8.0),
     "bus_lost": (_bus, 2.5),
     "runaway": (_runaway, 0.1),
     "internal_short_suspected": (_told(Fault.INTERNAL_SHORT), 0.1),

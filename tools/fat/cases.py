@@ -174,6 +174,8 @@ RACKS: Final = (
     Case("contactor_welded", "contactor_does_not_open", "19",
          ("weld {rack} main on", "override {cell} cell_voltage_v {v_over}"), OPEN, "others", origin="main_open",
          most_ms=500),
+    Case("open_rack_live", "open_rack_live", "19", ("weld_unseen {rack} on", "override {cell} cell_voltage_v {v_over}"),
+         ZERO, "others", origin="main_open", open_ms=STOPPING_MS + 1000),
     Case("contactor_does_not_close", "contactor_does_not_close", "20", ("fail_to_close {rack} main on",), OPEN,
          "rack", STANDBY, origin="main_close", act="connect", most_ms=500),
     Case("precharge_welded", "precharge_does_not_open", "19", ("weld {rack} precharge on",), OPEN, "rack", STANDBY,

@@ -119,7 +119,7 @@ def _clear_place(simulator: Simulator, place: str) -> int:
 def _heal(simulator: Simulator) -> None:
     plant = simulator.plant
     for contactors in (plant.racks.main, plant.racks.precharge):
-        contactors.welded[:] = contactors.fails_to_close[:] = False
+        contactors.welded[:] = contactors.fails_to_close[:] = contactors.lying[:] = False
     plant.racks.insulation_ohm[:] = plant.constants.insulation_ohm
     plant.links.shorted[:] = plant.racks.foreign[:] = False
     plant.cells.bleed_stuck[:] = False

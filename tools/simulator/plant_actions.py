@@ -43,6 +43,14 @@ def weld(simulator: Simulator, a: Arguments) -> Answer:
     return tell(simulator, "weld", a["place"], which=a["which"], on=a["on"])
 
 
+@verb("a closed main contactor of the rack stays closed, and its feedback shows what was commanded", RACK, ON)
+def weld_unseen(simulator: Simulator, a: Arguments) -> Answer:
+    """Weld a contactor whose auxiliary contact has come off."""
+    main, rows = simulator.plant.racks.main, _rows(simulator, a["place"], ("rack",))
+    main.welded[rows] = main.lying[rows] = a["on"]
+    return tell(simulator, "weld_unseen", a["place"], on=a["on"])
+
+
 @verb("an open contactor of the rack does not close", RACK, WHICH, ON)
 def fail_to_close(simulator: Simulator, a: Arguments) -> Answer:
     """Break a contactor's coil."""

@@ -12,7 +12,7 @@ NEVER_MS = 1e12
 
 
 class Contactors:
-    """One kind of contactor in every rack. `closed` is the position, which the feedback contact shows."""
+    """One kind of contactor in every rack. `closed` is the position, `feedback` what its auxiliary contact shows."""
 
     def __init__(self, name: str, racks: int, close_ms: float, open_ms: float) -> None:
         self.name = name
@@ -22,6 +22,8 @@ class Contactors:
         self.blocked: Bools = np.zeros(racks, bool)
         self.welded: Bools = np.zeros(racks, bool)
         self.fails_to_close: Bools = np.zeros(racks, bool)
+        self.lying: Bools = np.zeros(racks, bool)
+        """The auxiliary contact has come off the main contacts and follows the coil alone."""
         self.moving_ms: Floats = np.zeros(racks)
 
     def write(self, rack: int, close: bool) -> None:
@@ -29,6 +31,10 @@ class Contactors:
         self.command[rack] = close
         if not close:
             self.blocked[rack] = False
+
+    def feedback(self) -> Bools:
+        """What the auxiliary contacts show."""
+        return np.where(self.lying, self.command & ~self.blocked, self.closed)
 
     def at_rest(self) -> bool:
         """Every contactor is where its command wants it."""

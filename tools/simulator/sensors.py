@@ -102,8 +102,8 @@ class Sensors:
         faces["rack_current_redundant_a"] = plant.shown_current_a() + self._noise((n,), c.noise_current_a)
         faces["rack_link_voltage_v"] = plant.links.voltage_v[plant.links.rack_bank]
         faces["rack_insulation_ohm"] = racks.insulation_ohm
-        faces["rack_main_closed"] = racks.main.closed
-        faces["rack_precharge_closed"] = racks.precharge.closed
+        faces["rack_main_closed"] = racks.main.feedback()
+        faces["rack_precharge_closed"] = racks.precharge.feedback()
         own = plant.own_precharge
         faces["rack_main_confirmed"] = np.where(own.racks, own.wanted, racks.main.command)
         faces["rack_precharge_confirmed"] = racks.precharge.command

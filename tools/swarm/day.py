@@ -198,6 +198,7 @@ class Day:
             {"do": "hvac", "on": bool(rng.random() < 0.5)},
             {"do": "insulation", "place": where, "ohm": float(rng.choice([2e4, 9e4, 2e6]))},
             {"do": "weld", "place": where},
+            {"do": "weld_unseen", "place": where},
             {"do": "fail_to_close", "place": where},
             {"do": "pcs_fault", "place": "P01"},
             {"do": "pcs_ignore", "place": "P01"},

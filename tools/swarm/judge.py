@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.image import ProcessImage
+from controller.core.signal import Bools
 from tools.swarm.day import Day
 
 OPEN_MS: Final = 500
@@ -14,6 +15,11 @@ OPEN_MS: Final = 500
 RATING: Final = 1.05
 SILENT_OPEN_MS: Final = 2600
 """A rack that hears no heartbeat opens by its own watchdog after two seconds."""
+LIVE_RATIO: Final = 0.06
+"""Of 1C: a current that no instrument can mistake for nothing."""
+LOAD_RATIO: Final = 0.02
+LIVE_MS, LIVE_CYCLES = 3000, 4
+"""A bank may run on for so long with a rack on it that is told to open and carries current all the same."""
 
 
 class Violation(AssertionError):
@@ -27,6 +33,7 @@ class Judge:
         self.day = day
         self.told_open_ms = np.zeros(day.program.topology.racks, np.int64)
         self.told_before = np.array(day.outputs.rack_main_close, bool)
+        self.live_ms = np.zeros(day.program.topology.racks, np.int64)
         self.seen_event = 0
 
     def look(self, image: ProcessImage) -> None:
@@ -42,6 +49,7 @@ class Judge:
         stuck = closed & (self.told_open_ms > OPEN_MS) & ~np.asarray(main.welded, bool) & ~deaf
         if stuck.any():
             self._fail(f"rack {np.flatnonzero(stuck) + 1} closed although told to open")
+        self._live(closed, deaf)
         self.told_before = told.copy()
         rated = day.site.config.dispatch.rated_power
         if abs(plant.power_w()) > RATING * rated:
@@ -53,6 +61,19 @@ class Judge:
         if not np.isfinite(total):
             self._fail("setpoint is not finite")
         self._events()
+
+    def _live(self, closed: Bools, deaf: Bools) -> None:
+        """A welded rack carries load though it is told to open. Only stopping its bank ends that, whatever its
+        feedback says; unless the witnesses of it are taken away as well."""
+        day, plant = self.day, self.day.plant
+        current = np.abs(plant.current_a) > LIVE_RATIO * day.program.limit.rack_1c_a
+        load = abs(plant.power_w()) > LOAD_RATIO * day.site.config.dispatch.rated_power
+        blind = any(f.point == "rack_current_a" for f in day.simulator.sensors.faults) or bool(deaf.any())
+        excused = blind or bool(plant.pcs.ignores.any()) or not load
+        live = closed & (self.told_open_ms > OPEN_MS) & current & (not excused)
+        self.live_ms = np.where(live, self.live_ms + day.program.cycle_ms, 0)
+        if (self.live_ms > LIVE_MS + LIVE_CYCLES * day.program.cycle_ms).any():
+            self._fail(f"rack {np.flatnonzero(live) + 1} carries load although told to open, and its bank runs on")
 
     def _events(self) -> None:
         log = self.day.simulator.events

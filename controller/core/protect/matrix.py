@@ -11,6 +11,7 @@ from controller.core.effect import Effect
 from controller.core.image_warnings import Fault
 from controller.core.protect import facts as f
 from controller.core.protect import plausible as p
+from controller.core.protect.live import open_rack_live
 from controller.core.protect.look import Quantity
 from controller.core.protect.relations import related
 from controller.core.protect.row import Priority, Reset, Row, Threshold, Warned, When
@@ -190,6 +191,11 @@ RACKS: Final = (
     Row("current_on_open_rack", "rack", When(p.current_on_open_rack), A | T | L, 1000, MAINTENANCE, HIGH,
         "Current flows although the contactors should be open.",
         "Treat the rack as live; check contactors and sensor."),
+    Row("open_rack_live", "rack", When(open_rack_live), A | T | L, 1000, MAINTENANCE, HIGH,
+        "Two witnesses see load through an open rack: its contactor is welded and its feedback is wrong, so only "
+        "stopping the bank ends its current. Without a second witness current_on_open_rack alone acts.",
+        "Isolate the rack by hand before anyone touches it; replace the contactor and check its feedback.", "UL 1973",
+        bank_effect=A | B | S),
     Row("insulation_low", "rack", _under(f.insulation, "insulation"), A | B | T, None, OPERATOR, MEDIUM,
         "A first earth fault makes the next one dangerous.", "Keep clear of the rack; find the earth fault.",
         "IEC 63056", "ohm"),
@@ -282,7 +288,7 @@ SITE: Final = (
         "One channel of the E-stop chain has failed.", "Repair the E-stop chain before operation.", "ISO 13850"),
     Row("estop_lost", "site", When(f.estop_lost), A | T, 0, OPERATOR, LOW,
         "An E-stop that cannot be read is no E-stop.", "Check the auxiliary I/O and its link."),
-    Row("remote_emergency_stop", "site", When(f.remote_emergency_stop), A | T, 0, OPERATOR, MEDIUM,
+    Row("remote_emergency_stop", "site", When(f.remote_emergency_stop), A | T, 0, OPERATOR, LOW,
         "An emergency stop was asked for remotely.", "Ask who did and why; see the audit trail."),
     Row("fire_alarm", "site", When(f.fire), A | T, 0, LOCAL, HIGH, "The fire panel alarms.",
         "Follow the site's emergency plan; do not open the doors.", "NFPA 855"),

@@ -12,6 +12,7 @@ import numpy as np
 
 from controller.core.memory import TrendMemory
 from controller.core.protect.flow import closed, expected_current, worst_current
+from controller.core.protect.live import swing
 from controller.core.protect.look import Facts
 from controller.core.signal import USABLE
 
@@ -48,6 +49,7 @@ def follow(memory: TrendMemory, facts: Facts) -> TrendMemory:
         **_echo(memory, facts, elapsed),
         **_allowance(memory, facts, elapsed),
         **_cooling(memory, facts, elapsed),
+        **swing(memory, facts, elapsed),
         utc_ms=facts.system.utc_ms,
     )
 

@@ -106,9 +106,17 @@ def _weld_test(
         running & dead & readable & ~parted, memory.weld_test_ms + system.elapsed_ms, memory.weld_test_ms
     )
     test_ms = np.where(running, test_ms, 0)
-    result = np.where(running & (test_ms >= s.contactor.weld_test_ms), int(WeldTest.FAILED), result)
+    failing = _holds_the_link(topology, mode, result, running & (test_ms >= s.contactor.weld_test_ms))
+    result = np.where(failing, int(WeldTest.FAILED), result)
     result = np.where(settled & (parted | idle), int(WeldTest.PASSED), result)
     return result, test_ms
+
+
+def _holds_the_link(topology: Topology, mode: Ints, result: Ints, failing: Bools) -> Bools:
+    """Of the racks that fail, those that can be blamed: one welded rack that is locked out holds the link of all."""
+    holder = (failing | among(result, WeldTest.FAILED)) & among(mode, RackMode.LOCKED_OUT)
+    held = np.bincount(topology.rack_bank, holder, topology.banks) > 0
+    return np.asarray(failing & (holder | ~held[topology.rack_bank]))
 
 
 def _parted(measured: Measured) -> tuple[Bools, Bools]:
