@@ -68,6 +68,7 @@ coverage: install
 	  -m pytest -q -p no:xdist tests/unit/test_protect_causes.py tests/unit/test_protect_trend.py \
 	  tests/unit/test_protect_engine.py tests/unit/test_protect_facts.py tests/unit/test_protect_witnesses.py \
 	  tests/unit/test_limits.py tests/unit/test_relations.py tests/unit/test_sequence_tables.py \
+	  tests/unit/test_protect_live.py \
 	  tests/scenario/test_protection.py tests/scenario/test_power.py tests/scenario/test_refusals.py \
 	  tests/scenario/test_connecting.py tests/scenario/test_own_contactors.py tests/scenario/test_rejoin.py \
 	  tests/scenario/test_sequences.py tests/scenario/test_transitions.py

@@ -14,8 +14,9 @@ import pytest
 from controller.core.protect import ROWS, Effect
 from plc_config.compile import Compiled, compile_site
 from tools.commands.fat import at_cycle
-from tools.fat.campaign import CaseResult, Part, chosen, refusal
+from tools.fat.campaign import CaseResult, Part, chosen, chosen_long, refusal
 from tools.fat.cases import CASES, NOT_INJECTED, Case, Reaction
+from tools.fat.clocked import LONG, LongVerdict
 from tools.fat.judge import Verdict
 from tools.fat.merge import merged
 from tools.fat.page import render
@@ -34,10 +35,10 @@ def site(request: pytest.FixtureRequest) -> Compiled:
 
 
 def test_every_row_is_injected_or_says_why_not() -> None:
-    injected = {c.row for c in CASES} - {""}
+    injected = {c.row for c in (*CASES, *LONG)} - {""}
     assert injected | set(NOT_INJECTED) == {r.id for r in ROWS}
     assert not injected & set(NOT_INJECTED)
-    assert len({c.id for c in CASES}) == len(CASES)
+    assert len({c.id for c in (*CASES, *LONG)}) == len(CASES) + len(LONG)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
@@ -98,7 +99,11 @@ def report() -> dict[str, Any]:
     good, bad = (CaseResult(c, plan(c, bench, Random(1))) for c in chosen(["cell_overvoltage", "door_open"]))
     good.verdicts += [Verdict("R01", 201.4, 208.0, 250.0, ()), Verdict("R02", 150.0, 160.0, 200.0, ())]
     bad.verdicts.append(Verdict("site", None, None, None, ("no <detection>",)))
-    return build(bench, [good, bad], repeat=2, seed=1, begun=datetime.now(UTC), controllers=1)
+    slow = [
+        LongVerdict(LONG[0], "R02", ("stick R02/M01/T01 cell_temperature_degc",), 3.254, 5.3, 41.0, ()),
+        LongVerdict(LONG[1], "R01", ("offset R01/M01/C01 cell_voltage_v 0.02",), None, 18.0, 90.0, ("nothing <told>",)),
+    ]
+    return build(bench, [good, bad], repeat=2, seed=1, begun=datetime.now(UTC), controllers=1, long=slow)
 
 
 def test_the_report_in_its_three_forms() -> None:
@@ -107,13 +112,17 @@ def test_the_report_in_its_three_forms() -> None:
     assert not found["passed"] and [c["passed"] for c in found["cases"]] == [True, False]
     assert found["cases"][0]["detection_ms"] == {"p50": 150.0, "p99": 201.4, "max": 201.4}
     assert len(found["config_sha256"]) == 64
+    assert [(c["case"], c["detection_h"], c["passed"]) for c in found["long"]] == [
+        ("stuck_sensor", 3.25, True), ("voltage_sensor", None, False)]  # fmt: skip
+    assert "busbar_step_suspected" in found["not_run"] and "stuck_sensor_suspected" not in found["not_run"]
     page = render(found)
     known = (found["config_sha256"], "FAILED (a part of the cases only)", "no &lt;detection&gt;", "Witnessed by")
-    for word in (*known, "records_lost", "150 / 201"):
+    apart = ("Rows that take longer than ten minutes", "3.25", "nothing &lt;told&gt;", "2 of 4 cases")
+    for word in (*known, *apart, "records_lost", "150 / 201"):
         assert word in page
     assert "http" not in page and "<script" not in page, "self-contained"
     suite = ET.fromstring(junit(found).encode())  # noqa: S314  # our own text
-    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    assert (suite.get("tests"), suite.get("failures")) == ("4", "2")
     assert suite.find("testcase/failure") is not None and suite.find("testcase/skipped") is not None
 
 
@@ -123,6 +132,8 @@ def test_the_shares_of_a_campaign_are_its_trials_each_once(of: int) -> None:
     for case in CASES:
         done = [number for part in parts for number in part.trials(case, 20)]
         assert sorted(done) == list(range(1 if case.slow else 20)), case.id
+    assert {c.id for part in parts for c in chosen_long((), part)} == {c.id for c in LONG}
+    assert sum(len(chosen_long((), part)) for part in parts) == len(LONG)
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "x", "1", "1/0"])
@@ -134,6 +145,7 @@ def test_a_share_that_is_none_is_refused(text: str) -> None:
 def test_two_shares_make_one_report() -> None:
     first, second = report(), report()
     second["part"] = "2/2"
+    second["long"] = []
     second["cases"][0]["each"][0] |= {"detect_ms": 300.0, "react_ms": 310.0}
     found = merged([{**first, "part": "1/2"}, second])
     lead = found["cases"][0]
@@ -141,6 +153,7 @@ def test_two_shares_make_one_report() -> None:
     assert lead["detection_ms"] == {"p50": 150.0, "p99": 300.0, "max": 300.0}
     assert lead["reaction_ms"]["max"] == 310.0 and found["controllers_started"] == 2
     assert "2/2" in found["part"] and "FAILED" in render(found)
+    assert [c["case"] for c in found["long"]] == ["stuck_sensor", "voltage_sensor"]
 
 
 def test_reports_that_do_not_belong_together_are_refused() -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 HELP = (
     "Factory acceptance test: starts the controller of SITE against its simulated plant, injects every fault that\n"
     "software can inject, measures detection and reaction in plant time, and judges by what happened in the plant.\n"
+    "Rows that take longer than ten minutes run on a simulated clock afterwards and are reported apart.\n"
     "Exit codes: 0 all passed, 1 a case failed, 2 usage, 69 the processes do not start, 78 configuration."
 )
 EXAMPLE = "cellwarden fat container --repeat 20 --out fat-report"
@@ -34,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", metavar="SITE", help="a site file or the name of a shipped site")
     parser.add_argument("--cycle", metavar="TIME", help="run the site at another scan cycle, such as 50ms")
     parser.add_argument("--row", action="extend", nargs="+", default=[], help="only these rows or cases")
+    parser.add_argument("--no-long", action="store_true", help="without the rows that take hours on a simulated clock")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="trials per case; slow ones are done once")
     parser.add_argument("--seed", type=int, default=SEED, metavar="S", help="seed of places and phases")
     parser.add_argument("--part", default="1/1", metavar="K/N", help="share K of N of the trials")
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, folder: Path) -> int:
     from plc_config.compile import compile_site
     from tools.commands.operate import quiet
-    from tools.fat.campaign import Part, chosen, refusal
+    from tools.fat.campaign import Part, chosen, chosen_long, refusal
     from tools.fat.rig import RigError
 
     try:
@@ -71,6 +73,7 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
         site = compile_site(args.site)
         cases = chosen(args.row)
         part = Part.parse(args.part)
+        args.long = () if args.no_long else chosen_long(args.row, part)
     except ConfigError as error:
         return tell(error, args.json)
     except KeyError as error:
@@ -137,6 +140,7 @@ async def _campaign(args: argparse.Namespace, site: Any, cases: Any, log: Path, 
         except asyncio.CancelledError:
             # All processes are ended already; what has been measured is still reported.
             interrupted = True
+        long = [] if interrupted else await _on_the_clock(args, site, progress)
     return build(
         site,
         campaign.results,
@@ -146,7 +150,29 @@ async def _campaign(args: argparse.Namespace, site: Any, cases: Any, log: Path, 
         controllers=campaign.controllers,
         interrupted=interrupted,
         part=args.part,
+        long=long,
     )
+
+
+async def _on_the_clock(args: argparse.Namespace, site: Any, progress: Any) -> list[Any]:
+    """The rows that take hours, one after the other; Ctrl-C leaves the rest out."""
+    from tools.fat.clocked import run_long
+
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    found: list[Any] = []
+    for case in args.long:
+        bar = progress.add_task(case.id, total=case.healthy_h + case.most_h)
+        if stopped.is_set():
+            break
+
+        def show(name: str, hours: float, bar: Any = bar) -> None:
+            progress.update(bar, description=f"{name}, {hours:.0f} h of plant time", completed=hours)
+
+        found.append(await asyncio.to_thread(run_long, case, site, args.seed, show))
+        progress.remove_task(bar)
+    return found
 
 
 def _hand_over(args: argparse.Namespace, report: dict[str, Any]) -> None:
@@ -184,9 +210,25 @@ def _table(report: dict[str, Any]) -> None:
         table.add_row(case["case"], row, bound, *measured, word)
     wide = Console() if sys.stdout.isatty() else Console(width=200)
     wide.print(table)
-    failed = sum(not c["passed"] for c in report["cases"])
+    if report["long"]:
+        wide.print(_long_table(report["long"]))
+    every = [*report["cases"], *report["long"]]
+    failed = sum(not c["passed"] for c in every)
     if report["interrupted"]:
         print("interrupted: the cases above are all that was done")
-    print(f"{len(report['cases']) - failed} of {len(report['cases'])} cases passed, {failed} failed")
+    print(f"{len(every) - failed} of {len(every)} cases passed, {failed} failed")
     for row, why in report["not_injected"].items():
         print(f"not injected: {row}: {why}")
+
+
+def _long_table(cases: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="On a simulated clock, in hours of plant time", box=None)
+    for name in ("case", "bound", "detected", "plant time", "took", ""):
+        table.add_column(name, no_wrap=name != "")
+    for c in cases:
+        word = "[green]pass" if c["passed"] else f"[red]FAIL[/] {'; '.join(c['wrong'])}"
+        found = "-" if c["detection_h"] is None else f"{c['detection_h']:.2f}"
+        table.add_row(c["case"], f"{c['bound_h']:g}", found, f"{c['plant_h']:g}", f"{c['took_s']:.0f} s", word)
+    return table

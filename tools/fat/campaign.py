@@ -11,6 +11,7 @@ from typing import Final
 
 from plc_config.compile import Compiled
 from tools.fat.cases import CASES, Case
+from tools.fat.clocked import LONG, LongCase
 from tools.fat.judge import Verdict, aftermath, judge
 from tools.fat.plan import Planned, plan
 from tools.fat.rig import TROUBLE, Rig, RigError
@@ -38,9 +39,15 @@ class CaseResult:
 def chosen(names: Sequence[str]) -> tuple[Case, ...]:
     """Cases whose id or row is among the names, all without names; KeyError with a name that nothing has."""
     for name in names:
-        if not any(name in (c.id, c.row) for c in CASES):
+        if not any(name in (c.id, c.row) for c in (*CASES, *LONG)):
             raise KeyError(name)
     return tuple(c for c in CASES if not names or c.id in names or c.row in names)
+
+
+def chosen_long(names: Sequence[str], part: Part) -> tuple[LongCase, ...]:
+    """The same of the cases on the simulated clock; each is done once, spread over the shares of a campaign."""
+    mine = LONG[part.number - 1 :: part.of]
+    return tuple(c for c in mine if not names or c.id in names or c.row in names)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

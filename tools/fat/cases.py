@@ -302,21 +302,8 @@ NOT_INJECTED: Final = {
     "contactor_worn": "takes years of operations",
     "retained_memory_lost": "the state folder is not reached from the plant's side; see `make powercut`",
     "retained_memory_doubtful": "the state folder is not reached from the plant's side; see `make powercut`",
-    **dict.fromkeys(
-        (
-            "internal_short_suspected",
-            "busbar_step_suspected",
-            "resistance_growth_suspected",
-            "self_discharge_suspected",
-            "low_capacity_suspected",
-            "voltage_sensor_suspected",
-            "temperature_sensor_suspected",
-            "stuck_sensor_suspected",
-        ),
-        "early warning judges ten minutes to days: simulated strings show it (`cellwarden score --campaign`)",
-    ),
 }
-"""Rows without a case, and why."""
+"""Rows without a case, and why. What takes longer than ten minutes has its cases in `clocked.LONG`."""
 
 NOT_COVERED: Final = {
     "35-37": "SCADA's commands are not faults of the plant",

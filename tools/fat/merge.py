@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from tools.fat.cases import CASES
+from tools.fat.clocked import LONG
 from tools.fat.judge import spread
 
 SAME: Final = ("site", "cycle_ms", "config_sha256", "versions", "rows")
@@ -26,7 +27,9 @@ def merged(reports: Sequence[Report]) -> Report:
     cases = [_case(n, [c for r in reports for c in r["cases"] if c["case"] == n]) for n in names]
     cases.sort(key=lambda c: order.get(c["case"], len(order)))
     interrupted = any(r["interrupted"] for r in reports)
-    run = {c["row"] for c in cases} - {""}
+    long = [c for r in reports for c in r["long"]]
+    long.sort(key=lambda c: [k.id for k in LONG].index(c["case"]))
+    run = {c["row"] for c in (*cases, *long)} - {""}
     return {
         **first,
         "begun": min(r["begun"] for r in reports),
@@ -36,11 +39,12 @@ def merged(reports: Sequence[Report]) -> Report:
         "seed": ", ".join(dict.fromkeys(str(r["seed"]) for r in reports)),
         "controllers_started": sum(r["controllers_started"] for r in reports),
         "interrupted": interrupted,
-        "complete": names == set(order),
-        "passed": not interrupted and bool(cases) and all(c["passed"] for c in cases),
+        "complete": names == set(order) and {c["case"] for c in long} == {c.id for c in LONG},
+        "passed": not interrupted and bool(cases or long) and all(c["passed"] for c in (*cases, *long)),
         "rows_injected": len(run),
         "cases": cases,
-        "not_run": sorted({c.row for c in CASES} - run - {""}),
+        "long": long,
+        "not_run": sorted({c.row for c in (*CASES, *LONG)} - run - {""}),
     }
 
 
@@ -48,7 +52,7 @@ def _refuse_overlap(reports: Sequence[Report]) -> None:
     """The same trial must not count twice: seed, share, and number of trials decide which trials a report holds."""
     done: set[tuple[str, str, str]] = set()
     for report in reports:
-        for case in report["cases"]:
+        for case in (*report["cases"], *report["long"]):
             key = (case["case"], str(report["seed"]), report["part"])
             if key in done:
                 raise ValueError(f"{case['case']} of seed {report['seed']}, part {report['part']}, is there twice")

@@ -22,6 +22,9 @@ HEADINGS: Final = (
     "Case, row", "Fault", "Injected how", "Expected", "Bound: detect / react", "Detected p50 / p99 / max",
     "Reaction p50 / p99 / max", "Trials", "Verdict",
 )  # fmt: skip
+LONG_HEADINGS: Final = (
+    "Case, row", "Injected how", "Healthy before, h", "Bound, h", "Detected, h", "Plant time, h", "Took, s", "Verdict",
+)  # fmt: skip
 SIGNATURES: Final = ("Tested by", "Witnessed by (customer)", "Approved by")
 
 
@@ -29,17 +32,19 @@ def render(report: dict[str, Any]) -> str:
     """The page."""
     word = "PASSED" if report["passed"] else "INTERRUPTED" if report["interrupted"] else "FAILED"
     word += "" if report["complete"] else " (a part of the cases only)"
-    failed = sum(not c["passed"] for c in report["cases"])
+    every = [*report["cases"], *report["long"]]
+    failed = sum(not c["passed"] for c in every)
     body = [
         f"<h1>Factory acceptance test: {escape(report['name'])}</h1>",
-        f'<p class="{"pass" if report["passed"] else "fail"}">{word}: {len(report["cases"]) - failed} of '
-        f"{len(report['cases'])} cases, {report['rows_injected']} of {report['rows']} rows of the cause &amp; effect "
+        f'<p class="{"pass" if report["passed"] else "fail"}">{word}: {len(every) - failed} of '
+        f"{len(every)} cases, {report['rows_injected']} of {report['rows']} rows of the cause &amp; effect "
         "matrix</p>",
         _facts(report),
         "<p>Times are the plant's, in ms: from the faulty register (or the falsified command) to the scan that raised "
         "the row, and to the last command or contactor of the reaction. Phase against the scan is random. Detection is "
         "the alarm that the scan told; all else rests on the simulated plant's own log.</p>",
         _table(report["cases"]),
+        _long(report["long"]),
         _list("Rows not run this time", {r: "" for r in report["not_run"]}),
         _list("Rows not injected, and why", report["not_injected"]),
         _list("Faults of the catalogue without a case, and why", report["not_covered"]),
@@ -67,6 +72,29 @@ def _facts(report: dict[str, Any]) -> str:
 def _table(cases: list[dict[str, Any]]) -> str:
     head = "".join(f"<th>{h}</th>" for h in HEADINGS)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(_row(c) for c in cases)}</tbody></table>"
+
+
+def _long(cases: list[dict[str, Any]]) -> str:
+    """The rows on the simulated clock, apart: no process and no wire took part in them."""
+    if not cases:
+        return ""
+    lines = []
+    for c in cases:
+        verdict = '<span class="pass">pass</span>' if c["passed"] else '<span class="fail">FAIL</span>'
+        wrong = "".join(f'<div class="wrong">{escape(w)}</div>' for w in c["wrong"])
+        how = "<br>".join(f"<code>{escape(i)}</code>" for i in c["injected"])
+        found = "-" if c["detection_h"] is None else f"{c['detection_h']:.2f}"
+        numbers = (f"{c['healthy_h']:g}", f"{c['bound_h']:g}", found, f"{c['plant_h']:g}", f"{c['took_s']:.0f}")
+        lines.append(
+            f"<tr><td>{escape(c['case'])}<div class=note>{escape(c['row'])}</div></td><td>{how}</td>"
+            f"{''.join(f'<td class=n>{n}</td>' for n in numbers)}<td>{verdict}{wrong}</td></tr>"
+        )
+    head = "".join(f"<th>{h}</th>" for h in LONG_HEADINGS)
+    return (
+        "<h2>Rows that take longer than ten minutes</h2><p>The same scan and the same plant in one process, on a clock "
+        "that is only counted, at a cycle of 1 s: healthy life, then the fault, until the row tells it. Times in hours "
+        f"of plant time.</p><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    )
 
 
 def _row(case: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from controller.historian.replay import header_of
 from plc_config.compile import Compiled
 from tools.fat.campaign import CaseResult
 from tools.fat.cases import CASES, NOT_COVERED, NOT_INJECTED
+from tools.fat.clocked import LONG, LongVerdict, as_data
 from tools.fat.judge import Verdict, spread
 from tools.fat.plan import Planned
 
@@ -57,10 +58,13 @@ def build(
     controllers: int = 0,
     interrupted: bool = False,
     part: str = "1/1",
+    long: Sequence[LongVerdict] = (),
 ) -> dict[str, Any]:
     """The whole report as plain data."""
-    run = {r.case.row for r in results}
-    every = {c.row for c in CASES}
+    run = {r.case.row for r in results} | {v.case.row for v in long}
+    every = {c.row for c in (*CASES, *LONG)}
+    verdicts = [r.passed for r in results] + [v.passed for v in long]
+    whole = len(results) == len(CASES) and len(long) == len(LONG)
     return {
         "site": site.config.site.id,
         "name": site.config.site.name,
@@ -75,11 +79,12 @@ def build(
         "seed": seed,
         "controllers_started": controllers,
         "interrupted": interrupted,
-        "complete": len(results) == len(CASES) and part == "1/1",
-        "passed": not interrupted and bool(results) and all(r.passed for r in results),
+        "complete": whole and part == "1/1",
+        "passed": not interrupted and bool(verdicts) and all(verdicts),
         "rows": len(ROWS),
         "rows_injected": len({r.id for r in ROWS} & run),
         "cases": [_case(r) for r in results],
+        "long": [as_data(v) for v in long],
         "not_run": sorted(every - run - {""}),
         "not_injected": dict(NOT_INJECTED),
         "not_covered": dict(NOT_COVERED),
@@ -117,7 +122,7 @@ def _trial(verdict: Verdict) -> dict[str, Any]:
 
 def junit(report: dict[str, Any]) -> str:
     """The report for a build server: one test case per fault."""
-    cases = report["cases"]
+    cases = [*report["cases"], *report["long"]]
     attributes = {
         "name": f"cellwarden fat {report['site']}",
         "tests": str(len(cases)),

@@ -123,6 +123,7 @@ def _heal(simulator: Simulator) -> None:
     plant.racks.insulation_ohm[:] = plant.constants.insulation_ohm
     plant.links.shorted[:] = plant.racks.foreign[:] = False
     plant.cells.bleed_stuck[:] = False
+    plant.cells.mend()
     plant.pcs.fault[:] = plant.pcs.ignores[:] = False
     e = plant.enclosure
     e.estop_channel_1 = e.estop_channel_2 = e.hvac = e.door_closed = True

@@ -62,6 +62,9 @@ class Cells:
         spread = 1 + c.resistance_spread * random.standard_normal(shape)
         base = np.maximum(spread, 0.5) * cell.resistance / parallel
         self.r0_25_ohm, self.r1_25_ohm, self.r2_25_ohm = (base * share for share in c.resistance_share)
+        self.short_siemens: Floats = np.zeros(shape)
+        self.sound = self.capacity_as.copy(), self.r0_25_ohm.copy(), self.r1_25_ohm.copy(), self.r2_25_ohm.copy()
+        """Capacity and resistances as they were made."""
         self.leak_a = c.leak_a * np.exp(c.leak_spread * random.standard_normal(shape)) * capacity_ah / 280
         self.soc = np.clip(options.soc + c.soc_spread * random.standard_normal(shape), 0.0, 1.0)
         self.v1_v, self.v2_v = np.zeros(shape), np.zeros(shape)
@@ -72,7 +75,7 @@ class Cells:
         self.bleed_on: Bools = np.zeros(shape, bool)
         self.bleed_stuck: Bools = np.zeros(shape, bool)
         self.bleed_age_ms: Floats = np.zeros(shape[:2])
-        self.any_bleed = False
+        self.any_bleed = self.any_short = False
         self.steps = 0
         self._age_resistance()
         self.emf_v = self.ocv(self.soc)
@@ -90,6 +93,22 @@ class Cells:
         self.r2_ohm = self.r2_25_ohm * factor
         self.rack_r0_ohm: Floats = self.r0_ohm.sum(axis=(1, 2))
 
+    def mend(self) -> None:
+        """Every cell as it was made, without shorts; what charge it lost stays lost."""
+        made = (a.copy() for a in self.sound)
+        self.capacity_as, self.r0_25_ohm, self.r1_25_ohm, self.r2_25_ohm = made
+        self.short_siemens[:] = 0.0
+        self.any_short = False
+        self._age_resistance()
+
+    def wear(self, capacity: Floats | None = None, resistance: Floats | None = None) -> None:
+        """Capacity or resistance of every cell as a part of what it was made with."""
+        if capacity is not None:
+            self.capacity_as = self.sound[0] * capacity
+        if resistance is not None:
+            self.r0_25_ohm, self.r1_25_ohm, self.r2_25_ohm = (a * resistance for a in self.sound[1:])
+            self._age_resistance()
+
     def bleed_current_a(self) -> Floats:
         """Current through each cell's bleed resistor."""
         return np.asarray(np.where(self.bleed_on, self.emf_v / self.bleed_ohm, 0.0))
@@ -103,6 +122,8 @@ class Cells:
             self.bleed_on |= self.bleed_stuck
             self.any_bleed = bool(self.bleed_on.any())
             current = current + self.bleed_current_a()
+        if self.any_short:
+            current = current + self.emf_v * self.short_siemens
         self._charge(dt_s, current, rack_current_a)
         for voltage, ohm, tau in (
             (self.v1_v, self.r1_ohm, self.constants.time_constants_s[0]),
@@ -132,6 +153,8 @@ class Cells:
     def _heat(self, dt_s: float, current: Floats, ambient_degc: float, cooling: float) -> None:
         heat_w = current * current * (self.r0_ohm + self.r1_ohm + self.r2_ohm)
         heat_w -= (self.cooling_w_k * cooling) * (self.temperature_degc - ambient_degc)
+        if self.any_short:
+            heat_w += self.emf_v**2 * self.short_siemens
         heat_w *= dt_s / self.heat_capacity_j_k
         self.temperature_degc += heat_w
 
@@ -148,4 +171,6 @@ class Cells:
         drop = self.r0_ohm * rack_current_a[:, None, None]
         if self.any_bleed:
             drop += self.r0_ohm * self.bleed_current_a()
+        if self.any_short:
+            drop += self.r0_ohm * self.emf_v * self.short_siemens
         return np.asarray(self.emf_v - drop)

@@ -90,6 +90,43 @@ def bleed_stuck(simulator: Simulator, a: Arguments) -> Answer:
     return tell(simulator, "bleed_stuck", a["place"], on=a["on"])
 
 
+CELL: Final = ("rack", "module", "cell")
+
+
+@verb("a resistance across a cell, inside it; 0 ends it", RACK, Arg("ohm", "number", required=True))
+def short(simulator: Simulator, a: Arguments) -> Answer:
+    """Short a cell inside."""
+    if a["ohm"] < 0:
+        raise PlaceError(f"a resistance is wanted, not {a['ohm']}")
+    cells = simulator.plant.cells
+    cells.short_siemens[_rows(simulator, a["place"], CELL)] = 1 / a["ohm"] if a["ohm"] else 0.0
+    cells.any_short = bool(cells.short_siemens.any())
+    return tell(simulator, "short", a["place"], ohm=a["ohm"])
+
+
+@verb("resistance of a cell as a multiple of what it was made with", RACK, Arg("ratio", "number", required=True))
+def resistance(simulator: Simulator, a: Arguments) -> Answer:
+    """Age a cell, or loosen its joint."""
+    simulator.plant.cells.wear(resistance=_parts(simulator, a))
+    simulator.plant.refresh_states()
+    return tell(simulator, "resistance", a["place"], ratio=a["ratio"])
+
+
+@verb("capacity of a cell as a part of what it was made with", RACK, Arg("ratio", "number", required=True))
+def capacity(simulator: Simulator, a: Arguments) -> Answer:
+    """Take capacity from a cell."""
+    simulator.plant.cells.wear(capacity=_parts(simulator, a))
+    return tell(simulator, "capacity", a["place"], ratio=a["ratio"])
+
+
+def _parts(simulator: Simulator, a: Arguments) -> Any:
+    if not 0.1 <= a["ratio"] <= 10.0:
+        raise PlaceError(f"a ratio between 0.1 and 10 is wanted, not {a['ratio']}")
+    parts = np.ones(simulator.plant.cells.shape)
+    parts[_rows(simulator, a["place"], CELL)] = a["ratio"]
+    return parts
+
+
 @verb("press or release the E-stop; one channel alone is a wire break", ON, Arg("channel", "text", ""))
 def estop(simulator: Simulator, a: Arguments) -> Answer:
     """E-stop."""

@@ -1,0 +1,47 @@
+"""The acceptance test's simulated clock: hours of one plant in seconds, judged by who is named and what goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from plc_config.compile import compile_site
+from tools.fat.clocked import LongCase, LongVerdict, run_long
+
+SITE = compile_site("bench")
+SHORT = "internal_short_suspected"
+
+
+def run(row: str, inject: str, most_h: float, per_day: float = 0.0) -> tuple[LongVerdict, list[float]]:
+    hours: list[float] = []
+    case = LongCase("case", row, (inject,), healthy_h=0.1, most_h=most_h, per_day=per_day)
+    return run_long(case, SITE, 1, lambda name, at: hours.append(at)), hours
+
+
+def test_a_hard_short_is_told_at_its_cell_within_minutes_of_plant_time_and_the_same_each_time() -> None:
+    verdict, hours = run(SHORT, "short {watched} 0.05", 0.15)
+    assert verdict.passed, verdict.wrong
+    assert verdict.detect_h is not None and 0.005 < verdict.detect_h < 0.1
+    assert verdict.injected[0].startswith(f"short {verdict.place}/")
+    assert hours == [0.0, 0.1] and verdict.plant_h == pytest.approx(0.1 + verdict.detect_h, abs=0.06)
+    again, _ = run(SHORT, "short {watched} 0.05", 0.15)
+    assert (again.detect_h, again.injected) == (verdict.detect_h, verdict.injected)
+
+
+def test_another_row_than_the_expected_one_is_a_failure() -> None:
+    verdict, _ = run("busbar_step_suspected", "short {watched} 0.05", 0.15)
+    assert verdict.wrong == (f"told {SHORT} {verdict.place} instead of busbar_step_suspected {verdict.place}",)
+
+
+def test_silence_is_a_failure_too() -> None:
+    verdict, _ = run(SHORT, "short {cell} 1000", 0.05)
+    assert verdict.detect_h is None and verdict.wrong == ("nothing was told within 0.05 h",)
+
+
+def test_a_verb_that_the_plant_refuses_is_a_failure_not_a_pass() -> None:
+    verdict, _ = run("low_capacity_suspected", "capacity {cell} 0", 0.05)
+    assert not verdict.passed and "a ratio between" in verdict.wrong[0]
+
+
+def test_what_grows_is_injected_again_each_hour() -> None:
+    verdict, hours = run("resistance_growth_suspected", "resistance {cell} {grown}", 1.1, per_day=0.1)
+    assert hours == [0.0, 0.1, 1.1] and verdict.injected[0].endswith("1.0000")
