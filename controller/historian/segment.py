@@ -54,6 +54,15 @@ class Item:
     data: Bytes
 
 
+def note_of(packed: bytes) -> dict[str, Any]:
+    """What a mark says of its trip; BadRecording when it says nothing that can be read."""
+    try:
+        note = json.loads(_inflate(packed, BYTES_MAX))
+    except ValueError as error:
+        raise BadRecording(f"a mark of a trip cannot be read: {error}") from error
+    return note if isinstance(note, dict) else {}
+
+
 def pack_delta(new: Bytes, old: Bytes) -> bytes:
     """What changed from `old` to `new`, compressed."""
     changed = new ^ old

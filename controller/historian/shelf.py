@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from controller.historian.segment import FRAME, MARK, SUFFIX, BadRecording, Segment
+from controller.historian.segment import FRAME, MARK, SUFFIX, BadRecording, Segment, note_of
 
 INDEX: Final = "index.json"
 
@@ -97,12 +97,12 @@ def survey(path: Path) -> Entry:
     with contextlib.suppress(BadRecording):
         segment = Segment(path)
         entry.first_utc_ms = int(segment.header.get("utc_ms", utc_ms))
-        for kind, scan, _ in segment.heads():
+        for kind, scan, packed in segment.heads():
             if kind == FRAME:
                 entry.first_scan = scan if entry.first_scan < 0 else entry.first_scan
                 entry.last_scan = scan
                 entry.frames += 1
             elif kind == MARK:
-                entry.trips.append({"scan": scan})
+                entry.trips.append({**note_of(packed), "scan": scan})
                 entry.kept = True
     return entry
