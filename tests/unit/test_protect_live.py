@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from controller.core.protect import ROWS, Matrix
 from controller.core.protect.live import SETTLE_MS, TICK_MS, moves_with_bank, open_rack_live, swing
-from tests.protect_bench import Bench
+from controller.core.protect.row import Threshold, When
+from tests.protect_bench import BASE, Bench
 
 LINK_V = 210.56
 OTHER, CELLS, PCS = "rack_current_redundant_a", "cells", "pcs"
@@ -121,3 +123,11 @@ def test_between_the_looks_only_time_passes() -> None:
     b = bench(20.0)
     found = swing(b.trend, b.facts(), 100)["swing"]
     assert found.age_ms == (b.trend.swing.age_ms + 100) % TICK_MS
+
+
+@pytest.mark.parametrize("kind", [When, Threshold])
+def test_a_table_may_hold_one_kind_of_cause_only(kind: type) -> None:
+    rows = [r for r in ROWS if isinstance(r.cause, kind)]
+    matrix = Matrix(rows, BASE.program.topology, BASE.program.limit, 100)
+    found = matrix.evaluate(Bench().facts())
+    assert len(found.present) == matrix.size > 0 and not found.present.any()
