@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from controller.core.estimate import REGISTRY, Ekf
-from controller.core.estimate.bar import BIAS, GAIN, SIGMA_FLOOR, SOC
-from controller.core.estimate.cell_model import CellModel, monotone
+from controller.core.estimate.bar import BIAS, GAIN, OFFSET, SIGMA_FLOOR, SOC, BarFilter
+from controller.core.estimate.cell_model import CellModel, monotone, trust_in
 from controller.core.layout import Layout
-from controller.core.memory import EstimationMemory
+from controller.core.memory import STRING_DTYPE, EstimationMemory
 from controller.core.retained import restore, retain
 from controller.core.signal import Floats, Quality
 from controller.core.topology import Topology
@@ -233,3 +233,20 @@ def run_at(degc: float) -> Rig:
     for _ in range(120):
         r.step(np.full(1, 56.0), np.full((1, 1, 8), np.nan), np.float64(degc), 10_000)
     return r
+
+
+def test_a_sloping_table_may_be_off_everywhere_but_that_is_not_doubted_twice_at_the_start() -> None:
+    """No number of cells makes the sheet's table right; the first voltage is believed as its whole error says."""
+    curve = sheet_of({**sheet(), "ocv_mid_v": 3.4 + 0.8 * GRID})
+    start, held = [], []
+    for lasting_v in (0.0, 0.006):
+        bar = BarFilter(CellModel(curve))
+        bar.trust = dataclasses.replace(bar.trust, lasting_v=lasting_v)
+        string = np.zeros(1, STRING_DTYPE)
+        bar.begin(string, np.array([0.5]), np.array([0.3]), cells=100)
+        held.append(float(np.sqrt(string["p"][0, OFFSET, OFFSET])))
+        bar.begin_from_voltage(string, np.array([3.88]), np.zeros(1), bar.model.warmth(np.array([25.0])))
+        start.append(float(string["p"][0, SOC, SOC]))
+    assert held[1] == pytest.approx(np.hypot(held[0], 0.006)) and held[0] < 0.002
+    assert start[0] == start[1] == pytest.approx((0.0155 / 0.8) ** 2, rel=0.2)
+    assert trust_in(CellModel(curve)).lasting_v > trust_in(CellModel(sheet_of(sheet()))).lasting_v == 0.0

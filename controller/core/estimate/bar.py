@@ -78,7 +78,8 @@ class BarFilter:
     def begin(self, s: Strings, soc: Floats, sigma: Floats, cells: int) -> None:
         """A filter that starts with `soc` +- `sigma`, everything else unknown; it will follow the median of `cells`."""
         q, t = self.model.capacity_ah, self.trust
-        offset_v = t.offset_v * min(max(MEDIAN_SPREAD / np.sqrt(max(cells, 1)), COMMON_OFFSET), 1.0)
+        shared = min(max(MEDIAN_SPREAD / np.sqrt(max(cells, 1)), COMMON_OFFSET), 1.0)
+        offset_v = np.hypot(t.offset_v * shared, t.lasting_v)
         s["x"], s["p"], s["drift_c"] = 0.0, 0.0, 0.0
         s["x"][:, SOC] = soc
         spread = (0.0, 0.003, 0.005, BIAS_SIGMA_C * q, offset_v, t.resistance, t.slow_resistance, t.table_ratio,
@@ -96,7 +97,8 @@ class BarFilter:
         open_v = m.ocv(grid)[None, :] + (m.branch(grid) + m.assumed_branch_v) * s["hysteresis"][:, None] - drop
         slope = m.slope(grid, 0.005)[None, :]
         half = np.interp(grid, m.grid, m.doubt_v)[None, :]
-        offset = s["p"][:, OFFSET, OFFSET]
+        # At one place `table_v` is all of the table's error; what of it lasts is not another one.
+        offset = s["p"][:, OFFSET, OFFSET] - t.lasting_v**2
         variance = offset[:, None] + t.table_v**2 + (t.resistance * drop) ** 2 + (t.table_ratio * slope) ** 2
         variance = variance + 0.003**2 + (0.5 * half) ** 2
         x, p = s["x"], s["p"]
