@@ -203,7 +203,7 @@ def _heartbeat_modulo(site: Compiled) -> int:
 
 
 def _sheet(cell: CellType, parallel: int) -> CellSheet:
-    gap, circuit, heat = cell.hysteresis, cell.circuit, cell.thermal
+    gap, circuit, heat, rise = cell.hysteresis, cell.circuit, cell.thermal, cell.resistance_over_soc
     entropy, capacity_j_k, conductance = heat.entropy_volts_per_kelvin, heat.heat_capacity, heat.core_conductance
     return CellSheet(
         capacity_ah=cell.capacity * parallel,
@@ -225,6 +225,8 @@ def _sheet(cell: CellType, parallel: int) -> CellSheet:
         heat_capacity_j_per_k=None if capacity_j_k is None else capacity_j_k * parallel,
         core_conductance_w_per_k=None if conductance is None else conductance * parallel,
         entropy_v_per_k=None if entropy is None else np.array(entropy),
+        resistance_soc=None if rise is None else np.array(rise.soc),
+        resistance_factor=None if rise is None else np.array(rise.factor),
     )
 
 

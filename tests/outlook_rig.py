@@ -65,13 +65,19 @@ class String:
             high_soc=row(np.minimum(soc + 3 * sigma, 1.0)), emf_v=row(self.emf()), emf_sigma_v=row(0.0),
             v1=np.array([self.v1.mean()]),
             v2=np.array([self.v2.mean()]), hysteresis=np.zeros(1), r0=row(self.r0), r0_sigma=row(0.0),
-            r1=row(m.r1 * rc), r2=row(m.r2 * rc), capacity_ah=row(self.capacity_ah), capacity_sigma_ah=row(0.0),
+            r1=row(m.r1 * rc), r2=row(m.r2 * rc), rise=row(circuit().rise_at(soc)),
+            capacity_ah=row(self.capacity_ah), capacity_sigma_ah=row(0.0),
             surface_degc=row(self.degc),
         )  # fmt: skip
 
     def emf(self) -> Floats:
         """Voltage behind R0."""
         return np.asarray(circuit().model.ocv(self.soc) - self.v1 - self.v2)
+
+    def rise(self) -> Floats:
+        """By how much the resistances of the cells have risen at their SOC: the sheet's curve, all of it."""
+        m = circuit().model
+        return np.asarray(np.interp(self.soc, m.grid, m.rise))
 
     def drive(self, power_w: float, seconds: float, steps: int = 200) -> float:
         """Constant power (discharge positive); the worst share of what was asked to what was permitted: <= 1 is well.
@@ -89,20 +95,22 @@ class String:
         degc = self.degc.copy()
         worst = 0.0
         for _ in range(steps + 1):
-            total, ohm = self.emf().sum(), self.r0.sum()
+            rise = self.rise()
+            r0 = self.r0 * rise
+            total, ohm = self.emf().sum(), r0.sum()
             square = total**2 - 4 * ohm * power_w
             if square < 0:
                 return np.inf
             i = (total - np.sqrt(square)) / (2 * ohm)
-            volts = self.emf() - i * self.r0
+            volts = self.emf() - i * r0
             allowed = rated * min(float(volts_curve(volts).min()), float(heat_curve(degc).min()))
             worst = max(worst, abs(i) / max(allowed, 1e-9))
             if self.soc.min() < 0 or self.soc.max() > 1:
                 return np.inf
             self.soc = self.soc - i * dt / 3600 / self.capacity_ah
-            self.v1 += (m.r1 * rc * i - self.v1) * (1 - np.exp(-dt / m.tau1_s))
-            self.v2 += (m.r2 * rc * i - self.v2) * (1 - np.exp(-dt / m.tau2_s))
-            degc = degc + i * (i * self.r0 + self.v1 + self.v2) * dt / heat_capacity
+            self.v1 += (m.r1 * rc * rise * i - self.v1) * (1 - np.exp(-dt / m.tau1_s))
+            self.v2 += (m.r2 * rc * rise * i - self.v2) * (1 - np.exp(-dt / m.tau2_s))
+            degc = degc + i * (i * r0 + self.v1 + self.v2) * dt / heat_capacity
         return worst
 
 

@@ -27,6 +27,8 @@ ENERGY_DTYPE: Final = np.dtype(
         ("wh", "f8", (2,)),  # discharge, charge
         ("wh_sigma", "f8", (2,)),
         ("ah", "f8", (2,)),
+        ("now_ah", "f8"),  # to deliver at the present current
+        ("fast_wh", "f8", (3,)),  # to deliver at half, three quarters and all of 1C
         ("limits_cell", "i8", (2,)),
         ("usable_wh", "f8"),
         ("balanced_wh", "f8"),

@@ -68,6 +68,9 @@ class CellSheet:
     core_conductance_w_per_k: float | None = None
     entropy_v_per_k: Floats | None = None
     """dU/dT on `soc_grid`; None: no reversible heat."""
+    resistance_soc: Floats | None = None
+    resistance_factor: Floats | None = None
+    """Factor on all resistances at rising SOCs, straight between and flat outside; None: a careful one stands in."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from plc_config.quantity import Ampere, AmpereHour, Celsius, Milliseconds, Ohm, 
 from plc_config.schema.base import Strict
 
 Kelvin = Annotated[float, BeforeValidator(lambda text: parse(text, "K"))]
+MOST_FACTOR = 100.0
 
 
 class BandV(Strict):
@@ -139,6 +140,29 @@ class Circuit(Strict):
     rc_arrhenius: Kelvin = 2000.0
 
 
+class ResistanceOverSoc(Strict):
+    """By what the resistance, and every RC branch with it, is multiplied over the SOC; straight between, flat outside.
+
+    1 where the sheet's resistance was measured.
+    """
+
+    source: str
+    soc: list[float] = Field(min_length=2)
+    factor: list[float] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _rising(self) -> ResistanceOverSoc:
+        if len(self.soc) != len(self.factor):
+            raise ValueError(f"{len(self.soc)} SOC points but {len(self.factor)} factors")
+        if self.soc[0] < 0 or self.soc[-1] > 1 or any(b <= a for a, b in zip(self.soc, self.soc[1:], strict=False)):
+            raise ValueError("soc must rise, between 0 and 1")
+        if any(not 0 < f <= MOST_FACTOR for f in self.factor):
+            raise ValueError(f"a factor is above 0 and at most {MOST_FACTOR:g}")
+        if not min(self.factor) <= 1 <= max(self.factor):
+            raise ValueError("the factors must pass 1, where the sheet's resistance holds")
+        return self
+
+
 JoulePerKelvin = Annotated[float, BeforeValidator(lambda text: parse(text, "J/K"))]
 WattPerKelvin = Annotated[float, BeforeValidator(lambda text: parse(text, "W/K"))]
 
@@ -166,6 +190,7 @@ class CellType(Strict):
     ocv: Ocv
     hysteresis: Hysteresis | None = None
     circuit: Circuit = Circuit()
+    resistance_over_soc: ResistanceOverSoc | None = None
     thermal: Thermal = Thermal()
     derate_charge_voltage: Derating
     derate_discharge_voltage: Derating

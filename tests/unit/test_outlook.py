@@ -41,15 +41,17 @@ def test_the_energy_told_is_what_a_quarter_of_one_c_takes_out(soc: float) -> Non
     m, limit = circuit().model, Energies(circuit(), derating()).low_v
     i, wh, dt = RATE_C * m.capacity_ah, 0.0, 10.0
     while True:
-        volts = string.emf() - i * string.r0
+        rise = string.rise()
+        volts = string.emf() - i * string.r0 * rise
         if volts.min() < limit:
             break
         wh += volts.sum() * i * dt / 3600
         string.soc = string.soc - i * dt / 3600 / string.capacity_ah
-        rc = string.r0 / m.r0
+        rc = rise * string.r0 / m.r0
         string.v1 += (m.r1 * rc * i - string.v1) * (1 - np.exp(-dt / m.tau1_s))
         string.v2 += (m.r2 * rc * i - string.v2) * (1 - np.exp(-dt / m.tau2_s))
-    assert told["wh"][0, 0] == pytest.approx(wh, rel=0.02)
+    # The slow branch follows the rise late: towards empty somewhat less is told.
+    assert 0.93 * wh < told["wh"][0, 0] < 1.02 * wh
 
 
 def copy_of(string: String) -> String:
@@ -231,9 +233,8 @@ def test_time_to_empty_at_the_present_power() -> None:
     story = Story("bench").online()
     story.points.rack_current_a.value[...] = 28.0
     e = story.seconds(100).estimates
-    assert e.outlook.rack_energy.rack_time_to_empty_h[0] == pytest.approx(
-        e.outlook.rack_energy.rack_discharge_charge_ah[0] / 28.0, rel=0.01
-    )
+    slow = e.outlook.rack_energy.rack_discharge_charge_ah[0] / 28.0
+    assert slow < e.outlook.rack_energy.rack_time_to_empty_h[0] < 1.1 * slow, "a tenth of 1C leaves less behind"
     power = 2 * 28.0 * float(story.points.rack_voltage_v.value[0])
     assert e.outlook.site_energy.time_to_empty_h == pytest.approx(e.discharge_energy_wh / power, rel=0.06)
     assert e.outlook.site_energy.time_to_full_h == NEVER_H

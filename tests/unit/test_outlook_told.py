@@ -47,6 +47,7 @@ def test_what_is_read_over_opcua_is_the_same_offer() -> None:
         "Measurements/DischargeEnergy": direct.energy_wh,
         "Measurements/DischargeEnergySigma": direct.energy_sigma_wh,
         "Measurements/EnergyReferencePower": direct.reference_w,
+        **{f"Measurements/{p}": wh for p, wh in zip(command.FASTER, direct.faster_wh, strict=True)},
         "Measurements/EnergyLoss": direct.loss_ratio,
         "Measurements/DischargeLimit": 5.0,
         "Measurements/SocValid": True,

@@ -22,6 +22,7 @@ EXAMPLE = "cellwarden deliver container --power 2MW --for 1h"
 EXIT_NO: Final = 1
 EXIT_USAGE: Final = 2
 MS_PER_HOUR: Final = 3_600_000.0
+FASTER: Final = ("DischargeEnergyHalfC", "DischargeEnergyThreeQuartersC", "DischargeEnergy1c")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +75,7 @@ def paths(charge: bool) -> list[str]:
     name = "Charge" if charge else "Discharge"
     parts = [f"{name}Power{h}{what}" for h, _ in HORIZONS for what in ("", "Sigma", "LimitedBy", "Place")]
     parts += [f"{name}Energy", f"{name}EnergySigma", f"{name}EnergyPlace", f"{name}Limit"]
+    parts += [] if charge else list(FASTER)
     parts += ["EnergyReferencePower", "EnergyLoss", "SocValid"]
     return [f"Measurements/{p}" for p in parts]
 
@@ -95,7 +97,7 @@ def offer(values: Mapping[str, Any], charge: bool) -> Offer:
         tuple(text(f"{p}LimitedBy") for p in each), tuple(text(f"{p}Place") for p in each),
         number(f"{name}Energy"), number(f"{name}EnergySigma"), text(f"{name}EnergyPlace"),
         number("EnergyReferencePower"), number("EnergyLoss"), number(f"{name}Limit"),
-        bool(values.get("Measurements/SocValid")),
+        bool(values.get("Measurements/SocValid")), () if charge else tuple(number(p) for p in FASTER),
     )  # fmt: skip
 
 

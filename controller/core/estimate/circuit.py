@@ -39,6 +39,16 @@ class Table:
         self.steps = np.append(np.diff(self.values), 0.0)
         self.last = len(values) - 1.0
 
+    def beside(self, at: Floats, steps: Floats, spot: Any = ...) -> tuple[Floats, Floats]:
+        """The values, and what a table of as many steps says at `at[spot]`, for little more than the values alone."""
+        place = (at - self.low) * self.scale
+        np.clip(place, 0.0, self.last, out=place)
+        index = place.astype(np.int32)
+        place -= index
+        place *= self.steps.take(index)
+        place += self.values.take(index)
+        return np.asarray(place), np.asarray(steps.take(index[spot]))
+
     def __call__(self, at: Floats) -> Floats:
         """Linear between the points, for any shape."""
         place = (at - self.low) * self.scale
@@ -64,8 +74,24 @@ class Circuit:
         volts = np.linspace(rising[0], rising[-1], INVERSE_POINTS)
         self.soc_at = Table(rising[0], rising[-1], np.interp(volts, rising, model.grid[inside]))
         """SOC of an open-circuit voltage."""
+        self.rise = np.maximum(model.rise, np.append(model.rise[1:], model.rise[-1]))
+        """Factor on the resistances in every step of `ocv`'s table: the larger of its ends."""
         self.full_ohm = model.r0 + model.r1 + model.r2
         self.ohm_share = (model.r1 / model.r0, model.r2 / model.r0)
+
+    def rise_at(self, soc: Floats) -> Floats:
+        """Factor on all resistances at a SOC, never less than the sheet's curve there."""
+        return np.asarray(self.rise.take(((soc - LOW) * self.ocv.scale).astype(np.int32), mode="clip"))
+
+    def given_back(self, rise: Floats, amps: Floats) -> Floats:
+        """Factor on a drop of today that ends with its current, whose sign (or the drop's) is `amps`.
+
+        Where the rise is only a margin, what discharge gives back counts without it and what charge takes with it.
+        """
+        if self.model.rise_known:
+            return rise
+        charge = amps < 0
+        return np.where(charge, rise, 1.0) if charge.any() else np.ones(1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +99,8 @@ class Cells:
     """Racks `racks`: (n,) per rack, (n, cells) per cell. `emf_v` is the voltage behind R0, without current.
 
     `known` is False where nothing may be promised: no SOC, or no current. `place` is the flat index of a rack's
-    first cell; what is not fitted is masked by `fitted`.
+    first cell; what is not fitted is masked by `fitted`. `r0`, `r1`, `r2` hold at the cell's temperature and the SOC of
+    the sheet's resistance; `rise` is the factor on all three at the cell's SOC.
     `weight`: cells in series that a value stands for, `count` of them. `low_soc`, `high_soc`: what a cell has at least
     and at most, three sigma away, and not further than its voltage allows.
     """
@@ -98,6 +125,7 @@ class Cells:
     r0_sigma: Floats
     r1: Floats
     r2: Floats
+    rise: Floats
     capacity_ah: Floats
     capacity_sigma_ah: Floats
     surface_degc: Floats
@@ -110,18 +138,23 @@ def string_of(memory: EstimationMemory, racks: Ints) -> tuple[Any, Bools]:
 
 
 def look(circuit: Circuit, memory: EstimationMemory, measured: Measured, topology: Topology, racks: Ints) -> Cells:
-    """What is known now. Voltages anchor the promise: the model only tells how they move from here."""
+    """What is known now of `racks` (rising). Voltages anchor the promise: the model only tells how they move from here.
+
+    The arrays may be views of the memory's: they are only read.
+    """
     m, n = circuit.model, len(racks)
+    # Neighbours are looked at in place: it saves ten copies.
+    at: Any = slice(int(racks[0]), int(racks[-1]) + 1) if racks[-1] - racks[0] == n - 1 else racks
     s, ready = string_of(memory, racks)
     health, warmth = memory.outlook.health, memory.outlook.warmth
     flat = memory.cell_charge_ratio.shape[1] * memory.cell_charge_ratio.shape[2]
 
     def cells(a: Any) -> Floats:
-        return np.asarray(a[racks], np.float64).reshape(n, flat)
+        return np.asarray(a[at], np.float64).reshape(n, flat)
 
     i = measured.points.rack_current_a
-    heard = i.quality[racks] <= USABLE
-    current = np.where(heard, i.value[racks], 0.0)
+    heard = i.quality[at] <= USABLE
+    current = np.where(heard, i.value[at], 0.0)
     surface = cells(warmth.cell_surface_temperature_degc)
     cold = m.heat(surface.mean(axis=1)) if m.sheet.r0_arrhenius_k or m.sheet.rc_arrhenius_k else (1.0, 1.0)
     warm0, warm1 = (np.broadcast_to(np.asarray(h), (n,))[:, None] for h in cold)
@@ -130,13 +163,15 @@ def look(circuit: Circuit, memory: EstimationMemory, measured: Measured, topolog
     soc = cells(memory.cell_charge_ratio)
     v1, v2 = np.where(ready, s["x"][:, 1], 0.0), np.where(ready, s["x"][:, 2], 0.0)
     h = np.where(ready, s["hysteresis"], 0.0)
+    rise = circuit.rise_at(soc)
     v = measured.points.cell_voltage_v
-    usable = (v.quality[racks] <= USABLE).reshape(n, flat) & heard[:, None]
-    seen = np.asarray(v.value[racks], np.float64).reshape(n, flat) + r0 * current[:, None]
+    usable = (v.quality[at] <= USABLE).reshape(n, flat) & heard[:, None]
+    seen = np.asarray(v.value[at], np.float64).reshape(n, flat)
+    seen = seen + r0 * circuit.given_back(rise, current[:, None]) * current[:, None]
     if not usable.all():
         model_v = circuit.ocv(soc) + m.branch(soc) * h[:, None] - (v1 + v2)[:, None]
         seen = np.where(usable, seen, model_v)
-    mask, weight = topology.cell_fitted[racks].reshape(n, flat), topology.cell_weight[racks].reshape(n, flat)
+    mask, weight = topology.cell_fitted[at].reshape(n, flat), topology.cell_weight[at].reshape(n, flat)
     sigma = np.sqrt(cells(memory.cell_variance))
     drops = np.abs(current)[:, None] * (r0 + np.where(ready, 0.0, 1.0)[:, None] * r25 * sum(circuit.ohm_share))
     drops = drops + (np.abs(v1) + np.abs(v2))[:, None]
@@ -148,9 +183,9 @@ def look(circuit: Circuit, memory: EstimationMemory, measured: Measured, topolog
     low, high = np.maximum(low, 0.0), np.minimum(high, 1.0)
     sigma = np.minimum(sigma, (high - low) * EVEN_SIGMA)
     return Cells(
-        racks, racks * flat, memory.rack_known[racks] & heard & mask.any(axis=1), mask, weight, weight.sum(axis=1),
+        racks, racks * flat, memory.rack_known[at] & heard & mask.any(axis=1), mask, weight, weight.sum(axis=1),
         current, soc, sigma, low, high, seen, np.where(usable, 0.0, UNSEEN_V), v1, v2, h,
         r0, cells(health.cell_resistance_sigma_ohm) * warm0, r25 * circuit.ohm_share[0] * warm1,
-        r25 * circuit.ohm_share[1] * warm1, cells(health.cell_capacity_ah), cells(health.cell_capacity_sigma_ah),
+        r25 * circuit.ohm_share[1] * warm1, rise, cells(health.cell_capacity_ah), cells(health.cell_capacity_sigma_ah),
         surface,
     )  # fmt: skip

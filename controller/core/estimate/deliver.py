@@ -2,7 +2,7 @@
 
 A pure function of what the outlook publishes, so that controller, command line and panel give the same answer.
 Power holds for the first quarter of an hour or the time asked for; from then on the energy decides, less what the
-higher current loses as heat.
+higher current loses as heat and leaves behind.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import math
 from typing import Any, Final
 
+from controller.core.estimate import energy
 from controller.core.outlook import CAUSES, HORIZONS, PCS, SitePower
 
 SURE: Final = 0.95
@@ -20,6 +21,8 @@ SIGMAS_KEPT: Final = 3.0
 LEAST_SIGMA: Final = 1e-3
 """Of the value, so that no promise is ever quite certain."""
 DIGITS: Final = 3
+FASTER: Final = ("half_c", "three_quarters_c", "1c")
+"""Rates beside the reference whose energy is published, as the variables name them."""
 CELL_ENDS: Final = ("cell empty", "cell full")
 
 
@@ -43,6 +46,8 @@ class Offer:
     loss_ratio: float
     permitted_w: float
     known: bool
+    faster_wh: tuple[float, ...] = ()
+    """Energy at the multiples `energy.FASTER` of the reference power; none: only the heat is taken off."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,6 +80,7 @@ def offer_of(estimates: Any, charge: bool, permitted_w: float) -> Offer:
         getattr(estimates, f"{name}_energy_wh"), getattr(o.site_energy, f"{name}_energy_sigma_wh"),
         getattr(o.site_energy, f"{name}_energy_place"), o.site_energy.energy_reference_power_w,
         o.site_energy.energy_loss_ratio, permitted_w, bool(estimates.soc_valid),
+        () if charge else tuple(getattr(o.site_energy, f"discharge_energy_{rate}_wh") for rate in FASTER),
     )  # fmt: skip
 
 
@@ -102,9 +108,11 @@ def deliver(offer: Offer, power_w: float, hours: float, sure: float = SURE) -> A
 
 
 def energy_at(offer: Offer, power_w: float) -> float:
-    """Energy at the terminals at `power_w`: what is told at the reference power, with that power's losses instead."""
+    """Energy at the terminals at `power_w`: what is told at the reference power, less what a higher one costs."""
     if offer.reference_w <= 0:
         return offer.energy_wh
+    if offer.faster_wh:
+        return energy.energy_at(power_w, offer.reference_w, (offer.energy_wh, *offer.faster_wh))
     sign = 1.0 if offer.charge else -1.0
     told, asked = 1.0 + sign * offer.loss_ratio, 1.0 + sign * offer.loss_ratio * power_w / offer.reference_w
     return max(offer.energy_wh * asked / told, 0.0)

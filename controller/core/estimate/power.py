@@ -2,9 +2,9 @@
 
 A promise holds when, at constant power, no cell is asked for more current than its voltage and its temperature still
 permit at once, at every shorter horizon and at the end (the site's own derating curves), and no cell runs out of
-charge: SOC three sigma worse, resistance two sigma worse, current 5 % less than that. The voltage is predicted from the
-measured one, so a model error counts only from now on. Racks in parallel share by their resistances and open-circuit
-voltages.
+charge: SOC three sigma worse, resistance two sigma worse and as large as it is at the end (it rises towards empty),
+current 5 % less than that. The voltage is predicted from the measured one, so a model error counts only from now on.
+Racks in parallel share by their resistances and open-circuit voltages.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ PARAMETER_SIGMAS: Final = 2.0
 SUM_MARGIN: Final = 0.01
 """Where only the rating limits: the rack's voltage is the sum of what two cells show."""
 SPOTS: Final = np.linspace(0.0, 1.0, 5)
+EMPTIEST, FULLEST = (..., 0), (..., -1)
+"""The first and the last of the spots."""
 STEPS: Final = 6
 LEAST_CUT: Final = 0.02
 """Share of the bracket that every step cuts off at least."""
@@ -58,6 +60,7 @@ class Problem:
     """
 
     ocv: Table
+    rises: Floats
     sign: float
     rated: float
     volts: Polyline
@@ -83,8 +86,12 @@ class Problem:
         """Current that voltage, charge and temperature of every cell still permit at the end of `amps`."""
         p = self if where is ... else self.of(where)
         i = amps[..., None]
-        moved = p.ocv(p.soc - (i * p.per_amp)[..., None]) - p.ocv_v
-        volts = p.start_v - p.sign * i * p.ohm + (moved.min(axis=-1) if p.sign > 0 else moved.max(axis=-1))
+        # The resistance is the one at the end, in the place nearest to it.
+        nearest = EMPTIEST if p.sign > 0 else FULLEST
+        moved, rise = p.ocv.beside(p.soc - (i * p.per_amp)[..., None], p.rises, nearest)
+        moved -= p.ocv_v
+        volts = p.start_v + (moved.min(axis=-1) if p.sign > 0 else moved.max(axis=-1))
+        volts -= p.sign * i * p.ohm * rise
         if p.hysteresis:
             volts = volts - p.branch_v * (1.0 - np.exp(-i * p.settle))
         warm = p.surface_degc + i * i * p.heating
@@ -185,9 +192,10 @@ class PowerLimits:
         start = self.circuit.ocv(sure)
         moved = sign * rated * SECONDS[-1] / 3600.0 / c.capacity_ah
         now = sign * c.emf_v
-        ends = [now, now - rated * ohm, sign * sure * c.capacity_ah, c.surface_degc, -c.surface_degc]
-        ends += [now - share * rated * ohm + sign * (self.circuit.ocv(sure - share * moved) - start)
-                 for share in SEARCH_SHARES]  # fmt: skip
+        ends = [now, now - rated * ohm * c.rise, sign * sure * c.capacity_ah, c.surface_degc, -c.surface_degc]
+        for share in SEARCH_SHARES:
+            volts, rise = self.circuit.ocv.beside(sure - share * moved, self.circuit.rise)
+            ends.append(now - share * rated * ohm * rise + sign * (volts - start))
         if not c.fitted.all():
             ends = [np.where(c.fitted, e, np.inf) for e in ends]
         return np.stack([e.argmin(axis=1) for e in ends], axis=1)
@@ -214,14 +222,14 @@ class PowerLimits:
             "start_v": start, "ohm": ohm,
             "per_amp": sign * seconds / 3600.0 / capacity, "branch_v": branch, "charge_a": charge,
             "settle": m.gamma / 3600.0 / m.capacity_ah * seconds, "surface_degc": c.surface_degc[at],
-            "surface_a": rated * heat(c.surface_degc[at]), "heating": ohm * seconds / self.heat_capacity,
+            "surface_a": rated * heat(c.surface_degc[at]), "heating": ohm * (c.rise[at] * seconds) / self.heat_capacity,
         }  # fmt: skip
         arrays = {name: np.broadcast_to(a, shape) for name, a in full.items()}
         low, high = (np.where(k > 0, edge[at], c.soc[at])[..., None] for edge in (c.low_soc, c.high_soc))
         spots = low + SPOTS * (high - low)
         arrays["soc"] = np.broadcast_to(spots, (*shape, len(SPOTS)))
         arrays["ocv_v"] = np.broadcast_to(self.circuit.ocv(spots), (*shape, len(SPOTS)))
-        return Problem(self.circuit.ocv, sign, rated, volts, heat, bool(m.branch_v.any()), **arrays)
+        return Problem(self.circuit.ocv, self.circuit.rise, sign, rated, volts, heat, bool(m.branch_v.any()), **arrays)
 
     def _at_once(self, c: Cells, picked: Ints, sign: float, rated: float) -> Floats:
         """(2, n, p) current that the voltage permits in the first moment, where only R0 drops.
@@ -230,7 +238,7 @@ class PowerLimits:
         """
         at = (np.arange(len(c.racks))[:, None], picked)
         k = np.array([1.0, 0.0])[:, None, None]
-        ohm = c.r0[at] + PARAMETER_SIGMAS * k * c.r0_sigma[at]
+        ohm = (c.r0[at] + PARAMETER_SIGMAS * k * c.r0_sigma[at]) * c.rise[at]
         volts = c.emf_v[at] - sign * SIGMAS * k * c.emf_sigma_v[at]
         curve = self._curves(sign)[0]
         fraction = np.full(volts.shape, curve.fraction[0])
@@ -253,14 +261,19 @@ class PowerLimits:
 
     def _relaxed(self, c: Cells) -> Floats:
         """(horizon, n) what the RC voltages of today, the string filter's, give back by then."""
-        return np.asarray((1 - self.a1)[:, None] * c.v1 + (1 - self.a2)[:, None] * c.v2)
+        rise = (c.rise * c.weight).sum(axis=1) / np.maximum(c.count, 1.0)
+        back1 = c.v1 * self.circuit.given_back(rise, c.v1)
+        # The slow branch was charged where the resistance was lower.
+        back2 = c.v2 * np.where(c.v2 < 0, rise, np.minimum(rise, 1.0))
+        return np.asarray((1 - self.a1)[:, None] * back1 + (1 - self.a2)[:, None] * back2)
 
     def _sums(self, c: Cells, sop: Any, direction: int, amps: Floats, sign: float) -> None:
         """What the whole string shows at the end of each horizon, for power and for sharing between racks."""
         one = c.weight
         count = np.maximum(c.count, 1.0)
         emf = (c.emf_v * one).sum(axis=1)
-        r0, r1, r2 = ((r * one).sum(axis=1) for r in (c.r0, c.r1, c.r2))
+        one_rise = one * c.rise
+        r0, r1, r2 = ((r * one_rise).sum(axis=1) for r in (c.r0, c.r1, c.r2))
         soc = (c.soc * one).sum(axis=1) / count
         capacity = (c.capacity_ah * one).sum(axis=1) / count
         moved = sign * amps * SECONDS[:, None] / 3600.0 / np.maximum(capacity, 1e-6)
@@ -271,7 +284,10 @@ class PowerLimits:
         drops = (self.circuit.ocv(two + 0.0 * moved) - self.circuit.ocv(two - moved)).mean(axis=1)
         drop = drops.max(axis=0)
         end = emf + count * (self._relaxed(c) - drop)
-        ohm = r0 + r1 * (1 - self.a1)[:, None] + r2 * (1 - self.a2)[:, None]
+        # What the resistance rises by on the way to the end.
+        then = self.circuit.rise_at(low - moved)
+        now = one_rise.sum(axis=1) / count
+        ohm = (r0 + r1 * (1 - self.a1)[:, None] + r2 * (1 - self.a2)[:, None]) * np.maximum(then / now, 1.0)
         sop["emf_v"][:, direction] = end.T
         sop["ohm"][:, direction] = np.maximum(ohm, 1e-6).T
         sop["start_v"][:, direction] = (emf - sign * amps * r0).T
