@@ -18,22 +18,29 @@ GAP_V = 0.012
 HEADER = "time_s,current_a,voltage_v,temperature_c"
 
 
-def measured(current: Floats, dt_s: float, start: float, cell: str = "nmc-94", gap_v: float = 0.0) -> Floats:
-    """Columns of a test of one cell whose parameters are known."""
+def measured(
+    current: Floats, dt_s: float, start: float, cell: str = "nmc-94", gap_v: float = 0.0, rise: float = 0.0
+) -> Floats:
+    """Columns of a test of one cell whose parameters are known; `rise`: the resistance grows so towards empty."""
     ocv = sheet(cell)["ocv_mid_v"]
     soc, v1, v2, h = start, 0.0, 0.0, 0.0
     rows = np.empty((len(current), 4))
     random = np.random.default_rng(1)
     for k, i in enumerate(current):
-        rows[k] = k * dt_s, i, np.interp(soc, GRID, ocv) + gap_v * h - R0 * i - v1 - v2, 25.0
+        factor = factor_of(soc, rise)
+        rows[k] = k * dt_s, i, np.interp(soc, GRID, ocv) + gap_v * h - R0 * factor * i - v1 - v2, 25.0
         moved = i * dt_s / 3600 / CAPACITY_AH
         soc = min(max(soc - moved, 0.0), 1.0)
         keep = np.exp(-abs(moved) * 15)
         h = keep * h - (1 - keep) * np.sign(i)
-        v1 += (R1 * i - v1) * (1 - np.exp(-dt_s / TAU1_S))
-        v2 += (R2 * i - v2) * (1 - np.exp(-dt_s / TAU2_S))
+        v1 += (R1 * factor * i - v1) * (1 - np.exp(-dt_s / TAU1_S))
+        v2 += (R2 * factor * i - v2) * (1 - np.exp(-dt_s / TAU2_S))
     rows[:, 2] += random.normal(0, 2e-4, len(rows))
     return rows
+
+
+def factor_of(soc: float, rise: float) -> float:
+    return 1.0 + rise * max(0.4 - soc, 0.0) / 0.4
 
 
 def slow(direction: float, dt_s: float = 60.0) -> Floats:
@@ -86,6 +93,27 @@ def test_both_branches_show_the_hysteresis_and_a_site_can_use_the_file(tmp_path:
     assert float(np.median(cell.hysteresis.half_gap_volts)) == pytest.approx(GAP_V, abs=0.003)
     assert cell.resistance == pytest.approx(R0, rel=0.05)
     assert cell.coulombic_efficiency > 0.98
+
+
+def test_pulses_at_many_socs_tell_how_the_resistance_rises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nine pulses down to 13 % of a cell that has three times its resistance when empty."""
+    one = [0.0] * 200 + [50.0] * 30 + [0.0] * 120 + [25.0] * 330
+    test = np.array(one * 9)
+    files = [
+        str(save(tmp_path / "slow.csv", measured(slow(1.0), 60.0, 1.0))),
+        str(save(tmp_path / "pulse.csv", measured(test, 2.0, 1.0, rise=2.0))),
+    ]
+    out = tmp_path / "rising.yaml"
+    assert main(["fit", *files, "--cell", str(out)]) == 0
+    cell = cell_type_at(out)[0]
+    curve = cell.resistance_over_soc
+    assert curve is not None
+    told = {soc: float(np.interp(soc, curve.soc, curve.factor)) for soc in (0.2, 0.3, 0.45, 0.8)}
+    assert told == {soc: pytest.approx(factor_of(soc, 2.0), rel=0.12) for soc in told}
+    assert cell.resistance + (cell.circuit.r1 or 0) == pytest.approx(R0 + R1, rel=0.06)
+    assert curve.factor[0] >= 8.0, "below the last pulse the careful default goes on"
+    said, page = capsys.readouterr().out, out.with_suffix(".html").read_text("utf-8")
+    assert "resistance rises to" in said and page.count("<svg") == 4 and "Resistance over the SOC" in page
 
 
 def test_the_other_sign_is_turned_round(tmp_path: Path) -> None:

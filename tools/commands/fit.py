@@ -66,11 +66,17 @@ def run(args: argparse.Namespace) -> int:
     shown = args.page or args.cell.with_suffix(".html")
     notes = [*found.notes, f"limits and derating are those of {base.name}: compare them with the datasheet"]
     shown.write_text(page.render(args.cell.stem, found, fitted, curve.branches(recordings), notes), encoding="utf-8")
-    values = {
+    values: dict[str, object] = {
         "capacity_ah": found.capacity_ah, "efficiency": found.efficiency, "r0_ohm": fitted.r0, "r1_ohm": fitted.r1,
         "tau1_s": fitted.tau1_s, "r2_ohm": fitted.r2, "tau2_s": fitted.tau2_s, "hysteresis_scale": fitted.scale,
         "hysteresis_gamma": fitted.gamma, "model_error_v": fitted.rms_v, "temperature_degc": fitted.degc,
     }  # fmt: skip
+    if fitted.rise is not None:
+        values |= {"rise_soc": fitted.rise.soc.tolist(), "rise_factor": fitted.rise.factor.tolist()}
+        notes.append(f"resistance rises to {fitted.rise.factor.max():.2g} times towards the ends; measured down to "
+                     f"{100 * fitted.rise.measured_from:.0f} % SOC")  # fmt: skip
+    else:
+        notes.append("no current steps at several SOCs: a careful default of the resistance over the SOC stands in")
     if args.json:
         print(json.dumps({**values, "cell": str(args.cell), "page": str(shown), "notes": notes}, indent=2))
         return 0

@@ -49,6 +49,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="early warning over many simulated strings with faults put in; needs no data, takes long",
     )
+    parser.add_argument(
+        "--promises",
+        action="store_true",
+        help="power and time to empty as promised before measured pulses and discharges, against what the cell did",
+    )
     parser.add_argument("--plans", type=int, default=0, metavar="N",
                         help="with --campaign: only the first N plans (all)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -66,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     if data is None or args.cells < 1:
         print(MISSING if data is None else "at least one virtual cell is needed", file=sys.stderr)
         return 2
+    if args.promises:
+        return _promises(args, data)
     wanted = [s for s in SCENARIOS if s in args.sensors or "all" in args.sensors]
     runs, strings, findings = _work(args, data, [SCENARIOS[s] for s in wanted])
     note = (
@@ -128,6 +135,37 @@ def _campaign(args: argparse.Namespace) -> int:
             console.print(line, highlight=False)
     wrong = any(c.called not in (None, c.fault.name) for o in outcomes for c in o.cases)
     return 1 if wrong or any(o.false for o in outcomes) else 0
+
+
+def _promises(args: argparse.Namespace, data: Path) -> int:
+    """0 done, 2 no recording to ask about."""
+    from tools.score.promises import HEAD, NOTE, ask, table, variants
+    from tools.score.sets import loads
+
+    chosen = [p for p in loads(data) if args.only.lower() in p.name.lower()]
+    if not chosen:
+        print(MISSING, file=sys.stderr)
+        return 2
+    questions = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("", total=sum(len(variants(p)) * len(p.soc) for p in chosen))
+        done = 0
+        for profile in chosen:
+            for sheet, cell in variants(profile).items():
+                progress.update(bar, description=profile.name, completed=done)
+                questions += ask(profile, sheet, cell, partial(_advance, progress, bar, done))
+                done += len(profile.soc)
+    if args.json:
+        print(json.dumps([asdict(q) for q in questions], indent=1))
+        return 0
+    shown = Table(*HEAD)
+    for row in table(questions):
+        shown.add_row(*row)
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    console.print(shown)
+    console.print(NOTE)
+    return 0
 
 
 def _work(args: argparse.Namespace, data: Path, scenarios: list[Any]) -> tuple[list[Any], list[Any], dict[str, Any]]:

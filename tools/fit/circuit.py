@@ -13,6 +13,7 @@ import numpy as np
 
 from controller.core.signal import Bools, Floats
 from tools.fit.curve import SOC, Curve
+from tools.fit.rise import Rise, rise
 from tools.fit.table import Recording
 
 MOST_ROWS: Final = 30_000
@@ -47,6 +48,8 @@ class Fitted:
     model_v: Floats
     current_a: Floats
     degc: float
+    rise: Rise | None = None
+    """Factor on the resistances over the SOC, where the steps tell it; the resistances hold where it is 1."""
 
     @property
     def fast_ohm(self) -> float:
@@ -73,7 +76,19 @@ def fit(recordings: list[Recording], curve: Curve, start_soc: float | None = Non
         found.append(_grid(r, curve, out, begin, TAU1_S, TAU2_S, gamma))
     best = _least(found)
     finer = _grid(r, curve, out, best.start_soc, best.tau1_s * REFINE, best.tau2_s * REFINE, best.gamma)
-    return _at_25(_least([best, finer]))
+    best = _least([best, finer])
+    over = rise(r, curve, *_dropped(r, best, out))
+    if over is not None:
+        load = r.current_a * over.at(np.clip(best.start_soc - out, 0.0, 1.0))
+        risen = _grid(r, curve, out, best.start_soc, best.tau1_s * REFINE, best.tau2_s * REFINE, best.gamma, load)
+        best = best if risen is None else dataclasses.replace(risen, rise=over)
+    return _at_25(best)
+
+
+def _dropped(r: Recording, f: Fitted, out: Floats) -> tuple[Floats, Floats]:
+    """SOC of every row and what the circuit drops there."""
+    x = _filtered(r, r.current_a, np.array([f.tau1_s, f.tau2_s]))
+    return np.clip(f.start_soc - out, 0.0, 1.0), r.current_a * f.r0 + x[0] * f.r1 + x[1] * f.r2
 
 
 def _least(found: list[Fitted | None]) -> Fitted:
@@ -116,11 +131,11 @@ def _first_soc(r: Recording, curve: Curve, out: Floats) -> float:
     return float(np.clip(soc[sharpest] + out[at[sharpest]], 0.0, 1.0))
 
 
-def _filtered(r: Recording, taus: Floats) -> Floats:
-    """(taus, rows) currents behind RC branches of 1 ohm."""
+def _filtered(r: Recording, load: Floats, taus: Floats) -> Floats:
+    """(taus, rows) currents `load` behind RC branches of 1 ohm."""
     dt = np.diff(r.time_s)
     keep = np.exp(-dt[:, None] / taus[None, :])
-    mean = 0.5 * (r.current_a[1:] + r.current_a[:-1])
+    mean = 0.5 * (load[1:] + load[:-1])
     x = np.zeros((len(r.time_s), len(taus)))
     for k in range(len(dt)):
         x[k + 1] = keep[k] * x[k] + (1 - keep[k]) * mean[k]
@@ -137,11 +152,13 @@ def _branch(out: Floats, gamma: float) -> Floats:
 
 
 def _grid(
-    r: Recording, curve: Curve, out: Floats, begin: float, tau1: Floats, tau2: Floats, gamma: float
-) -> Fitted | None:
-    """The best point of a grid of time constants."""
+    r: Recording, curve: Curve, out: Floats, begin: float, tau1: Floats, tau2: Floats, gamma: float,
+    load: Floats | None = None,
+) -> Fitted | None:  # fmt: skip
+    """The best point of a grid of time constants; `load` is the current times the rise of the resistance."""
     taus = np.concatenate([tau1, tau2])
-    x = _filtered(r, taus)
+    load = r.current_a if load is None else load
+    x = _filtered(r, load, taus)
     slow = np.gradient(curve.volts, SOC)
     branch = None
     if curve.half_gap is not None:
@@ -156,7 +173,7 @@ def _grid(
                 if rows.sum() < 10:
                     rows = np.ones(len(soc), bool)
                 table = np.interp(soc, SOC, curve.volts)
-                columns = [-r.current_a, -x[a], -x[b], np.interp(soc, SOC, slow)]
+                columns = [-load, -x[a], -x[b], np.interp(soc, SOC, slow)]
                 solved, model, scale = _solved(columns, branch, r.voltage_v - table, rows)
                 model = table + model
                 start = float(np.clip(start + np.clip(solved[3], -0.05, 0.05), 0.0, 1.0))

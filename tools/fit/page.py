@@ -34,8 +34,15 @@ def render(name: str, curve: Curve, f: Fitted, branches: list[Branch], notes: li
         ("R2, τ2", f"{1000 * f.r2:.4g} mΩ, {f.tau2_s:.0f} s"),
         ("hysteresis", "not known" if curve.half_gap is None
          else f"{1000 * float(np.median(curve.half_gap)):.1f} mV half gap, {f.scale:.2f} of it in service"),
+        ("resistance over SOC", "not told: no steps at several SOCs, a careful default stands in" if f.rise is None
+         else f"{f.rise.factor.max():.3g} times at most, at {100 * f.rise.soc[f.rise.factor.argmax()]:.0f} % SOC"),
         ("model error", f"{1000 * f.rms_v:.1f} mV rms"),
     )  # fmt: skip
+    if f.rise is not None:
+        points: list[Line] = [(BLACK, np.repeat(z, 2), v * np.array([0.97, 1.03]))
+                              for z, v in zip(f.rise.seen_soc, f.rise.seen_factor, strict=True)]  # fmt: skip
+        caption = "Resistance over the SOC: steps (black) and what the cell type says (blue)"
+        figures += _figure([*points, (BLUE, f.rise.soc, f.rise.factor)], "SOC", "times", caption)
     rows = "".join(f"<tr><td>{escape(a)}</td><td>{escape(b)}</td></tr>" for a, b in facts)
     said = "".join(f"<p>{escape(n)}</p>" for n in notes)
     return (

@@ -77,6 +77,14 @@ def render(name: str, curve: Curve, f: Fitted, base: Like, files: list[str]) -> 
         f"circuit: {{r1: {1000 * f.r1:.5g} mohm, tau1: {f.tau1_s:.0f} s, "
         f"r2: {1000 * f.r2:.5g} mohm, tau2: {f.tau2_s:.0f} s}}"
     ]
+    if f.rise is not None:
+        below = (
+            f", below {100 * f.rise.measured_from:.0f} % a careful default"
+            if f.rise.soc[0] < f.rise.measured_from
+            else ""
+        )
+        lines += ["resistance_over_soc:", f"  source: current steps of {told}{below}",
+                  f"  soc:    {_row(f.rise.soc, 3)}", f"  factor: {_row(f.rise.factor, 3)}"]  # fmt: skip
     for part in ("derate_charge_voltage", "derate_discharge_voltage", "derate_charge_temperature",
                  "derate_discharge_temperature"):  # fmt: skip
         lines.append(f"{part}: {_flow(base.raw[part])}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import gzip
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from plc_config.library import DATA
 
 GRID: Final = np.linspace(0.0, 1.0, 201)
 KELVIN, REFERENCE_K = 273.15, 298.15
+REST_S: Final = 30.0
 DAY_S, WARM_S = 86_400.0, 600.0
 """Seconds before errors count: a day of grid duty, ten minutes of a laboratory profile."""
 NMC_CYCLES: Final = (0, 25, 49)
@@ -38,6 +40,14 @@ class Profile:
     soc: Floats
     sheet: dict[str, Any]
     warm_s: float
+    time_s: Floats | None = None
+    """Of every row, from 0; None: they are `dt_s` apart."""
+
+    def seconds(self) -> Floats:
+        """Time of every row from 0."""
+        if self.time_s is None:
+            return np.asarray(np.arange(len(self.soc)) * self.dt_s, np.float64)
+        return self.time_s
 
 
 def folder(given: str | None = None) -> Path | None:
@@ -63,6 +73,33 @@ def profiles(data: Path) -> Iterator[Profile]:
     """Every profile found under `data`, LFP first; folders that are not there are passed over."""
     for part in (_a123, _pybamm, _panasonic, _dmegc):
         yield from part(data)
+
+
+def loads(data: Path) -> Iterator[Profile]:
+    """Pulse tests and discharges from end to end, whose stretches of one power put promises to the test."""
+    place = data / "nca_panasonic"
+    for path in sorted((*place.glob("hppc*.csv.gz"), *place.glob("cap*.csv.gz"))):
+        d = _every(read(path), 1.0)
+        yield _profile("Panasonic NCA 25 °C", "Panasonic NCA", d, _nca_sheet(place, 25.0), 0.0)
+    place = data / "nmc_dmegc"
+    for path in sorted((*place.glob("*_pulse.csv.gz"), *place.glob("*_cap*.csv.gz"))):
+        unit = path.name.partition("_")[0]
+        yield _profile(f"DMEGC NMC {unit}", "DMEGC NMC", read(path), _nmc_sheet(place, unit), 0.0)
+
+
+def _every(d: dict[str, Floats], dt_s: float) -> dict[str, Floats]:
+    """Means over `dt_s`, and a row every `REST_S` where the recording leaves out a rest."""
+    if float(np.median(np.diff(d["time_s"]))) > 0.5 * dt_s:
+        return d
+    step = np.floor(d["time_s"] / dt_s + 1e-6)
+    first = np.flatnonzero(np.diff(step, prepend=-1.0))
+    rows = np.diff(np.append(first, len(step)))
+    mean = {name: np.add.reduceat(a, first) / rows for name, a in d.items()}
+    time_s = mean["time_s"] = (step[first] + 1.0) * dt_s
+    gaps = [(a, b) for a, b in itertools.pairwise(time_s) if b - a > 2 * REST_S]
+    more = [np.arange(a + REST_S, b - dt_s, REST_S) for a, b in gaps]
+    every = np.unique(np.concatenate([time_s, *more]))
+    return {name: np.asarray(np.interp(every, time_s, a), np.float64) for name, a in mean.items()}
 
 
 def _sheet(capacity_ah: float, eta: float, soc: Floats, ocv: Floats, half: Floats | float, ecm: dict[str, float],
@@ -92,7 +129,8 @@ def _at(cell: dict[str, Any], degc: float) -> dict[str, float]:
 
 def _profile(name: str, group: str, d: dict[str, Floats], sheet: dict[str, Any], warm_s: float) -> Profile:
     dt_s = float(np.median(np.diff(d["time_s"])))
-    return Profile(name, group, dt_s, d["current_a"], d["voltage_v"], d["temperature_c"], d["soc_ref"], sheet, warm_s)
+    return Profile(name, group, dt_s, d["current_a"], d["voltage_v"], d["temperature_c"], d["soc_ref"], sheet, warm_s,
+                   d["time_s"] - d["time_s"][0])  # fmt: skip
 
 
 def _a123(data: Path) -> Iterator[Profile]:
@@ -109,28 +147,35 @@ def _panasonic(data: Path) -> Iterator[Profile]:
     place = data / "nca_panasonic"
     for path in sorted((*place.glob("cycle*.csv.gz"), *place.glob("us06*.csv.gz"))):
         kind, _, degc = path.name.removesuffix("C.csv.gz").partition("_T")
-        cell, ocv, d = _cell(place), read(place / "ocv_T+25C.csv"), read(path)
-        capacity = cell["capacity_ah"] if float(degc) >= 20 else 2.80
-        sheet = _sheet(capacity, 1.0, ocv["soc"], ocv["ocv_mid_v"], 0.0, _at(cell, float(degc)))
-        yield _profile(
-            f"Panasonic NCA {kind} {int(degc)} °C", f"NCA {'25' if float(degc) >= 20 else '10'} °C", d, sheet, WARM_S
-        )
+        group = f"NCA {'25' if float(degc) >= 20 else '10'} °C"
+        sheet = _nca_sheet(place, float(degc))
+        yield _profile(f"Panasonic NCA {kind} {int(degc)} °C", group, read(path), sheet, WARM_S)
+
+
+def _nca_sheet(place: Path, degc: float) -> dict[str, Any]:
+    cell, ocv = _cell(place), read(place / "ocv_T+25C.csv")
+    capacity = cell["capacity_ah"] if degc >= 20 else 2.80
+    return _sheet(capacity, 1.0, ocv["soc"], ocv["ocv_mid_v"], 0.0, _at(cell, degc))
 
 
 def _dmegc(data: Path) -> Iterator[Profile]:
     place = data / "nmc_dmegc"
     for path in sorted(place.glob("*_random_walk.csv.gz")):
         unit = path.name.partition("_")[0]
-        slow, d, cell = read(place / f"{unit}_ocv_c20_dis.csv.gz"), read(path), _cell(place)
-        on = slow["current_a"] > 0.05
-        soc, time_s = slow["soc_ref"][on], slow["time_s"][on]
-        current = float(np.median(slow["current_a"][on]))
-        capacity = current * (time_s[-1] - time_s[0]) / 3600.0 / (soc[0] - soc[-1])
-        lifted = slow["voltage_v"][on] + 0.006
-        sheet = _sheet(capacity, 1.0, soc[::-1], lifted[::-1], 0.0, cell["ecm_25c"])
+        d, sheet = read(path), _nmc_sheet(place, unit)
         for cycle in NMC_CYCLES:
             part = {k: v[d["cycle"] == cycle] for k, v in d.items()}
             yield _profile(f"DMEGC NMC {unit} walk {cycle}", "NMC", part, sheet, WARM_S)
+
+
+def _nmc_sheet(place: Path, unit: str) -> dict[str, Any]:
+    slow, cell = read(place / f"{unit}_ocv_c20_dis.csv.gz"), _cell(place)
+    on = slow["current_a"] > 0.05
+    soc, time_s = slow["soc_ref"][on], slow["time_s"][on]
+    current = float(np.median(slow["current_a"][on]))
+    capacity = current * (time_s[-1] - time_s[0]) / 3600.0 / (soc[0] - soc[-1])
+    lifted = slow["voltage_v"][on] + 0.006
+    return _sheet(capacity, 1.0, soc[::-1], lifted[::-1], 0.0, cell["ecm_25c"])
 
 
 PYBAMM: Final = {

@@ -25,11 +25,11 @@ UNKNOWN_HALF_V: Final = 0.02
 ASSUMED_SHARE: Final = 0.5
 MIN_SLOPE_V: Final = 0.01
 R1_SHARE, TAU1_S, R2_SHARE, TAU2_S = 0.7, 30.0, 1.5, 1500.0
-RISE_SOC: Final = (0.0, 0.05, 0.10, 0.20, 0.30)
-RISE_FACTOR: Final = (5.0, 3.5, 2.0, 1.3, 1.0)
-"""Resistance towards empty over the sheet's, where the sheet does not say: a margin in round figures that covers what
-was measured within 10 to 30 s (Panasonic NCA: 1.5 at 13 %, 2.6 to 2.9 at 8 %, 4.5 at 3 %; DMEGC NMC: 1.2 at 21 %, 1.5
-at 13 %)."""
+RISE_SOC: Final = (0.025, 0.05, 0.10, 0.20, 0.30)
+RISE_FACTOR: Final = (8.0, 4.0, 2.0, 1.3, 1.0)
+"""Resistance towards empty over the sheet's, where the sheet does not say: a margin in round figures, doubling with
+every halving of the SOC below 10 %, above what was measured within 2 to 30 s (Panasonic NCA: 1.5 at 13 %, 2.6 to 2.9 at
+8 %, 4.5 to 5.3 at 3 %; DMEGC NMC: 1.2 at 21 %, 1.5 at 13 %)."""
 REFERENCE_K: Final = 298.15
 REFERENCE_DEGC: Final = 25.0
 COUNT_K: Final = 14.0
