@@ -18,14 +18,14 @@ charge_overcurrent discharge_overcurrent charge_overcurrent_lasting discharge_ov
 discharge_overtemperature temperature_rises_fast runaway smoke_detected fire_alarm
 estop estop_discrepancy estop_lost remote_emergency_stop insulation_low
 contactor_does_not_close contactor_does_not_open contactor_opened_by_itself closed_without_contact
-command_not_confirmed current_on_open_rack
+command_not_confirmed current_on_open_rack open_rack_live
 precharge_does_not_close precharge_does_not_open precharge_overdue precharge_too_fast
 rack_comm_lost io_process_lost retained_memory_lost
 """
 """Energy that cannot be limited, a switch that does not obey, a person's command, or nobody left who could see."""
 LOCKS_OUT = """
 deep_discharge temperature_rises_fast estop_discrepancy contactor_does_not_open precharge_does_not_open
-current_on_open_rack retained_memory_lost
+current_on_open_rack open_rack_live runaway retained_memory_lost
 """
 """What an engineer must have looked at before the rack may be closed again."""
 STOPS_FIRST = """
@@ -87,7 +87,8 @@ def test_every_row_is_told() -> None:
 
 def test_only_a_welded_rack_concerns_the_others_of_its_bank() -> None:
     assert {r.id: r.bank_effect for r in ROWS if r.bank_effect} == {
-        "contactor_does_not_open": Effect.ALARM | Effect.TRIP | Effect.BLOCK_CLOSE
+        "contactor_does_not_open": Effect.ALARM | Effect.TRIP | Effect.BLOCK_CLOSE,
+        "open_rack_live": Effect.ALARM | Effect.STOP | Effect.BLOCK_CLOSE,
     }
 
 
@@ -121,7 +122,7 @@ class TestReset:
 
 class TestTime:
     def test_what_opens_at_once_is_sure_within_half_a_second_or_a_second_where_nature_is_slow(self) -> None:
-        slow = {"discharge_overtemperature", "insulation_low", "current_on_open_rack"}
+        slow = {"discharge_overtemperature", "insulation_low", "current_on_open_rack", "open_rack_live"}
         late = {r.id: r.delay_ms(LIMIT) for r in ROWS if r.effect & Effect.TRIP and r.delay_ms(LIMIT) > 500}
         assert late == dict.fromkeys(slow, 1000)
 

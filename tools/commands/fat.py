@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -35,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", metavar="SITE", help="a site file or the name of a shipped site")
     parser.add_argument("--cycle", metavar="TIME", help="run the site at another scan cycle, such as 50ms")
     parser.add_argument("--row", action="extend", nargs="+", default=[], help="only these rows or cases")
-    parser.add_argument("--no-long", action="store_true", help="without the rows that take hours on a simulated clock")
+    parser.add_argument("--long", action="store_true", help="also the rows that take hours on a simulated clock")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="trials per case; slow ones are done once")
     parser.add_argument("--seed", type=int, default=SEED, metavar="S", help="seed of places and phases")
     parser.add_argument("--part", default="1/1", metavar="K/N", help="share K of N of the trials")
@@ -73,7 +74,7 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
         site = compile_site(args.site)
         cases = chosen(args.row)
         part = Part.parse(args.part)
-        args.long = () if args.no_long else chosen_long(args.row, part)
+        args.long = chosen_long(args.row, part) if args.long or args.row else ()
     except ConfigError as error:
         return tell(error, args.json)
     except KeyError as error:
@@ -140,7 +141,9 @@ async def _campaign(args: argparse.Namespace, site: Any, cases: Any, log: Path, 
         except asyncio.CancelledError:
             # All processes are ended already; what has been measured is still reported.
             interrupted = True
-        long = [] if interrupted else await _on_the_clock(args, site, progress)
+        long: list[Any] = []
+        if not interrupted:
+            long, interrupted = await _on_the_clock(args, site, progress)
     return build(
         site,
         campaign.results,
@@ -154,25 +157,32 @@ async def _campaign(args: argparse.Namespace, site: Any, cases: Any, log: Path, 
     )
 
 
-async def _on_the_clock(args: argparse.Namespace, site: Any, progress: Any) -> list[Any]:
-    """The rows that take hours, one after the other; Ctrl-C leaves the rest out."""
+class _StoppedError(Exception):
+    """Somebody ended the campaign in the middle of a case."""
+
+
+async def _on_the_clock(args: argparse.Namespace, site: Any, progress: Any) -> tuple[list[Any], bool]:
+    """The rows that take hours, one after the other, and whether Ctrl-C ended them: the case at work is left out."""
     from tools.fat.clocked import run_long
 
-    stopped = asyncio.Event()
+    stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     found: list[Any] = []
     for case in args.long:
         bar = progress.add_task(case.id, total=case.healthy_h + case.most_h)
-        if stopped.is_set():
-            break
 
         def show(name: str, hours: float, bar: Any = bar) -> None:
+            if stopped.is_set():
+                raise _StoppedError
             progress.update(bar, description=f"{name}, {hours:.0f} h of plant time", completed=hours)
 
-        found.append(await asyncio.to_thread(run_long, case, site, args.seed, show))
+        try:
+            found.append(await asyncio.to_thread(run_long, case, site, args.seed, show))
+        except _StoppedError:
+            return found, True
         progress.remove_task(bar)
-    return found
+    return found, False
 
 
 def _hand_over(args: argparse.Namespace, report: dict[str, Any]) -> None:
@@ -197,6 +207,7 @@ def _table(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from tools.fat.clocked import LONG
     from tools.fat.page import figures
 
     table = Table(title=f"Factory acceptance test of {report['site']}: times in ms, p50 / p99 / max", box=None)
@@ -217,6 +228,9 @@ def _table(report: dict[str, Any]) -> None:
     if report["interrupted"]:
         print("interrupted: the cases above are all that was done")
     print(f"{len(every) - failed} of {len(every)} cases passed, {failed} failed")
+    hours = sorted({c.row for c in LONG} & set(report["not_run"]))
+    if hours and len(report["not_run"]) == len(hours):
+        print(f"not run: {', '.join(hours)}: they take hours on a simulated clock (--long)")
     for row, why in report["not_injected"].items():
         print(f"not injected: {row}: {why}")
 

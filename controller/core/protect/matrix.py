@@ -226,8 +226,8 @@ RACKS: Final = (
 )
 
 EARLY: Final = (
-    Row("runaway", "rack", Warned(Fault.RUNAWAY, "A cell heats by 1 K/s or more for over 3 s while hot or failing"), A | T,
-        0, OPERATOR, HIGH, "A cell runs away: heat and gas will spread.",
+    Row("runaway", "rack", Warned(Fault.RUNAWAY, "A cell heats by 1 K/s or more for over 3 s while hot or failing"),
+        A | T | L, 0, MAINTENANCE, HIGH, "A cell runs away: heat and gas will spread.",
         "Keep everybody out; follow the site's emergency plan and warn the fire service.", "GB 38031 C.5.3.7"),
     Row("internal_short_suspected", "rack", Warned(Fault.INTERNAL_SHORT, "A cell leaks or warms as none of its sisters"),
         A, 0, OPERATOR, MEDIUM, "A cell leaks inside; a short may grow.",
