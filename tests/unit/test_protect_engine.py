@@ -127,6 +127,25 @@ class TestDelay:
         table.scan(elapsed_ms=2)
         assert table.memory.timer_ms[0] == 99
 
+    @pytest.mark.parametrize("elapsed", [(100, 97, 100, 103), (99, 99, 99, 103), (100, 100, 85, 115)])
+    def test_a_scan_that_started_a_moment_late_costs_no_cycle(self, elapsed: tuple[int, ...]) -> None:
+        cause = Switch()
+        cause.on[0] = True
+        table = Table(row(When(cause), delay=300))
+        assert [bool(table.scan(elapsed_ms=ms).slot_active[0]) for ms in elapsed] == [False, False, False, True]
+
+    def test_scans_that_are_much_too_early_do_not_count_for_more_than_their_time(self) -> None:
+        cause = Switch()
+        cause.on[0] = True
+        table = Table(row(When(cause), delay=300))
+        assert [bool(table.scan(elapsed_ms=70).slot_active[0]) for _ in range(6)] == [False] * 4 + [True] * 2
+
+    def test_a_delay_shorter_than_the_cycle_still_takes_a_second_look(self) -> None:
+        cause = Switch()
+        cause.on[0] = True
+        table = Table(row(When(cause), delay=60))
+        assert table.scans(2) == [False, True]
+
     def test_the_band_s_own_delay_is_in_force_where_the_row_names_none(self) -> None:
         level = Switch()
         table = Table(row(Threshold(level.read, "insulation", over=False), delay=None))

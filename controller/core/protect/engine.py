@@ -26,6 +26,9 @@ from controller.core.topology import Topology, place_name
 
 GIVE_BACK: Final = 4
 """A delay is given back this many times slower than it is used up."""
+EARLY_SHARE: Final = 4
+"""A delay is over when less than this part of a cycle (or of a shorter delay) is left: a scan that starts a moment
+after its time shortens the next one, and a millisecond that is missing must not cost a whole cycle."""
 PLACE_DIMS: Final[dict[str, tuple[str, ...]]] = {
     "module": ("rack", "module"),
     "rack": ("rack",),
@@ -67,6 +70,7 @@ class Matrix:
         self.size = len(self.slots)
         self.row_of = np.repeat(np.arange(len(self.rows)), np.subtract(self.stop, self.start))
         self.delay_ms: Ints = np.array([s.row.delay_ms(limit) for s in self.slots], np.int64)
+        self.due_ms: Ints = self.delay_ms - np.minimum(self.delay_ms, cycle_ms) // EARLY_SHARE
         self.holds: Bools = np.array([s.row.reset is not Reset.SELF for s in self.slots])
         self.maintenance: Bools = np.array([s.row.reset is Reset.MAINTENANCE for s in self.slots])
         self.opening: Bools = np.array([s.row.opens for s in self.slots])
@@ -171,7 +175,7 @@ def protect(
     cause = matrix.evaluate(facts)
 
     elapsed = min(facts.system.elapsed_ms, matrix.most_elapsed_ms)
-    reached = cause.present & (memory.timer_ms >= matrix.delay_ms)
+    reached = cause.present & (memory.timer_ms >= matrix.due_ms)
     change = np.where(cause.present, elapsed, -max(elapsed // GIVE_BACK, 1))
     timer = np.clip(memory.timer_ms + change, 0, matrix.delay_ms)
     latched = memory.latched | (reached & matrix.holds)
