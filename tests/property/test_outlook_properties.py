@@ -36,6 +36,7 @@ def promised(string: String, horizon: int, direction: int, **seen: float) -> flo
 @settings(deadline=None, max_examples=150)
 @given(**strings)
 @example(seed=1, soc=0.046875, degc=2.0, warmed_a=37.0, horizon=2, direction=0).via("at its limit at once, not later")
+@example(seed=15, soc=0.03125, degc=11.0, warmed_a=0.0, horizon=3, direction=1).via("a slow branch charged near empty")
 def test_the_power_promised_is_delivered_for_its_time_and_a_third_more_is_not(
     seed: int, soc: float, degc: float, warmed_a: float, horizon: int, direction: int
 ) -> None:

@@ -18,22 +18,22 @@ def run(row: str, inject: str, most_h: float, per_day: float = 0.0) -> tuple[Lon
 
 
 def test_a_hard_short_is_told_at_its_cell_within_minutes_of_plant_time_and_the_same_each_time() -> None:
-    verdict, hours = run(SHORT, "short {watched} 0.05", 0.15)
+    verdict, hours = run(SHORT, "leak {watched} 0.05", 0.15)
     assert verdict.passed, verdict.wrong
     assert verdict.detect_h is not None and 0.005 < verdict.detect_h < 0.1
-    assert verdict.injected[0].startswith(f"short {verdict.place}/")
+    assert verdict.injected[0].startswith(f"leak {verdict.place}/")
     assert hours == [0.0, 0.1] and verdict.plant_h == pytest.approx(0.1 + verdict.detect_h, abs=0.06)
-    again, _ = run(SHORT, "short {watched} 0.05", 0.15)
+    again, _ = run(SHORT, "leak {watched} 0.05", 0.15)
     assert (again.detect_h, again.injected) == (verdict.detect_h, verdict.injected)
 
 
 def test_another_row_than_the_expected_one_is_a_failure() -> None:
-    verdict, _ = run("busbar_step_suspected", "short {watched} 0.05", 0.15)
+    verdict, _ = run("busbar_step_suspected", "leak {watched} 0.05", 0.15)
     assert verdict.wrong == (f"told {SHORT} {verdict.place} instead of busbar_step_suspected {verdict.place}",)
 
 
 def test_silence_is_a_failure_too() -> None:
-    verdict, _ = run(SHORT, "short {cell} 1000", 0.05)
+    verdict, _ = run(SHORT, "leak {cell} 1000", 0.05)
     assert verdict.detect_h is None and verdict.wrong == ("nothing was told within 0.05 h",)
 
 

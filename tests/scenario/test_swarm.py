@@ -31,7 +31,7 @@ def test_a_bank_that_runs_on_with_a_welded_rack_under_load_is_caught() -> None:
     day = Day(compile_site("bench"), 13)
     judge = Judge(day)
     slots = [s.index for s in day.program.matrix.slots if s.row.id == "open_rack_live"]
-    day.program.matrix.delay_ms[slots] = 10**9
+    day.program.matrix.delay_ms[slots] = day.program.matrix.due_ms[slots] = 10**9
     while day.image is None or day.image.modes.site_mode != SiteMode.STANDBY:
         day.cycle([])
     day.cycle([day.ask(Kind.CONNECT)])

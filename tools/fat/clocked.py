@@ -58,11 +58,11 @@ LONG: Final = (
     LongCase("voltage_sensor", "voltage_sensor_suspected", ("offset {cell} cell_voltage_v 0.02",), 6.0, 12.0),
     LongCase("temperature_sensor", "temperature_sensor_suspected", ("offset {sensor} cell_temperature_degc 6",), 6.0,
              12.0),
-    LongCase("internal_short", "internal_short_suspected", ("short {cell} {short_ohm}",), 24.0, 24.0),
+    LongCase("internal_short", "internal_short_suspected", ("leak {cell} {short_ohm}",), 24.0, 24.0),
     LongCase("busbar_step", "busbar_step_suspected", ("resistance {cell} 1.6",), 24.0, 24.0),
     LongCase("resistance_growth", "resistance_growth_suspected", ("resistance {cell} {grown}",), 24.0, 96.0, 0.08),
     LongCase("low_capacity", "low_capacity_suspected", ("capacity {cell} 0.85",), 0.0, 96.0),
-    LongCase("self_discharge", "self_discharge_suspected", ("short {cell} {leak_ohm}",), 24.0, 240.0),
+    LongCase("self_discharge", "self_discharge_suspected", ("leak {cell} {leak_ohm}",), 24.0, 240.0),
 )  # fmt: skip
 """Every row of early warning but `runaway`, which acts within seconds and is among the fast cases."""
 

@@ -94,14 +94,14 @@ CELL: Final = ("rack", "module", "cell")
 
 
 @verb("a resistance across a cell, inside it; 0 ends it", RACK, Arg("ohm", "number", required=True))
-def short(simulator: Simulator, a: Arguments) -> Answer:
+def leak(simulator: Simulator, a: Arguments) -> Answer:
     """Short a cell inside."""
     if a["ohm"] < 0:
         raise PlaceError(f"a resistance is wanted, not {a['ohm']}")
     cells = simulator.plant.cells
     cells.short_siemens[_rows(simulator, a["place"], CELL)] = 1 / a["ohm"] if a["ohm"] else 0.0
     cells.any_short = bool(cells.short_siemens.any())
-    return tell(simulator, "short", a["place"], ohm=a["ohm"])
+    return tell(simulator, "leak", a["place"], ohm=a["ohm"])
 
 
 @verb("resistance of a cell as a multiple of what it was made with", RACK, Arg("ratio", "number", required=True))

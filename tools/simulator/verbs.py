@@ -71,6 +71,8 @@ def verb(doc: str, *args: Arg, name: str = "") -> Callable[[Act], Act]:
 
     def register(act: Act) -> Act:
         key = name or act.__name__
+        if key in VERBS:
+            raise ValueError(f"there is a verb {key!r} already: {VERBS[key].doc}")
         VERBS[key] = Verb(key, args, doc, act)
         return act
 

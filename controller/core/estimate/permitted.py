@@ -45,6 +45,7 @@ class Problem:
     surface_degc: Floats
     surface_a: Floats
     heating: Floats
+    rise: Floats
 
     def of(self, where: Any) -> Problem:
         """The part of it that an index picks."""
@@ -57,6 +58,8 @@ class Problem:
         # The resistance is the one at the end, in the place nearest to it.
         nearest = EMPTIEST if p.sign > 0 else FULLEST
         moved, rise = p.ocv.beside(p.soc - (i * p.per_amp)[..., None], p.rises, nearest)
+        # A branch that was charged where the resistance was higher keeps that. It is convex, so the mean is enough.
+        rise = np.maximum(rise, 0.5 * (rise + p.rise))
         moved -= p.ocv_v
         volts = p.start_v + (moved.min(axis=-1) if p.sign > 0 else moved.max(axis=-1))
         volts -= p.sign * i * p.ohm * rise
@@ -72,7 +75,7 @@ class Problem:
 
 ARRAYS: Final = (
     "start_v", "ohm", "soc", "ocv_v", "per_amp", "branch_v", "charge_a", "settle", "surface_degc", "surface_a",
-    "heating",
+    "heating", "rise",
 )  # fmt: skip
 KINDS: Final = (VOLTAGE, CHARGE, TEMPERATURE)
 """In the order of `Problem.permitted`."""

@@ -128,6 +128,7 @@ class PowerLimits:
             "per_amp": sign * seconds / 3600.0 / capacity, "branch_v": branch, "charge_a": charge,
             "settle": m.gamma / 3600.0 / m.capacity_ah * seconds, "surface_degc": c.surface_degc[at],
             "surface_a": rated * heat(c.surface_degc[at]), "heating": ohm * (c.rise[at] * seconds) / self.heat_capacity,
+            "rise": self.circuit.rise_at(np.where(k > 0, c.low_soc[at], c.soc[at])),
         }  # fmt: skip
         arrays = {name: np.broadcast_to(a, shape) for name, a in full.items()}
         low, high = (np.where(k > 0, edge[at], c.soc[at])[..., None] for edge in (c.low_soc, c.high_soc))
@@ -195,6 +196,9 @@ class PowerLimits:
         ohm = (r0 + r1 * (1 - self.a1)[:, None] + r2 * (1 - self.a2)[:, None]) * np.maximum(then / now, 1.0)
         sop["emf_v"][:, direction] = end.T
         sop["ohm"][:, direction] = np.maximum(ohm, 1e-6).T
+        if sign < 0 and not self.circuit.model.rise_known:
+            # A margin that lifts the voltage would let the current at constant power be more than was promised.
+            r0 = (c.r0 * one).sum(axis=1)
         sop["start_v"][:, direction] = (emf - sign * amps * r0).T
 
 
