@@ -45,8 +45,9 @@ def test_the_power_promised_is_delivered_for_its_time_and_a_third_more_is_not(
     sign, seconds = DIRECTIONS[direction][1], HORIZONS[horizon][1]
     assert power >= 0
     assert copy.deepcopy(string).drive(sign * power, seconds) <= 1.0001
-    # Charging from empty the voltage rises so far that the current, largest at the start, ends well below its limit.
-    assume(power > LEAST_W and (sign > 0 or soc > 0.1))
+    # Charging from empty the voltage rises so far that the current, largest at the start, ends well below its limit;
+    # discharging towards empty the resistance is promised as it is at the end and three sigma of SOC beyond.
+    assume(power > LEAST_W and soc > (0.15 if sign > 0 else 0.1))
     assert copy.deepcopy(string).drive(sign * 1.3 * power, seconds) > 1.0
 
 
