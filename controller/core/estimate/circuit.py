@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from controller.core.estimate.cell_model import HIGH, LOW, CellModel
 from controller.core.image import Measured
@@ -39,25 +40,23 @@ class Table:
         self.steps = np.append(np.diff(self.values), 0.0)
         self.last = len(values) - 1.0
 
-    def beside(self, at: Floats, steps: Floats, spot: Any = ...) -> tuple[Floats, Floats]:
-        """The values, and what a table of as many steps says at `at[spot]`, for little more than the values alone."""
+    def _between(self, at: Floats) -> tuple[Floats, NDArray[np.int32]]:
         place = (at - self.low) * self.scale
         np.clip(place, 0.0, self.last, out=place)
         index = place.astype(np.int32)
         place -= index
         place *= self.steps.take(index)
         place += self.values.take(index)
-        return np.asarray(place), np.asarray(steps.take(index[spot]))
+        return np.asarray(place), index
+
+    def beside(self, at: Floats, steps: Floats, spot: Any = ...) -> tuple[Floats, Floats]:
+        """The values, and what a table of as many steps says at `at[spot]`, for little more than the values alone."""
+        values, index = self._between(at)
+        return values, np.asarray(steps.take(index[spot]))
 
     def __call__(self, at: Floats) -> Floats:
         """Linear between the points, for any shape."""
-        place = (at - self.low) * self.scale
-        np.clip(place, 0.0, self.last, out=place)
-        index = place.astype(np.int32)
-        place -= index
-        place *= self.steps.take(index)
-        place += self.values.take(index)
-        return np.asarray(place)
+        return self._between(at)[0]
 
 
 class Circuit:
