@@ -17,7 +17,7 @@ from controller.core.layout import RECORDS, Layout, tags_of
 from controller.core.memory import Memory
 from controller.core.protect import ROWS, Effect, Matrix
 from controller.core.scan import scan
-from controller.core.signal import Quality, usable
+from controller.core.signal import Quality
 from tests.story import Story
 
 EXAMPLES = int(os.environ.get("CELLWARDEN_EXAMPLES", "60"))
@@ -111,23 +111,21 @@ def test_older_data_never_look_safer(disturbances: list[Any], older: int) -> Non
         disturb(story, [d for d in disturbances if d[2] == Quality.GOOD])
         for field in dataclasses.fields(story.points):
             story.silent.add(field.name)
-            getattr(story.points, field.name).time_ms[...] -= extra
+            # All of the same age: data of one sensor that are lost a moment before its sister's are another story.
+            getattr(story.points, field.name).time_ms[...] = story.now_ms - 10 - extra
         image = story.scans()
-        p = image.measured.points
-        one_left = usable(p.rack_current_a) & ~usable(p.rack_current_redundant_a)
-        return image.trips.slot_cause, image.trips.rack_effect, one_left
+        causes = image.trips.slot_cause
+        return causes, image.trips.rack_effect
 
-    fresh_causes, fresh, _ = effects(0)
-    aged_causes, aged, one_left = effects(older)
+    fresh_causes, fresh = effects(0)
+    aged_causes, aged = effects(older)
     threshold = np.array([s.row.cause.__class__.__name__ == "Threshold" for s in BASE.program.matrix.slots])
     lost = aged & int(Effect.STOP | Effect.TRIP)
     gone = fresh_causes & ~aged_causes & threshold
     racks_with_gone = {BASE.program.matrix.slots[i].place[:3] for i in np.flatnonzero(gone)}
     for place in racks_with_gone:
-        # A cause may only disappear because its data became too old, and then a *_lost row acts instead, or the other
-        # current sensor of the rack goes on alone.
-        rack = int(place[1:]) - 1 if place != "sit" else 0
-        assert place == "sit" or lost[rack] or one_left[rack]
+        # A cause may only disappear because its data became too old, and then a *_lost row acts instead.
+        assert place == "sit" or lost[int(place[1:]) - 1]
     assert ((fresh & ~aged) == 0).all() or racks_with_gone
 
 
