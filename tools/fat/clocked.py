@@ -201,7 +201,7 @@ def _places(day: Day) -> dict[str, str]:
         "cell": f"{place}/C{cell:02d}",
         "sensor": f"{place}/T{sensor:02d}",
         "watched": f"{place}/C{int(day.simulator.sensors.spots[sensor - 1]) + 1:02d}",
-        # C/2000 is a short of some watts in a large cell; C/20,000 is a loss that balancing hides.
+        # C/1000 is a short of some watts in a large cell; C/15,000 is a loss that balancing hides.
         "short_ohm": f"{volts / (capacity_ah / 1000):.4g}",
         "leak_ohm": f"{volts / (capacity_ah / 15_000):.4g}",
     }

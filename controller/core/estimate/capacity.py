@@ -135,7 +135,7 @@ class Capacities:
         if m.branch_v.any():
             soc = self.circuit.soc_at(mean - m.branch(soc) * c.hysteresis)
         slope = m.slope(soc, SLOPE_WIDTH)
-        drops = np.abs(c.current_a) * (c.r0 * one).sum(axis=1) / count * _mean_rise(c) + np.abs(c.v1) + np.abs(c.v2)
+        drops = np.abs(c.current_a) * (c.r0 * one).sum(axis=1) / count * c.mean_rise() + np.abs(c.v1) + np.abs(c.v2)
         half = np.interp(soc, m.grid, m.half_v)
         doubt = np.sqrt(OFFSET_V**2 + (CIRCUIT_ERROR * drops) ** 2 + (BRANCH_ERROR * half) ** 2)
         unseen = (c.emf_sigma_v * one).max(axis=1) > 0
@@ -169,7 +169,7 @@ class Capacities:
         one = c.weight
         back = c.r0 * self.circuit.given_back(c.rise, c.current_a[:, None])
         volts = ((c.emf_v - back * c.current_a[:, None]) * one).sum(axis=1) / count
-        rise = _mean_rise(c)
+        rise = c.mean_rise()
         unseen = (c.emf_sigma_v * one).max(axis=1) > 0
         calm = c.known & ~unseen & (np.abs(c.current_a - mean_a) < CALM_C * q)
         age = r["step_ms"] + elapsed_ms
@@ -192,11 +192,6 @@ class Capacities:
             r["steps"] += believed
         r["step_v"], r["step_a"] = np.where(calm, volts, r["step_v"]), np.where(calm, c.current_a, r["step_a"])
         r["step_ms"] = np.where(calm, 0.0, np.where(r["step_ms"] < 0, -1.0, age))
-
-
-def _mean_rise(c: Cells) -> Floats:
-    """(n,) factor on the resistances of the mean cell."""
-    return np.asarray((c.rise * c.weight).sum(axis=1) / np.maximum(c.count, 1.0))
 
 
 def cells(memory: EstimationMemory, kept: Any, racks: Ints, circuit: Circuit, fresh: Bools) -> None:

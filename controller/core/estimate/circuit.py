@@ -129,6 +129,10 @@ class Cells:
     capacity_sigma_ah: Floats
     surface_degc: Floats
 
+    def mean_rise(self) -> Floats:
+        """(n,) factor on the resistances of the mean cell."""
+        return np.asarray((self.rise * self.weight).sum(axis=1) / np.maximum(self.count, 1.0))
+
 
 def string_of(memory: EstimationMemory, racks: Ints) -> tuple[Any, Bools]:
     """The string filters of some racks, and which of them run; a counter without filter has none running."""

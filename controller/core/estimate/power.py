@@ -167,7 +167,7 @@ class PowerLimits:
 
     def _relaxed(self, c: Cells) -> Floats:
         """(horizon, n) what the RC voltages of today, the string filter's, give back by then."""
-        rise = (c.rise * c.weight).sum(axis=1) / np.maximum(c.count, 1.0)
+        rise = c.mean_rise()
         back1 = c.v1 * self.circuit.given_back(rise, c.v1)
         # The slow branch was charged where the resistance was lower.
         back2 = c.v2 * np.where(c.v2 < 0, rise, np.minimum(rise, 1.0))
