@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -125,12 +126,7 @@ def _campaign(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([asdict(o) for o in outcomes], indent=1))
     else:
-        table = Table(*HEAD)
-        for row in summary(outcomes):
-            table.add_row(*row)
-        console = Console()
-        console.width = max(console.width, WIDTH)
-        console.print(table)
+        console = _show(HEAD, summary(outcomes))
         for line in (*listed(outcomes), totals(outcomes)):
             console.print(line, highlight=False)
     wrong = any(c.called not in (None, c.fault.name) for o in outcomes for c in o.cases)
@@ -158,14 +154,19 @@ def _promises(args: argparse.Namespace, data: Path) -> int:
     if args.json:
         print(json.dumps([asdict(q) for q in questions], indent=1))
         return 0
-    shown = Table(*HEAD)
-    for row in table(questions):
-        shown.add_row(*row)
+    _show(HEAD, table(questions)).print(NOTE)
+    return 0
+
+
+def _show(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Console:
+    """Prints a table, wide enough for all of it even where the output is no terminal."""
+    table = Table(*head)
+    for row in rows:
+        table.add_row(*row)
     console = Console()
     console.width = max(console.width, WIDTH)
-    console.print(shown)
-    console.print(NOTE)
-    return 0
+    console.print(table)
+    return console
 
 
 def _work(args: argparse.Namespace, data: Path, scenarios: list[Any]) -> tuple[list[Any], list[Any], dict[str, Any]]:
