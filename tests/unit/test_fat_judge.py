@@ -10,7 +10,7 @@ import pytest
 
 from plc_config.compile import Compiled, compile_site
 from tools.fat.cases import CASES, Case
-from tools.fat.judge import Alarm, Event, Trial, Verdict, aftermath, judge, spread
+from tools.fat.judge import Alarm, Event, Trial, Verdict, aftermath, balancing_a, judge, spread
 from tools.fat.plan import Planned, plan
 
 T0 = 10_000.0
@@ -212,6 +212,18 @@ class TestTheAftermath:
 def test_spread_is_what_was_measured() -> None:
     assert spread([5.0, None, 1.0, 3.0]) == {"p50": 3.0, "p99": 5.0, "max": 5.0}
     assert spread([None]) is None
+
+
+def test_what_flows_between_racks_is_told_from_what_flows_through_them() -> None:
+    def rack(amps: float, closed: bool = True) -> Event:
+        return {"current_a": amps, "main_closed": closed}
+
+    shared = [rack(80.0), rack(82.0), rack(-30.0), rack(-30.0)]
+    assert balancing_a(shared, [0, 0, 1, 1]) == 1.0
+    assert balancing_a([*shared, rack(0.0, closed=False)], [0, 0, 1, 1, 1]) == 1.0, "an open rack carries nothing"
+    joined = [rack(5.0), rack(5.0), rack(-10.0)]
+    assert balancing_a(joined, [0, 0, 0]) == 10.0
+    assert balancing_a([rack(0.0, closed=False)], [0]) == 0.0
 
 
 def test_cases_are_hashable_data() -> None:

@@ -114,7 +114,15 @@ class TestNoisy:
         assert self.jump(watch, 0.12) == pytest.approx(0.3 * own, rel=1e-3) and not watch.trend.module_noisy.any()
         assert self.jump(watch, -0.12) == pytest.approx(0.51 * own, rel=1e-3)
         assert np.argwhere(watch.trend.module_noisy).tolist() == [[0, 1]]
-        assert self.jump(watch, 0.0) == pytest.approx(0.357 * own, rel=1e-3) and not watch.trend.module_noisy.any()
+
+    def test_noise_that_is_less_for_a_moment_is_noise_still(self) -> None:
+        watch = Watch().begin(3.3, 0.0)
+        for volts in (0.12, -0.12):
+            self.jump(watch, volts)
+        assert 0.025 < self.jump(watch, 0.0) < 0.05 and watch.trend.module_noisy[0, 1]
+        assert self.jump(watch, 0.0) > 0.025 and watch.trend.module_noisy[0, 1]
+        assert self.jump(watch, 0.0) < 0.025 and not watch.trend.module_noisy.any()
+        assert 0.025 < self.jump(watch, 0.1) < 0.05 and not watch.trend.module_noisy.any(), "it begins at 50 mV"
 
     def test_a_cell_far_below_its_range_is_watched_too(self) -> None:
         assert self.jump(Watch().begin(0.9, 0.0), 0.12) > 0.03

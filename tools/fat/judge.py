@@ -279,6 +279,16 @@ def _wrong_ever(events: Sequence[Event]) -> list[Event]:
     return [e for e in events if e["event"] in ALWAYS_WRONG]
 
 
+def balancing_a(racks: Sequence[Event], bank: Sequence[int]) -> float:
+    """Most that a closed rack carries beyond the mean of its bank's closed racks: what would flow without power."""
+    worst = 0.0
+    for number in set(bank):
+        amps = [r["current_a"] for r, b in zip(racks, bank, strict=True) if b == number and r["main_closed"]]
+        mean = sum(amps) / max(len(amps), 1)
+        worst = max([worst, *(abs(a - mean) for a in amps)])
+    return worst
+
+
 # -- figures ---------------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ from opcua_model.client import CallResult, Login, SiteClient, WrongServer
 from opcua_model.connect import endpoint_of
 from opcua_model.library import ua
 from opcua_model.users import UserStore, users_file
-from tools.fat.judge import Alarm
+from tools.fat.judge import Alarm, balancing_a
 from tools.pair import READY_S, RETRY_S, USER, Pair
 from tools.simulator.client import SimulatorError
 
@@ -33,6 +33,9 @@ RECOVER_S: Final = 60.0
 CONNECT_S: Final = 180.0
 POWER_S: Final = 20.0
 POWER_RATIO: Final = 0.02
+BALANCE_S: Final = 120.0
+BALANCED_RATIO: Final = 0.5
+"""Of the current at which a stopping rack opens."""
 EVENTS_AT_ONCE: Final = 4096
 ROW_THAT_NEEDS_CONNECT: Final = "rack_not_connected"
 TRANSIENT: Final = (OSError, TimeoutError, WrongServer, ua.UaError, asyncio.CancelledError)
@@ -275,6 +278,15 @@ class Rig(Pair):
             if time.monotonic() > end:
                 raise RigError(f"alarms stay: {self.situation()}")
             await asyncio.sleep(LOOK_S * 3)
+
+    async def balanced(self) -> None:
+        """Racks have ended charging one another. A rack that must stop opens without load, so it would wait for
+        what still flows between the racks after the last one joined."""
+        most = BALANCED_RATIO * self.site.program.sequences.settings.open_current_a
+        bank = self.site.topology.rack_bank.tolist()
+        await self.until(
+            lambda: balancing_a(self.truth()["racks"], bank) < most, f"balance within {most:.1f} A", BALANCE_S
+        )
 
     async def rested(self, row: str) -> None:
         """The row's delay is whole again: what an earlier trial used up is given back at a quarter of its speed."""

@@ -82,6 +82,8 @@ async def prepare(rig: Rig, planned: Planned) -> Before:
             await rig.standby(alone)
         else:
             await rig.online(planned.power_w, alone)
+        if planned.opens and planned.case.reaction is Reaction.ZERO:
+            await rig.balanced()
         await rig.rested(planned.case.row)
         if planned.case.act == "connect_alone":
             await _alone(rig, planned.rack, out=True)

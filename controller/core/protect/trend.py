@@ -27,7 +27,8 @@ STILL_V: Final = 0.0005
 STUCK_RATIO: Final = 0.2
 """Of 1C: a current that moved by so much must show in every cell."""
 NOISE_SHARE: Final = 0.3
-NOISY_V: Final = 0.05
+NOISY_V, NOISY_CLEAR_V = 0.05, 0.025
+"""Noise is a matter of chance: without a lower end of its own the alarm would come and go about once a minute."""
 COOLING_WINDOW_MS: Final = 60_000
 COOLING_RISE_K: Final = 0.5
 MOST_HEAT: Final = 2.0
@@ -90,6 +91,7 @@ def _cells(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
     against = np.abs(step - (mean - m.module_mean_v)[..., None])
     known = usable & (m.cell_seen_v > 0.0)
     jitter = np.where(known, m.cell_jitter_v + NOISE_SHARE * (against - m.cell_jitter_v), 0.0)
+    worst = jitter.max(axis=2)
     return {
         "cells_ms": 0,
         "cell_seen_v": np.where(still, m.cell_seen_v, np.where(usable, v.value, 0.0)).astype(np.float32),
@@ -98,7 +100,7 @@ def _cells(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
         "cell_still_high_a": high,
         "cell_jitter_v": jitter.astype(np.float32),
         "module_stuck": np.asarray((still & (high - low > STUCK_RATIO * f.limit.rack_1c_a)).any(axis=2)),
-        "module_noisy": np.asarray((jitter > NOISY_V).any(axis=2)),
+        "module_noisy": np.asarray((worst > NOISY_V) | (m.module_noisy & (worst > NOISY_CLEAR_V))),
     }
 
 
