@@ -184,7 +184,7 @@ def _program(site: Compiled) -> Program:
         buses=len(site.plan.buses),
         sensors=Sensors(topology, SensorSettings(limits.stale_after, limits.lost_after, FROZEN_AFTER_MS)),
         estimator=Complete(REGISTRY[config.estimator.soc](inputs), inputs, derating, config.estimator.target_soc),
-        watch=Watch(topology, sheet),
+        watch=Watch(topology, sheet, cold_charge=derating.charge_temperature),
         limit=limit,
         matrix=Matrix(ROWS, topology, limit, config.cycle),
         derating=Derating(topology, derating),

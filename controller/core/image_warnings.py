@@ -14,7 +14,7 @@ Flags = NDArray[Any]
 
 
 class Fault(IntEnum):
-    """What early warning can name, by rising concern."""
+    """What early warning can name. The codes are published and stay; `CONCERN` orders them."""
 
     NONE = 0
     TEMPERATURE_SENSOR = 1
@@ -26,6 +26,7 @@ class Fault(IntEnum):
     BUSBAR_STEP = 7
     INTERNAL_SHORT = 8
     RUNAWAY = 9
+    LITHIUM_PLATING = 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,6 +41,11 @@ class Warnings:
     )
     rack_warning: Ints = tag("1", "rack", doc="Worst fault suspected in the rack (Fault)", dtype="i8")
     rack_warning_sigmas: Floats = tag("1", "rack", doc="Its evidence over the scatter of the sisters")
+    rack_plating_exposure_ratio: Floats = tag(
+        "1",
+        "rack",
+        doc="Charge put too fast for its temperature into the most exposed cell, of capacity; fades",
+    )
     warning_fault: Ints = tag("1", "warning", doc="Ranked warnings: fault (Fault)", dtype="i8")
     warning_rack: Ints = tag("1", "warning", doc="Ranked warnings: rack from 0; -1 no entry", dtype="i8")
     warning_module: Ints = tag("1", "warning", doc="Ranked warnings: module from 0", dtype="i8")
@@ -54,6 +60,7 @@ class Warnings:
     resistance_growths: int = tag("1", doc="Cells whose resistance grows", dtype="i8")
     low_capacities: int = tag("1", doc="Cells of low capacity", dtype="i8")
     self_discharges: int = tag("1", doc="Cells that discharge themselves", dtype="i8")
+    lithium_platings: int = tag("1", doc="Cells charged too cold, with a loss since or extremely", dtype="i8")
     stuck_sensors: int = tag("1", doc="Voltage and temperature sensors that stand still", dtype="i8")
     voltage_sensor_steps: int = tag("1", doc="Voltage sensors that jumped", dtype="i8")
     temperature_sensor_steps: int = tag("1", doc="Temperature sensors that jumped", dtype="i8")

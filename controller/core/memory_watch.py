@@ -38,6 +38,7 @@ WATCH_DTYPE = np.dtype(
         ("aged_fast", "f8"),  # the same, each times its age in h
         ("aged_mid", "f8"),
         ("aged_long", "f8"),
+        ("exposed", "f8"),  # charge put too fast for its temperature into the most exposed cell, of capacity
         ("load", "f8"),  # squared C-rate, filtered like a cell's temperature; its mean and variance
         ("load_mean", "f8"),
         ("load_square", "f8"),
@@ -52,8 +53,19 @@ WATCH_DTYPE = np.dtype(
 )
 """What early warning remembers of one rack (see `estimate/watch.py`)."""
 RECORDS["watch"] = WATCH_DTYPE
-HELD_DTYPE = np.dtype([(n, "u1") for n in ("leak_fast", "leak_slow", "growth", "step", "lack", "still")])
+HELD_DTYPE = np.dtype([(n, "u1") for n in ("leak_fast", "leak_slow", "growth", "step", "lack", "still", "plating")])
 RECORDS["held"] = HELD_DTYPE
+PLATING_DTYPE = np.dtype(
+    [
+        ("recent", "f4"),  # charge put in too fast for the temperature, over the capacity: fading, and ever
+        ("total", "f4"),
+        ("bins", "u2"),  # since it began; 0 none
+        ("lack", "f2"),  # capacity lacking to the median when it began, and its standard deviation
+        ("doubt", "f2"),
+        ("alone", "u1"),  # 1: told for the exposure alone
+    ]
+)
+RECORDS["plating"] = PLATING_DTYPE
 BLOCKS_DTYPE = np.dtype([("x", "f2", (BLOCKS,))])
 RECORDS["blocks"] = BLOCKS_DTYPE
 
@@ -129,6 +141,7 @@ class WatchBins:
     jump_age: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins since it", dtype="u1")
     calm_bins: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins since the voltage was doubted", dtype="u1")
     held: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins that each statistic held", dtype="held")
+    plating: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Charging while too cold", dtype="plating")
     told: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Faults told, one bit each", dtype="u2")
     quiet: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins without evidence", dtype="u1")
     value: Floats = tag("1", "rack", "module", "cell", doc="Evidence of the worst fault told", dtype="f4")

@@ -63,6 +63,7 @@ class Retained:
     cell_resistance_base: Floats = tag("1", "rack", "module", "cell", doc="Resistance when healthy", dtype="f4")
     sensor_told: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="As for cells", dtype="u2")
     sensor_told_value: Floats = tag("1", "rack", "module", "temperature", doc="As for cells", dtype="f4")
+    cell_plating: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Charging while too cold", dtype="plating")
     rack_based: Ints = tag("1", "rack", doc="Bins from which the healthy resistance was learnt", dtype="i8")
     healthy_cell_days: float = tag("1", doc="Cell-days watched without a warning")
     told_count: int = tag("1", doc="Warnings told since commissioning", dtype="i8")
@@ -120,6 +121,7 @@ MERGE: Final[dict[str, Merge]] = {
     "cell_resistance_base": Merge.NEWER,
     "sensor_told": LARGER,
     "sensor_told_value": Merge.NEWER,
+    "cell_plating": Merge.NEWER,
     "rack_based": Merge.NEWER,
     "healthy_cell_days": LARGER,
     "told_count": LARGER,
@@ -188,6 +190,7 @@ def retain(memory: Memory, scan: int, utc_ms: int, program: int) -> Retained:
         w.bins.resistance_base,
         w.bins.told_k,
         w.bins.value_k,
+        w.bins.plating,
         w.rack["based"],
         w.healthy_cell_days,
         w.told_count,
@@ -290,10 +293,12 @@ def _watching(watching: WatchMemory, retained: Retained) -> WatchMemory:
     """What was told stays told, and the healthy resistances stay the measure; everything else is learnt anew."""
     rack = watching.rack.copy()
     rack["based"] = retained.rack_based
+    rack["exposed"] = retained.cell_plating["recent"].max(axis=(1, 2), initial=0.0)
     bins = dataclasses.replace(
         watching.bins, told=retained.cell_told.copy(), value=retained.cell_told_value.copy(),
         sigmas=retained.cell_told_sigmas.copy(), resistance_base=retained.cell_resistance_base.copy(),
         told_k=retained.sensor_told.copy(), value_k=retained.sensor_told_value.copy(),
+        plating=retained.cell_plating.copy(),
     )  # fmt: skip
     return dataclasses.replace(
         watching, rack=rack, bins=bins, healthy_cell_days=retained.healthy_cell_days, told_count=retained.told_count,

@@ -273,8 +273,8 @@ def _read_database(path: Path) -> _Known:
 
 
 OF_CELLS: Final = (
-    "cell_told", "cell_told_value", "cell_told_sigmas", "cell_resistance_base", "rack_based", "healthy_cell_days",
-    "told_count", "withdrawn_count",
+    "cell_told", "cell_told_value", "cell_told_sigmas", "cell_resistance_base", "cell_plating", "rack_based",
+    "healthy_cell_days", "told_count", "withdrawn_count",
 )  # fmt: skip
 OF_SENSORS: Final = ("sensor_told", "sensor_told_value")
 """Early warning's part, kept where the battery has the same size."""

@@ -171,6 +171,7 @@ STORIES: dict[str, tuple[Act, float]] = {
     "resistance_growth_suspected": (_told(Fault.RESISTANCE_GROWTH), 0.1),
     "self_discharge_suspected": (_told(Fault.SELF_DISCHARGE), 0.1),
     "low_capacity_suspected": (_told(Fault.LOW_CAPACITY), 0.1),
+    "lithium_plating_suspected": (_told(Fault.LITHIUM_PLATING), 0.1),
     "voltage_sensor_suspected": (_told(Fault.VOLTAGE_SENSOR), 0.1),
     "temperature_sensor_suspected": (_told(Fault.TEMPERATURE_SENSOR), 0.1),
     "stuck_sensor_suspected": (_told(Fault.STUCK_SENSOR), 0.1),

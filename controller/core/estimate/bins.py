@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from controller.core.estimate import jumps, losses, resistances, warm_sensors
+from controller.core.estimate import jumps, losses, plating, resistances, warm_sensors
 from controller.core.estimate.faults import Finding
 from controller.core.estimate.rows import rows
 from controller.core.estimate.sisters import median
@@ -42,8 +42,9 @@ def judge(s: Strings, e: EstimationMemory, r0: float, capacity_ah: float) -> tup
     warm = warm_sensors.judge(v)
     trust = _trust(v)
     risen = resistances.judge(v, warm, trust.alive)
-    losses.judge(v, warm, trust.steady, risen)
-    _lack(v, trust.clear)
+    exposed = plating.exposure(v)
+    losses.judge(v, warm, trust.steady, risen, exposed)
+    _lack(v, trust.clear, plating.judge(v, exposed, trust.clear))
     v.close()
     return v.found, v.withdrawn
 
@@ -60,7 +61,7 @@ def _trust(v: Verdicts) -> Trust:
     jumped, by, sharp, probation = jumps.judge(s.bins, s.samples, v.w, s.racks, ok & ~stuck, charge)
     known = v.told(
         Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY, Fault.BUSBAR_STEP,
-        Fault.RESISTANCE_GROWTH,
+        Fault.RESISTANCE_GROWTH, Fault.LITHIUM_PLATING,
     )  # fmt: skip
     jumped &= np.abs(charge) < LEVEL_MOST
     v.tell(jumped & ~known, Fault.VOLTAGE_SENSOR, 1e3 * by, np.abs(by) / 0.001)
@@ -73,15 +74,17 @@ def _trust(v: Verdicts) -> Trust:
     return Trust(sound & (calm > CALM_BINS), sound & (calm > STEADY_BINS), ok & (still <= STILL_DOUBT_V))
 
 
-def _lack(v: Verdicts, clear: Bools) -> None:
-    """Capacity below the sisters', from what the knees showed over whole swings."""
+def _lack(v: Verdicts, clear: Bools, plated: Bools) -> None:
+    """Capacity below the sisters', from what the knees showed over whole swings, but for what plating explains."""
     ok = v.warm & clear
     lack = v.of("cell_lack_ratio")
     lack = lack - median(lack, v.s.cells)[:, None]
     own = np.sqrt(v.of("cell_p_lack"))
     sigma = v.sigma(LACK, lack, v.s.cells, 0.002)
     low = ok & (lack > np.maximum(LACK_LEAST, LACK_SIGMAS * sigma)) & (lack > LACK_OWN_SIGMAS * own)
-    sure = (v.held("lack", low) >= LACK_BINS) & ~v.told(
-        Fault.INTERNAL_SHORT, Fault.SELF_DISCHARGE, Fault.RUNAWAY, Fault.STUCK_SENSOR
+    sure = (
+        (v.held("lack", low) >= LACK_BINS)
+        & ~plated
+        & ~v.told(Fault.INTERNAL_SHORT, Fault.SELF_DISCHARGE, Fault.RUNAWAY, Fault.STUCK_SENSOR)
     )
     v.tell(sure, Fault.LOW_CAPACITY, 100 * lack, lack / sigma)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.core.estimate.faults import SEVERITY
+from controller.core.estimate.faults import CONCERN, SEVERITY
 from controller.core.estimate.verdicts import BIN_H
 from controller.core.image_warnings import Fault, Warnings
 from controller.core.layout import Layout
@@ -16,14 +16,17 @@ from controller.core.memory_watch import WatchMemory
 from controller.core.topology import MOST_WARNINGS, Topology
 
 BITS: Final = 1 << (max(Fault) + 1)
-WORST: Final = np.array([max(n.bit_length() - 1, 0) for n in range(BITS)], np.uint8)
+WORST: Final = np.array([next((int(f) for f in CONCERN[:0:-1] if n >> int(f) & 1), 0) for n in range(BITS)], np.uint8)
 """Worst fault of a set of bits."""
+RANK: Final = np.array([CONCERN.index(f) for f in Fault])
+"""By code: how much worse than others it is."""
 SEVERITIES: Final = np.array([SEVERITY.get(f, 0.0) for f in Fault])
 COUNTS: Final = {
     Fault.RUNAWAY: "runaways", Fault.INTERNAL_SHORT: "internal_shorts", Fault.BUSBAR_STEP: "busbar_steps",
     Fault.RESISTANCE_GROWTH: "resistance_growths", Fault.LOW_CAPACITY: "low_capacities",
-    Fault.SELF_DISCHARGE: "self_discharges", Fault.STUCK_SENSOR: "stuck_sensors",
-    Fault.VOLTAGE_SENSOR: "voltage_sensor_steps", Fault.TEMPERATURE_SENSOR: "temperature_sensor_steps",
+    Fault.SELF_DISCHARGE: "self_discharges", Fault.LITHIUM_PLATING: "lithium_platings",
+    Fault.STUCK_SENSOR: "stuck_sensors", Fault.VOLTAGE_SENSOR: "voltage_sensor_steps",
+    Fault.TEMPERATURE_SENSOR: "temperature_sensor_steps",
 }  # fmt: skip
 
 
@@ -41,6 +44,7 @@ class Board:
         stays: dict[str, Any] = {
             "warnings_told": memory.told_count, "warnings_withdrawn": memory.withdrawn_count,
             "healthy_cell_days": memory.healthy_cell_days,
+            "rack_plating_exposure_ratio": memory.rack["exposed"].copy(),
         }  # fmt: skip
         if not b.told.any() and not b.told_k.any():
             return dataclasses.replace(self.blank, **stays)
@@ -60,7 +64,7 @@ def _per_rack(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     codes = np.concatenate([cells.reshape(len(cells), -1), sensors.reshape(len(sensors), -1)], axis=1)
     evidence = np.concatenate([sigmas.reshape(len(cells), -1), sigmas_k.reshape(len(sensors), -1)], axis=1)
-    at = codes.argmax(axis=1)
+    at = RANK[codes].argmax(axis=1)
     row = np.arange(len(codes))
     worst = codes[row, at].astype(np.int64)
     return worst, np.where(worst > 0, evidence[row, at], 0.0).astype(np.float64)

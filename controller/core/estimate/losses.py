@@ -6,7 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.estimate.faults import WARM
+from controller.core.estimate.faults import PLATING_LOSS, WARM
+from controller.core.estimate.plating import Exposure
 from controller.core.estimate.sisters import median
 from controller.core.estimate.verdicts import BIN_H, LOSS_FAST, LOSS_SLOW, Verdicts
 from controller.core.estimate.warm_sensors import Warm
@@ -27,8 +28,11 @@ SHORT_PER_HOUR: Final = 1e-4
 """Leak above which self-discharge is called an internal short, capacity per hour: C/10,000."""
 
 
-def judge(v: Verdicts, warm: Warm, steady: Bools, risen: Bools) -> None:
-    """Charge lost against the sisters, less what a smaller capacity explains, in two cumulative sums."""
+def judge(v: Verdicts, warm: Warm, steady: Bools, risen: Bools, exposed: Exposure | None) -> None:
+    """Charge lost against the sisters, less what a smaller capacity explains, in two cumulative sums.
+
+    exposed: cells charged too cold, in which a slow loss tells of plating.
+    """
     ok, ready = v.s.cells, v.warm & steady
     soc = v.e.string["x"][v.s.racks, 0][:, None]
     lack, swing = v.of("cell_lack_ratio"), 0.5 - soc
@@ -56,7 +60,12 @@ def judge(v: Verdicts, warm: Warm, steady: Bools, risen: Bools) -> None:
         short = rate > SHORT_PER_HOUR
         sure = held >= LEAK_BINS
         v.tell(sure & short, Fault.INTERNAL_SHORT, 100 * rate, over / sigma)
-        v.tell(sure & ~short & ~v.told(Fault.INTERNAL_SHORT), Fault.SELF_DISCHARGE, 100 * rate, over / sigma)
+        slow = sure & ~short & ~v.told(Fault.INTERNAL_SHORT)
+        if exposed is not None:
+            plated = slow & exposed.explains(g, since)
+            v.tell(plated, Fault.LITHIUM_PLATING, 100 * exposed.recent, over / sigma, PLATING_LOSS)
+            slow &= ~plated
+        v.tell(slow, Fault.SELF_DISCHARGE, 100 * rate, over / sigma)
         v.set(f"loss_{name}", g)
         v.set(f"since_{name}", since)
     _shorts_by_heat(v, warm, risen, may)

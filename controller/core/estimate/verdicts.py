@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.core.estimate.faults import Finding, worded
+from controller.core.estimate.faults import WORSE, Finding, worded
 from controller.core.estimate.rows import put, rows
 from controller.core.estimate.sisters import scatter, upper
 from controller.core.image_warnings import Fault
@@ -103,7 +103,7 @@ class Verdicts:
         new = where & ((told & (1 << int(fault))) == 0)
         if not new.any():
             return
-        worst = new & (told >> (int(fault) + 1) == 0)
+        worst = new & ((told & WORSE[fault]) == 0)
         for name, x in (("value", value), ("sigmas", sigmas)):
             a = self.get(f"{name}{end}")
             self.set(f"{name}{end}", np.where(worst, x, a))

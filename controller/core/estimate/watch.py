@@ -15,15 +15,16 @@ from controller.core.estimate import hard, runaway
 from controller.core.estimate.bins import judge
 from controller.core.estimate.board import Board
 from controller.core.estimate.cell_model import CellModel
-from controller.core.estimate.faults import HARD, Finding, worded
+from controller.core.estimate.faults import HARD, WORSE, Finding, worded
 from controller.core.estimate.looks import take
+from controller.core.estimate.plating import ColdCharge
 from controller.core.estimate.rows import Look, rows
 from controller.core.estimate.verdicts import BIN_MS, Strings
 from controller.core.field_image import Points
 from controller.core.image_warnings import Fault, Warnings
 from controller.core.memory import EstimationMemory
 from controller.core.memory_watch import WatchMemory
-from controller.core.settings import CellSheet
+from controller.core.settings import CellSheet, Polyline
 from controller.core.signal import USABLE, Ints
 from controller.core.topology import Topology
 
@@ -37,10 +38,16 @@ Group = TypeVar("Group")
 
 
 class Watch:
-    """The detectors of all racks; `spread` lets racks take turns over a bin instead of all being judged at once."""
+    """The detectors of all racks; `spread` lets racks take turns over a bin instead of all being judged at once.
 
-    def __init__(self, topology: Topology, cell: CellSheet, spread: bool = True) -> None:
+    cold_charge: the charge current that the cell type permits, over temperature; without it plating is not looked for.
+    """
+
+    def __init__(
+        self, topology: Topology, cell: CellSheet, spread: bool = True, cold_charge: Polyline | None = None
+    ) -> None:
         t = topology
+        self.cold_charge = None if cold_charge is None else ColdCharge(cell, cold_charge)
         self.topology, self.model = t, CellModel(cell)
         self.cells = t.cell_fitted.reshape(t.racks, -1)
         self.sensors = t.temperature_fitted.reshape(t.racks, -1)
@@ -125,6 +132,9 @@ class Watch:
         memory = dataclasses.replace(memory, samples=_copied(memory.samples), means=_copied(memory.means))
         over_v, over_k = take(memory.samples, own, look, self.model)
         full = hard.add(memory.means, own, look, over_v, over_k)
+        if self.cold_charge is not None:
+            bins = self.cold_charge.book(memory.bins, own, look, estimation, self.nearest)
+            memory = dataclasses.replace(memory, bins=bins)
         own["wait_ms"] = 0
         own["looks"] += 1
         found: list[Finding] = []
@@ -169,7 +179,7 @@ class Watch:
             at = (f.rack, *divmod(f.element, bins.told.shape[2]))
             told, bit = int(bins.told[at]), 1 << int(f.fault)
             bins.quiet[at] = 0
-            if told >> (int(f.fault) + 1) == 0 and (not told & bit or f.value > bins.value[at]):
+            if not told & WORSE[f.fault] and (not told & bit or f.value > bins.value[at]):
                 bins.value[at], bins.sigmas[at] = f.value, f.sigmas
             if not told & bit:
                 bins.age_bins[at] = 0

@@ -244,6 +244,10 @@ EARLY: Final = (
     Row("low_capacity_suspected", "rack", Warned(Fault.LOW_CAPACITY, "A cell holds less charge than its sisters"), A, 0,
         OPERATOR, LOW, "The weakest cell ends charge and discharge of the whole rack.",
         "Do not balance against it; plan to replace the module of the named cell."),
+    Row("lithium_plating_suspected", "rack", Warned(Fault.LITHIUM_PLATING, "A cell was charged too fast for its "
+        "temperature, with a loss since or extremely"), A, 0, OPERATOR, LOW,
+        "Metallic lithium takes capacity for good and may grow into a short.",
+        "Charge more slowly or warm the cells first; see what exceeded the limit, and watch the named cell for a short."),
     Row("voltage_sensor_suspected", "rack", Warned(Fault.VOLTAGE_SENSOR, "A cell voltage jumped and stayed there"), A, 0,
         OPERATOR, LOW, "A sense wire or its input errs; the cell itself is well.",
         "Check the sense wire and the input of the named cell; do not replace the cell."),
