@@ -42,9 +42,7 @@ class Warnings:
     rack_warning: Ints = tag("1", "rack", doc="Worst fault suspected in the rack (Fault)", dtype="i8")
     rack_warning_sigmas: Floats = tag("1", "rack", doc="Its evidence over the scatter of the sisters")
     rack_plating_exposure_ratio: Floats = tag(
-        "1",
-        "rack",
-        doc="Charge put too fast for its temperature into the most exposed cell, of capacity; fades",
+        "ratio", "rack", doc="Charge put too fast for its temperature into the most exposed cell, of capacity; fades"
     )
     warning_fault: Ints = tag("1", "warning", doc="Ranked warnings: fault (Fault)", dtype="i8")
     warning_rack: Ints = tag("1", "warning", doc="Ranked warnings: rack from 0; -1 no entry", dtype="i8")

@@ -53,7 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--promises",
         action="store_true",
-        help="power and time to empty as promised before measured pulses and discharges, against what the cell did",
+        help="power, time to empty and energy as promised before measured loads, against what the cell did",
     )
     parser.add_argument("--plans", type=int, default=0, metavar="N",
                         help="with --campaign: only the first N plans (all)")  # fmt: skip
@@ -135,26 +135,35 @@ def _campaign(args: argparse.Namespace) -> int:
 
 def _promises(args: argparse.Namespace, data: Path) -> int:
     """0 done, 2 no recording to ask about."""
-    from tools.score.promises import HEAD, NOTE, ask, table, variants
+    from tools.score import energies
+    from tools.score.promises import HEAD, NOTE, SHEETS, ask, table, variants
     from tools.score.sets import loads
 
     chosen = [p for p in loads(data) if args.only.lower() in p.name.lower()]
-    if not chosen:
+    wholes = [p for p in energies.recordings(data) if args.only.lower() in p.name.lower()]
+    if not chosen and not wholes:
         print(MISSING, file=sys.stderr)
         return 2
-    questions = []
+    questions: list[Any] = []
+    asked: list[Any] = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("", total=sum(len(variants(p)) * len(p.soc) for p in chosen))
+        total = sum(len(SHEETS) * len(p.soc) for p in chosen) + sum(len(p.soc) for p in wholes)
+        bar = progress.add_task("", total=total)
         done = 0
         for profile in chosen:
             for sheet, cell in variants(profile).items():
                 progress.update(bar, description=profile.name, completed=done)
                 questions += ask(profile, sheet, cell, partial(_advance, progress, bar, done))
                 done += len(profile.soc)
+        for profile in wholes:
+            progress.update(bar, description=profile.name, completed=done)
+            asked += energies.ask(profile, variants(profile)["fitted"], partial(_advance, progress, bar, done))
+            done += len(profile.soc)
     if args.json:
-        print(json.dumps([asdict(q) for q in questions], indent=1))
+        print(json.dumps([asdict(q) for q in (*questions, *asked)], indent=1))
         return 0
     _show(HEAD, table(questions)).print(NOTE)
+    _show(energies.HEAD, energies.table(asked))
     return 0
 
 

@@ -82,7 +82,7 @@ def variants(profile: Profile) -> dict[str, CellSheet]:
 def ask(profile: Profile, sheet: str, cell: CellSheet, told: Told | None = None) -> list[Question]:
     """All questions of a recording, answered by the product's estimator: it knows `cell` and starts from the truth."""
     power = profile.current_a * profile.voltage_v
-    rig = _OutlookRig(cell)
+    rig = OutlookRig(cell)
     rig.begin(profile.soc[:1], SIGMA)
     asked: dict[int, list[tuple[str, int]]] = {}
     for name, seconds in HORIZONS:
@@ -111,7 +111,7 @@ def ask(profile: Profile, sheet: str, cell: CellSheet, told: Told | None = None)
     return found
 
 
-class _OutlookRig(Rig):
+class OutlookRig(Rig):
     """The whole estimator of one cell, and what it would promise if the cell's lower limit were another."""
 
     def __init__(self, sheet: CellSheet) -> None:
@@ -137,9 +137,14 @@ class _OutlookRig(Rig):
 
     def hours(self, low_v: float, amps: float) -> float:
         """Time to empty in h at the present current."""
+        soe = self.energy(low_v, amps)
+        return float(rack_energy(soe, np.array([amps]), STILL_C * self.sheet.capacity_ah).rack_time_to_empty_h[0])
+
+    def energy(self, low_v: float, amps: float) -> Any:
+        """The energies of the cell as the product keeps them (one record), rated for twice `amps`."""
         soe = np.zeros(1, RACK_DTYPE)["energy"]
         Energies(self.complete.circuit, self._derating(low_v, RATED * amps)).rack(self._seen(), soe)
-        return float(rack_energy(soe, np.array([amps]), STILL_C * self.sheet.capacity_ah).rack_time_to_empty_h[0])
+        return soe
 
     def _seen(self) -> Any:
         return look(self.complete.circuit, self.memory, self.measured, self.complete.topology, self.racks)
