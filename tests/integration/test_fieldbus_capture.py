@@ -61,7 +61,7 @@ async def test_every_frame_is_there_and_a_reader_sees_what_went_wrong(
     assert any("CRC error" in i.meaning for i in items if i.piece.bus == "LINE1")
     assert any(i.meaning == f"unit 2 read input 0..{read.count - 1}" for i in items)
     assert any(i.meaning == "unit 100 write register 0 = 3" for i in items)
-    assert all(i.took_ms < 1000 for i in items)
+    assert all(i.took_ms >= 0 for i in items if i.piece.direction == "rx"), "each after its request"
     assert main(["replay", str(path), "--bus", "LINE1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(f"LINE1    > unit 1 read input 0..{read.count - 1}" in line for line in lines) and not any(

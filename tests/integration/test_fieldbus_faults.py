@@ -15,6 +15,9 @@ READS = frozenset({4})
 HIT, OTHER = 1, 0
 """Module index of unit 2, whose replies are spoiled, and of unit 1, which must not notice."""
 
+MISSED_MOST = 2
+"""Cycles in a row without a new reading that are nobody's fault: a reply of another device was waited for."""
+
 COUNTED = {
     "timeout": "timeouts",
     "late": "late",
@@ -41,7 +44,7 @@ MATRIX = [("GW01", k) for k in TCP_KINDS] + [("LINE1", k) for k in RTU_KINDS]
 
 async def test_a_healthy_site_is_read_completely_and_freshly(tmp_path: Path) -> None:
     async with Rig(tmp_path) as rig:
-        await rig.healthy(within_s=2.0)
+        await rig.healthy()
         await rig.cycles(10)
         assert rig.good()
         assert rig.wrong == []
@@ -67,10 +70,7 @@ async def test_a_spoiled_reply_is_never_used_and_hurts_nobody_else(tmp_path: Pat
         await rig.cycles(5)
         assert rig.wrong == []
         assert rig.count(COUNTED[kind], bus) > before
-        others = 1 - rack
-        for image in rig.images[first:]:
-            ages = image.links.published_ms - image.points.cell_voltage_v.time_ms
-            assert ages[others].max() <= 250, "another bus noticed"
+        assert rig.missed(1 - rack, first) <= MISSED_MOST, "another bus noticed"
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,7 @@ async def test_exceptions_cost_one_block_its_quality_and_nothing_else(tmp_path: 
     rack = 0 if bus == "GW01" else 1
     async with Rig(tmp_path) as rig:
         await rig.healthy()
+        first = len(rig.images)
         fault = Fault("exception", frozenset({HIT + 1}), times=-1, number=code, functions=READS)
         rig.servers[bus].faults.append(fault)
         if code in (5, 6):
@@ -90,12 +91,12 @@ async def test_exceptions_cost_one_block_its_quality_and_nothing_else(tmp_path: 
             lost = int(Quality.BAD_COMM)
             await rig.until(lambda: (rig.image.points.cell_voltage_v.quality[rack, HIT] == lost).all(), "lost")
         assert rig.good(rack, OTHER)
-        assert rig.age_ms(rack, OTHER) <= 250
+        assert rig.missed(rack, first, OTHER) <= MISSED_MOST
         hits = fault.hits
         await rig.cycles(10)
         assert fault.hits - hits <= 6, "a refusing unit is asked with back-off"
         fault.times = 0
-        await rig.healthy(within_s=8.0)
+        await rig.healthy()
         assert rig.wrong == []
 
 
@@ -123,8 +124,8 @@ async def test_a_cut_connection_is_noticed_at_once_and_reopened(tmp_path: Path, 
         await rig.healthy()
         server = rig.servers["GW01"]
         server.faults.append(Fault(kind))
-        await rig.until(lambda: rig.count("reconnects", "GW01") == 1, "reconnected", within_s=0.6)
-        await rig.healthy(within_s=1.0)
+        await rig.until(lambda: rig.count("reconnects", "GW01") == 1, "reconnected", 6)
+        await rig.healthy(10)
         assert rig.wrong == []
         assert rig.count("timeouts", "GW01") == 0, "the waiting request failed with the link, not by time-out"
         assert len(server.connections) == 1
@@ -140,7 +141,7 @@ async def test_a_gateway_that_reboots_comes_back_without_a_leak(tmp_path: Path) 
         assert rig.good(1)
         await rig.cycles(10)
         await server.start()
-        await rig.healthy(within_s=1.5)
+        await rig.healthy(15)
         assert rig.image.links.bus_up[0]
         assert len(server.connections) == 1
         assert any("GW01: cannot connect: connect" in t or "GW01: connection lost" in t for t in rig.events())
@@ -155,7 +156,7 @@ async def test_a_serial_adapter_that_is_pulled_out_comes_back(tmp_path: Path) ->
         await rig.until(lambda: not rig.image.links.bus_up[1], "down")
         assert rig.good(0)
         await server.start()
-        await rig.healthy(within_s=2.0)
+        await rig.healthy(20)
         assert rig.wrong == []
 
 
@@ -164,11 +165,11 @@ async def test_accepting_and_then_silent_is_a_half_open_link(tmp_path: Path) -> 
         await rig.healthy()
         server = rig.servers["GW01"]
         server.dead = {1, 2, 3, 4, 100}
-        await rig.until(lambda: not rig.image.links.bus_up[0], "down", within_s=3.0)
-        await rig.until(lambda: rig.count("reconnects", "GW01") >= 1, "a new link was tried", within_s=3.0)
+        await rig.until(lambda: not rig.image.links.bus_up[0], "down", 30)
+        await rig.until(lambda: rig.count("reconnects", "GW01") >= 1, "a new link was tried", 30)
         assert len(server.connections) <= 1
         server.dead = set()
-        await rig.healthy(within_s=2.0)
+        await rig.healthy(20)
         assert rig.wrong == []
         assert any("no unit replies" in t for t in rig.events())
 
@@ -180,19 +181,20 @@ async def test_dead_units_do_not_hurt_the_others(tmp_path: Path, bus: str) -> No
         await rig.healthy()
         rig.servers[bus].dead = {3}
         lost = int(Quality.BAD_COMM)
-        await rig.until(lambda: (rig.image.points.cell_voltage_v.quality[rack, 2] == lost).all(), "lost", within_s=3.0)
+        await rig.until(lambda: (rig.image.points.cell_voltage_v.quality[rack, 2] == lost).all(), "lost", 30)
         await rig.cycles(20)
         first = len(rig.images)
         timeouts = rig.count("timeouts", bus)
         await rig.cycles(30)
         assert rig.count("timeouts", bus) - timeouts <= 4
-        ages = [i.links.published_ms - i.points.cell_voltage_v.time_ms[rack, 0].min() for i in rig.images[first:]]
-        assert float(np.mean(ages)) < 120
-        assert max(ages) <= 300
+        images = rig.images[first:]
+        read = {int(i.points.cell_voltage_v.time_ms[rack, OTHER].min()) for i in images}
+        assert len(read) >= 0.8 * len(images), "a living unit is read in nearly every cycle"
+        assert rig.missed(rack, first, OTHER) <= MISSED_MOST
         assert (rig.image.points.cell_voltage_v.quality[rack, 2] == lost).all()
         assert any("unit 3" in t and "no reply" in t for t in rig.events())
         rig.servers[bus].dead = set()
-        await rig.healthy(within_s=8.0)
+        await rig.healthy()
         assert rig.wrong == []
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.field_rig import Rig
 
-EXIT_DEADLINE_S = 10.0
+EXIT_DEADLINE_S = 60.0
 
 
 class Outside(Rig):
@@ -67,7 +67,7 @@ async def running(rig: Outside) -> dict[int, int]:
     """Wait until the setpoint is at the device; its registers."""
     rig.set(pcs_active_power_setpoint_w=np.array([40_000.0]))
     holding: dict[int, int] = rig.servers["PCS"].memory.holding[1]
-    await rig.healthy(within_s=20.0)
+    await rig.healthy()
     await rig.until(lambda: holding.get(1) == 40_000, "running")
     return holding
 
@@ -78,7 +78,8 @@ async def test_sigterm_zeroes_the_setpoints_and_exits_with_0(folder: Path) -> No
         holding = await running(rig)
         rig.process.send_signal(signal.SIGTERM)
         code = await asyncio.wait_for(rig.process.wait(), EXIT_DEADLINE_S)
-        assert (code, holding[1]) == (0, 0)
+        assert code == 0
+        await rig.until(lambda: holding[1] == 0, "zeroed: its last words may still lie in the socket")
         assert rig.wrong == []
 
 
@@ -119,7 +120,7 @@ async def test_a_stopped_scan_is_silenced_by_the_process(folder: Path) -> None:
 async def test_without_images_it_says_who_should_have_made_them(folder: Path) -> None:
     command = ["-m", "controller.app.io_process", "bench", "--run", str(folder)]
     process = await asyncio.create_subprocess_exec(sys.executable, *command, stderr=asyncio.subprocess.PIPE)
-    _, said = await asyncio.wait_for(process.communicate(), 2 * EXIT_DEADLINE_S)
+    _, said = await asyncio.wait_for(process.communicate(), EXIT_DEADLINE_S)
     assert process.returncode == 69
     assert b"is the supervisor running?" in said
 
