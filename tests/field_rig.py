@@ -188,7 +188,8 @@ class Rig:
         buses = self.driver.buses if self.driver else []
         counts = {b.plan.name: {c: getattr(b.master.statistics, c) for c in COUNTERS} for b in buses}
         quality = {n: getattr(points, n).quality.ravel()[:1].tolist() for n in self.expected}
-        return f"held up {self.clock.held_s:.3f} s, cell ages {ages}, up {links.bus_up.tolist()}, quality {quality}, {counts}, {self.events()}"
+        held = f"held up {self.clock.held_s:.3f} s"
+        return f"{held}, cell ages {ages}, up {links.bus_up.tolist()}, quality {quality}, {counts}, {self.events()}"
 
     async def until(self, condition: Callable[[], bool], what: str, most_cycles: int = PATIENCE_CYCLES) -> None:
         """Wait for a condition; fails when so many more images were published without it, or none for as long."""

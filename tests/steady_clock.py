@@ -75,6 +75,13 @@ class SteadyClock:
             module.monotonic = time.monotonic
         vars(self._loop).pop("time", None)
 
+    def __enter__(self) -> SteadyClock:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def _beat(self) -> None:
         # The alarm first: time must never stand still before it is due.
         self._timer = self._loop.call_later(BEAT_S, self._speak)

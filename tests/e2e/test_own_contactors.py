@@ -52,6 +52,6 @@ async def test_it_goes_online_with_the_right_energy_and_is_protected_by_its_extr
 
         plant.plant.override("R01/M01/C01", 3.80, "cell_voltage_v")
         await plant.wait_for(client, "Status/FirstOut", lambda t: t and "cell_overvoltage" in t)
-        plant.plant.wait("main_opened", "R01", 0, 5000)
+        plant.plant.wait("main_opened", "R01", 0, 60_000)
         assert plant.until(lambda: (i := plant.image()) and i.modes.rack_mode[0] == RackMode.TRIPPED, "the trip")
         await client.close()

@@ -59,4 +59,4 @@ async def test_no_wrong_value_under_any_fault(tmp_path: Path) -> None:
             plant.plant.do(fault["verb"], **{k: v for k, v in fault.items() if k != "verb"})
             while (plant.image() or pytest.fail("no image")).system.scan < scan + 20:
                 assert not wrong_values(plant), fault
-            plant.until(lambda: (i := plant.image()) and i.measured.bad_values == 0, f"recovery from {fault}", 20)
+            plant.until(lambda: (i := plant.image()) and i.measured.bad_values == 0, f"recovery from {fault}")

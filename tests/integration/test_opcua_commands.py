@@ -120,7 +120,7 @@ async def test_watch_says_when_there_is_no_contact_and_comes_back(site: Rig) -> 
         protocol.transport.abort()
     snapshot, trouble = await watcher.look()
     assert "NO CONTACT" in trouble and snapshot["Status/State"] == "STANDBY"
-    for _ in range(500):
+    for _ in range(3000):
         snapshot, trouble = await watcher.look()
         if not trouble:
             break

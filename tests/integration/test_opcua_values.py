@@ -37,7 +37,7 @@ async def client(demo: Rig) -> AsyncIterator[SiteClient]:
 
 async def until_read(client: SiteClient, path: str, good: Any) -> Any:
     """Reads until a predicate holds."""
-    for _ in range(400):
+    for _ in range(6000):
         value = await client.read_one(path)
         if good(value):
             return value

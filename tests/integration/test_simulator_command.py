@@ -17,7 +17,7 @@ from plc_config.compile import compile_site
 from tests.sites import free_site
 from tools.simulator.client import SimulatorClient, SimulatorError
 
-READY_S = 20
+READY_S = 90
 
 
 class Process:
@@ -144,7 +144,7 @@ def test_faults_and_generated_data_from_the_command_line(site: Path, tmp_path: P
     )
     with SimulatorClient(process.run) as client:
         assert client.truth()["racks"][0]["insulation_ohm"] == 40e3
-        client.wait("injected", "site", since=1)
+        client.wait("injected", "site", since=1, timeout_ms=60_000)
         assert client.truth()["fire"]
     assert process.stop() == 0
 

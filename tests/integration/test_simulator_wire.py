@@ -19,7 +19,8 @@ from tools.simulator.options import Options
 from tools.simulator.rtu import reply_frame
 from tools.simulator.simulator import CannotListen, Simulator, running_simulator
 
-CLIENT = {"timeout": 0.5, "retries": 0, "reconnect_delay": 0}
+PATIENCE_S = 60.0
+CLIENT = {"timeout": PATIENCE_S, "retries": 0, "reconnect_delay": 0}
 READ = struct.pack(">HHHBBHH", 7, 0, 6, 1, 4, 0, 4)
 
 
@@ -50,7 +51,7 @@ class Raw:
         self.reader, self.writer = reader, writer
 
     async def frame(self) -> bytes:
-        header = await asyncio.wait_for(self.reader.readexactly(6), 2)
+        header = await asyncio.wait_for(self.reader.readexactly(6), PATIENCE_S)
         return header + await self.reader.readexactly(struct.unpack_from(">H", header, 4)[0])
 
     async def ask(self, request: bytes = READ) -> bytes:
@@ -118,7 +119,7 @@ async def test_rtu_over_tcp(tmp_path: Path) -> None:
         writer.write(request[:3])
         await asyncio.sleep(0)
         writer.write(request[3:])
-        reply = await asyncio.wait_for(reader.readexactly(7), 2)
+        reply = await asyncio.wait_for(reader.readexactly(7), PATIENCE_S)
         value = round(float(simulator.plant.cell_v[0, 2, 0]) * 10_000)
         assert reply == reply_frame(3, bytes((4, 2)) + value.to_bytes(2, "big"))
         writer.close()
@@ -198,26 +199,34 @@ async def test_close_and_reboot(simulator: Simulator, raw: Raw) -> None:
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
         await raw.ask()
     since = simulator.events.last
-    do(simulator, "reboot", target="GW01", duration_ms=150)
-    assert await simulator.events.wait("refusing", "GW01", since, 2000)
+    do(simulator, "reboot", target="GW01", duration_ms=3_600_000)
+    assert await simulator.events.wait("refusing", "GW01", since, 1000 * PATIENCE_S)
     with pytest.raises(OSError):
         await asyncio.open_connection("127.0.0.1", port(simulator, "GW01"))
-    assert await simulator.events.wait("listening", "GW01", since, 2000)
+    do(simulator, "restore", target="GW01")
+    assert await simulator.events.wait("listening", "GW01", since, 1000 * PATIENCE_S)
     reader, writer = await asyncio.open_connection("127.0.0.1", port(simulator, "GW01"))
     assert await Raw(reader, writer).ask()
     writer.close()
+    since = simulator.events.last
+    do(simulator, "reboot", target="GW01", duration_ms=150)
+    assert await simulator.events.wait("listening", "GW01", since, 1000 * PATIENCE_S), "it comes back by itself"
 
 
 async def test_damaged_and_silent_serial_replies(simulator: Simulator, tmp_path: Path) -> None:
-    client = AsyncModbusSerialClient(str(tmp_path / "run" / "LINE1"), baudrate=115200, **{**CLIENT, "timeout": 0.1})
+    line = str(tmp_path / "run" / "LINE1")
+    for fault in ("corrupt_crc", "drop", "garbage", "refuse"):
+        client = AsyncModbusSerialClient(line, baudrate=115200, **{**CLIENT, "timeout": 0.1})
+        assert await client.connect()
+        do(simulator, fault, target="LINE1")
+        with pytest.raises(Exception, match="No response"):
+            await client.read_input_registers(0, count=4, device_id=1)
+        client.close()
+        do(simulator, "clear")
+        await asyncio.sleep(0.05)
+    client = AsyncModbusSerialClient(line, baudrate=115200, **CLIENT)
     assert await client.connect()
     try:
-        for fault in ("corrupt_crc", "drop", "garbage", "refuse"):
-            do(simulator, fault, target="LINE1")
-            with pytest.raises(Exception, match="No response"):
-                await client.read_input_registers(0, count=4, device_id=1)
-            do(simulator, "clear")
-            await asyncio.sleep(0.05)
         assert not (await client.read_input_registers(0, count=4, device_id=1)).isError()
     finally:
         client.close()
@@ -239,7 +248,7 @@ async def test_time_runs_and_counters_count(simulator: Simulator, raw: Raw) -> N
     for _ in range(20):
         await raw.ask()
     do(simulator, "fire", after_ms=200)
-    assert await simulator.events.wait("injected", "site", simulator.events.last, 2000)
+    assert await simulator.events.wait("injected", "site", simulator.events.last, 1000 * PATIENCE_S)
     stats = simulator.buses["GW01"].stats
     assert (stats.connections, stats.requests, stats.ok, stats.exceptions) == (1, 20, 20, 0)
 

@@ -25,7 +25,7 @@ from controller.historian.retained import Catalog, load
 from tests.store_rig import Rig
 from tools.cli import main
 
-PATIENCE_S = 20.0
+PATIENCE_S = 90.0
 CYCLE_S = 0.1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,6 +30,9 @@ from tools.simulator.options import Options
 from tools.simulator.simulator import Simulator, running_simulator
 from tools.simulator.tcp import BusServer
 
+PATIENT = "timeout: 2 s"
+"""A machine that holds the test up for a moment makes no device silent."""
+
 POINTS = 8 * (16 + 4 + 2) + 2 * 10 + 7 + 8
 """Of the bench: cells, sensors and counters of 8 modules, 2 racks, a PCS, the auxiliaries."""
 
@@ -38,11 +42,16 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CELLWARDEN_RUN", str(tmp_path / "run"))
 
 
+def be_patient(site: Path) -> None:
+    site.write_text(re.sub(r"timeout: \d+ ms", PATIENT, site.read_text()))
+
+
 @asynccontextmanager
 async def simulated(site: Path) -> AsyncIterator[Simulator]:
     """Simulated devices whose clock stands still."""
     folder = site.parent / "run"
     folder.mkdir(exist_ok=True)
+    be_patient(site)
     async with running_simulator(compile_site(str(site)), folder, Options(noise=0.0), real_time=False) as simulator:
         yield simulator
 
@@ -265,7 +274,7 @@ async def test_a_map_that_does_not_end_is_told(models: Any, told: str) -> None:
     if told == "illegal address":
         del words[max(words)], words[max(words)]
     async with served((1, Registers(words))) as port:
-        (found,) = await discover.scan(BusPlan(0, "X", "tcp", host="127.0.0.1", port=port, timeout_ms=300), [1])
+        (found,) = await discover.scan(BusPlan(0, "X", "tcp", host="127.0.0.1", port=port, timeout_ms=2000), [1])
     assert told in found.broken and [m.id for m in found.models][:1] == [1]
 
 
@@ -280,7 +289,7 @@ async def test_a_scan_is_gentle(monkeypatch: pytest.MonkeyPatch) -> None:
     device = Registers({0: 1})
     async with served((2, device)) as port:
         monkeypatch.setattr("tools.commands.discover.asyncio.sleep", noted)
-        bus = BusPlan(0, "X", "tcp", host="127.0.0.1", port=port, timeout_ms=300)
+        bus = BusPlan(0, "X", "tcp", host="127.0.0.1", port=port, timeout_ms=2000)
         found = await discover.scan(bus, [1, 2, 3])
     assert [f.unit for f in found] == [2] and found[0].models == []
     assert device.asked == [(0, 1), (40000, 2), (50000, 2), (0, 2)]
@@ -292,7 +301,7 @@ async def test_units_of_a_serial_line(tmp_path: Path, capsys: pytest.CaptureFixt
     async with simulated(site):
         port = tmp_path / "run" / "LINE1"
         code, out, _ = await cellwarden(
-            capsys, "discover", "--serial", port, "--baud", 115200, "--units", "1..2,99..100", "--timeout", "100ms"
+            capsys, "discover", "--serial", port, "--baud", 115200, "--units", "1..2,99..100", "--timeout", "2s"
         )
     assert code == 0 and "3 of 4 unit ids answer" in out
 

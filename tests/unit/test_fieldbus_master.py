@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from time import monotonic
 from typing import Any
+
+import pytest
 
 from controller.core.signal import NEVER_MS
 from controller.fieldbus.frames import crc
@@ -14,9 +16,17 @@ from controller.fieldbus.outputs import Output
 from controller.fieldbus.request import Failure, Request, read_request
 from controller.fieldbus.unit import FAILURES, Unit
 from plc_config.plan import CYCLE, BusPlan, ReadBlock
+from tests.steady_clock import SteadyClock
 
-DEADLINE_S = 5.0
+DEADLINE_S = 60.0
 LINE = BusPlan(0, "LINE", "rtu", baud=115200, timeout_ms=10)
+
+
+@pytest.fixture(autouse=True)
+async def steady() -> AsyncIterator[None]:
+    """No time-out comes because this machine let the test wait."""
+    with SteadyClock():
+        yield
 
 
 class Place:
