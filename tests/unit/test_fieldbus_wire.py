@@ -194,7 +194,7 @@ def test_rtu_replies_byte_by_byte() -> None:
         assert judge.notes == []
         wire.feed(bytes([byte]))
     assert judge.notes == [("good", 1, b"abcd")]
-    assert 0.0 < wire.wait_s(monotonic()) <= 0.00175
+    assert wire.wait_s(monotonic()) == pytest.approx(0.00175)
 
 
 def test_rtu_exceptions_and_damage() -> None:
