@@ -33,8 +33,8 @@ RECOVER_S: Final = 60.0
 CONNECT_S: Final = 180.0
 POWER_S: Final = 20.0
 POWER_RATIO: Final = 0.02
-BALANCE_S: Final = 120.0
-BALANCED_RATIO: Final = 0.5
+BALANCE_S, BALANCE_LOOK_S = 120.0, 0.25
+BALANCED_RATIO: Final = 0.8
 """Of the current at which a stopping rack opens."""
 EVENTS_AT_ONCE: Final = 4096
 ROW_THAT_NEEDS_CONNECT: Final = "rack_not_connected"
@@ -203,13 +203,13 @@ class Rig(Pair):
         for name in PROCESSES[1:]:
             self.signal(name, "CONT")
 
-    async def until(self, condition: Callable[[], Any], what: str, patience_s: float) -> None:
+    async def until(self, condition: Callable[[], Any], what: str, patience_s: float, look_s: float = LOOK_S) -> None:
         """Returns once the condition holds; RigError when it does not in time."""
         end = time.monotonic() + patience_s
         while not condition():
             if time.monotonic() > end:
                 raise RigError(f"{what} did not happen in {patience_s:.0f} s; {self.situation()}")
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(look_s)
 
     def situation(self) -> str:
         """State and active rows, for messages."""
@@ -284,9 +284,11 @@ class Rig(Pair):
         what still flows between the racks after the last one joined."""
         most = BALANCED_RATIO * self.site.program.sequences.settings.open_current_a
         bank = self.site.topology.rack_bank.tolist()
-        await self.until(
-            lambda: balancing_a(self.truth()["racks"], bank) < most, f"balance within {most:.1f} A", BALANCE_S
-        )
+
+        def even() -> bool:
+            return balancing_a(self.truth()["racks"], bank) < most
+
+        await self.until(even, f"balance within {most:.1f} A", BALANCE_S, BALANCE_LOOK_S)
 
     async def rested(self, row: str) -> None:
         """The row's delay is whole again: what an earlier trial used up is given back at a quarter of its speed."""

@@ -26,7 +26,9 @@ STILL_V: Final = 0.0005
 """A value within this of the last one has not moved: below the resolution of any cell monitor that moves at all."""
 STUCK_RATIO: Final = 0.2
 """Of 1C: a current that moved by so much must show in every cell."""
-NOISE_SHARE: Final = 0.3
+NOISE_SHARE: Final = 0.4
+NOISE_MOST_V: Final = 0.1
+"""A jump counts for no more: one step or one spike is not noise, whatever its size."""
 NOISY_V, NOISY_CLEAR_V = 0.05, 0.025
 """Noise is a matter of chance: without a lower end of its own the alarm would come and go about once a minute."""
 COOLING_WINDOW_MS: Final = 60_000
@@ -88,7 +90,7 @@ def _cells(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
     amps = np.where(i.quality <= USABLE, i.value, m.seen_current_a).astype(np.float32)[:, None, None]
     low = np.where(still, np.minimum(m.cell_still_low_a, amps), amps)
     high = np.where(still, np.maximum(m.cell_still_high_a, amps), amps)
-    against = np.abs(step - (mean - m.module_mean_v)[..., None])
+    against = np.minimum(np.abs(step - (mean - m.module_mean_v)[..., None]), NOISE_MOST_V)
     known = usable & (m.cell_seen_v > 0.0)
     jitter = np.where(known, m.cell_jitter_v + NOISE_SHARE * (against - m.cell_jitter_v), 0.0)
     worst = jitter.max(axis=2)
