@@ -140,6 +140,8 @@ class TrendMemory:
     module_noisy: Bools = tag("1", "rack", "module", doc="A cell's value is noisy", dtype="?")
     charge_heat_ratio: Floats = tag("ratio", "rack", doc="I2t used up by charging")
     discharge_heat_ratio: Floats = tag("ratio", "rack", doc="I2t used up by discharging")
+    last_current_a: Floats = tag("A", "rack", doc="Last usable current since the rack was told to close; 0 none")
+    last_redundant_current_a: Floats = tag("A", "rack", doc="The same of the second sensor")
     seen_current_a: Floats = tag("A", "rack", doc="Rack current when it last moved")
     share_low_a: Floats = tag("A", "rack", doc="Least current the PCS asked of the rack since then")
     share_high_a: Floats = tag("A", "rack", doc="Largest current the PCS asked of the rack since then")
@@ -163,6 +165,7 @@ class ProtectionMemory:
 
     trend: TrendMemory
     timer_ms: Ints = tag("ms", "slot", doc="Time used up of the row's delay", dtype="i8")
+    present: Bools = tag("1", "slot", doc="The cause is there, or stands because its witness is silent", dtype="?")
     active: Bools = tag("1", "slot", doc="The row acts", dtype="?")
     latched: Bools = tag("1", "slot", doc="The row is held until reset", dtype="?")
     value: Floats = tag("1", "slot", doc="Value of the last scan in which the cause was present")

@@ -129,6 +129,55 @@ def test_older_data_never_look_safer(disturbances: list[Any], older: int) -> Non
     assert ((fresh & ~aged) == 0).all() or racks_with_gone
 
 
+LONE = (
+    "cell_voltage_v", "cell_temperature_degc", "module_bleeding_cells", "rack_current_a", "rack_current_redundant_a",
+    "rack_link_voltage_v", "rack_insulation_ohm", "rack_precharge_closed", "rack_main_confirmed",
+    "pcs_active_power_confirmed_w", "pcs_fault", "pcs_running",
+)  # fmt: skip
+"""Points of which one can fall silent while its place is heard."""
+
+
+@st.composite
+def lone_fields(draw: Any) -> list[tuple[str, float, int, int, int]]:
+    """Disturbances of single sensors, fresh and mostly beyond a limit or against their sisters."""
+    volts, wide = st.floats(0.5, 5.0, width=32), st.floats(-400, 400, width=32)
+    one = st.sampled_from(LONE).flatmap(
+        lambda name: st.tuples(
+            st.just(name), volts if name == "cell_voltage_v" else wide, st.just(int(Quality.GOOD)), st.just(10),
+            st.integers(0, 10**4),
+        )
+    )  # fmt: skip
+    return draw(st.lists(one, min_size=1, max_size=6))
+
+
+@often
+@given(lone_fields(), st.lists(st.integers(0, 3000), min_size=6, max_size=6))
+def test_a_sensor_that_falls_silent_takes_no_effect_with_it(disturbances: list[Any], silence: list[int]) -> None:
+    """Whichever fall silent after they were heard, at once or by age: all that the causes asked for
+    is still asked for, by what was last seen or by a row for what is no longer seen."""
+    soon = np.array([s.row.delay_ms(BASE.program.limit) < 60_000 for s in BASE.program.matrix.slots])
+
+    def asked(lose: list[Any]) -> Any:
+        story = fork(BASE)
+        disturb(story, disturbances)
+        story.scans()
+        for (name, *_, at), age in zip(disturbances, lose, strict=False):
+            samples = getattr(story.points, name)
+            i = at % samples.quality.size
+            if age % 2:
+                samples.quality.flat[i] = max(samples.quality.flat[i], int(Quality.BAD_SENSOR))
+            else:
+                samples.time_ms.flat[i] -= age
+        causes = story.scans().trips.slot_cause & soon
+        return causes, BASE.program.matrix.effects(causes)[0]
+
+    heard, silent = asked([]), asked(silence)
+    opening = silent[1] & int(Effect.STOP | Effect.TRIP | Effect.LOCKOUT) != 0
+    less = heard[1] & ~silent[1]
+    gone = [BASE.program.matrix.slots[i] for i in np.flatnonzero(heard[0] & ~silent[0])]
+    assert not less[~opening].any(), [(s.row.id, s.place) for s in gone]
+
+
 @often
 @given(st.lists(st.booleans(), min_size=10, max_size=10), st.data())
 def test_adding_causes_never_removes_effects_and_row_order_means_nothing(flags: list[bool], data: Any) -> None:

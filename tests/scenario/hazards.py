@@ -9,6 +9,7 @@ import numpy as np
 
 from controller.core.command import Kind
 from controller.core.image import SiteMode
+from controller.core.protect.witness import RUN_WITHOUT_MS
 from controller.core.signal import Quality
 from tests.story import REST_V, Story
 
@@ -199,6 +200,20 @@ def uncommanded(s: Story) -> None:
     set_("pcs_active_power_w", 30e3, hold=True)(s)
 
 
+def an_hour_without(name: str, where: object, row: str) -> Act:
+    """A point falls silent; all but the last two seconds of the hour are skipped."""
+
+    def act(s: Story) -> None:
+        getattr(s.points, name).quality[where] = int(Quality.BAD_SENSOR)
+        s.seconds(2)
+        slots = np.array([slot.row.id == row for slot in s.program.matrix.slots])
+        timer = s.memory.protection.timer_ms
+        waited = np.where(slots & (timer > 0), RUN_WITHOUT_MS - 2000, timer)
+        s.memory = dataclasses.replace(s.memory, protection=dataclasses.replace(s.memory.protection, timer_ms=waited))
+
+    return act
+
+
 BANDS: dict[str, tuple[Act, float]] = {
     "cell_voltage_high": (cell(3.59), 10.5),
     "cell_voltage_low": (cell(2.75), 10.5),
@@ -227,6 +242,12 @@ WITNESSES: dict[str, tuple[Act, float]] = {
     "cell_voltage_noisy": (noisy_cell, 0.1),
     "temperature_rises_fast": (runaway, 0.1),
     "temperature_sensor_lost": (broken_sensor, 1.3),
+    "module_witness_lost": (lambda s: s.lose("module_bleeding_cells", np.s_[0, 1]), 1.5),
+    "module_unwitnessed": (an_hour_without("cell_temperature_degc", np.s_[0, 1, 2], "module_unwitnessed"), 2.2),
+    "rack_witness_lost": (lambda s: s.lose("rack_current_redundant_a", 0), 1.5),
+    "rack_unwitnessed": (an_hour_without("rack_link_voltage_v", 0, "rack_unwitnessed"), 2.2),
+    "pcs_witness_lost": (lambda s: s.lose("pcs_dc_current_a", 0), 1.5),
+    "pcs_unwitnessed": (an_hour_without("pcs_fault", 0, "pcs_unwitnessed"), 2.2),
     "bleed_switch_stuck": (bleeding, 10.3),
     "rack_currents_differ": (then(power(60e3), set_("rack_current_redundant_a", 170.0, 0)), 1.5),
     "rack_current_reversed": (reversed_sensor, 2.5),

@@ -35,6 +35,7 @@ rack_bms_alarm rack_bms_lost rack_bms_limit_exceeded
 pcs_comm_lost pcs_fault pcs_does_not_follow pcs_does_not_start pcs_exceeds_limits pcs_exceeds_rating
 pcs_power_uncommanded pcs_command_not_confirmed no_current_though_commanded
 aux_supply_low aux_supply_lost fire_detection_lost scan_overrun
+module_unwitnessed rack_unwitnessed pcs_unwitnessed
 """
 """What is no longer seen or no longer obeys, with time to bring the current to zero."""
 KEEPS_OPEN = """
@@ -43,6 +44,7 @@ rack_comm_lost rack_current_lost rack_current_reversed rack_current_stuck rack_c
 insulation_lost sum_of_cells_differs heartbeat_not_received second_controller command_not_confirmed weld_test_failed
 rack_bms_alarm rack_bms_lost pcs_comm_lost pcs_fault pcs_power_uncommanded pcs_command_not_confirmed
 link_voltages_differ aux_supply_low aux_supply_lost fire_detection_lost door_open io_process_lost
+rack_witness_lost module_unwitnessed rack_unwitnessed pcs_unwitnessed
 """
 """What must be in order before anything is closed."""
 NO_CHARGE = """
@@ -59,12 +61,31 @@ charge_undertemperature_warning discharge_undertemperature_warning overtemperatu
 discharge_overtemperature_warning charge_overcurrent_warning discharge_overcurrent_warning
 temperature_spread cell_voltage_spread cell_voltage_noisy cell_voltage_stuck temperature_sensor_lost
 rack_currents_differ dc_power_differs cooling_failed cooling_without_fall enclosure_hot enclosure_data_lost
+module_witness_lost rack_witness_lost pcs_witness_lost
 """
 URGENT = """
 sense_wire_open cell_voltage_lost rack_current_lost module_comm_lost rack_bms_alarm second_controller aux_supply_low
 pcs_fault pcs_comm_lost pcs_exceeds_limits pcs_exceeds_rating scan_overrun
 """
 """What hides a danger, or drives one."""
+AN_HOUR = 3_600_000
+WAITS = {
+    100: "contactor_opened_by_itself",
+    200: "rack_bms_alarm pcs_fault pcs_exceeds_limits",
+    300: "sense_wire_open closed_without_contact",
+    500: """cell_voltage_lost rack_current_lost command_not_confirmed second_controller pcs_exceeds_rating
+        estop_discrepancy module_witness_lost rack_witness_lost pcs_witness_lost""",
+    1000: """temperature_lost temperature_sensor_lost rack_currents_differ current_on_open_rack open_rack_live
+        sum_of_cells_differs rack_bms_lost pcs_command_not_confirmed dc_power_differs fire_detection_lost door_open""",
+    2000: """rack_current_stuck insulation_lost rack_bms_limit_exceeded pcs_power_uncommanded link_voltages_differ
+        cooling_failed enclosure_data_lost aux_supply_lost""",
+    3000: "cell_voltage_noisy rack_current_reversed no_current_though_commanded",
+    5000: "rack_current_offset rack_not_connected",
+    10_000: "cell_voltage_stuck bleed_switch_stuck pcs_does_not_start",
+    60_000: "soc_unknown soc_differs",
+    AN_HOUR: "module_unwitnessed rack_unwitnessed pcs_unwitnessed",
+}
+"""ms by which a condition must be sure; every other one is sure at once, or by what it looks at."""
 LIMIT = compile_site("container").program.limit
 
 
@@ -130,11 +151,17 @@ class TestTime:
         late = {r.id: r.delay_ms(LIMIT) for r in ROWS if r.effect & Effect.STOP and r.delay_ms(LIMIT) > 2000}
         assert late == {
             "pcs_does_not_start": 10_000, "no_current_though_commanded": 3000, "rack_current_reversed": 3000,
+            "module_unwitnessed": AN_HOUR, "rack_unwitnessed": AN_HOUR, "pcs_unwitnessed": AN_HOUR,
         }  # fmt: skip
 
     def test_what_is_urgent_stops_within_half_a_second(self) -> None:
         assert max(r.delay_ms(LIMIT) for r in ROWS if r.id in URGENT.split()) == 500
         assert set(URGENT.split()) < set(STOPS_FIRST.split())
+
+    def test_what_is_no_band_waits_for_what_else_it_could_be(self) -> None:
+        own = {r.id: r.delay for r in ROWS if isinstance(r.delay, int) and not isinstance(r.cause, Threshold)}
+        listed = {name: delay for delay, names in WAITS.items() for name in names.split()}
+        assert own == {**dict.fromkeys(own, 0), **listed}
 
     def test_the_end_of_the_operating_range_is_told_after_ten_seconds(self) -> None:
         early = [r for r in ROWS if isinstance(r.cause, Threshold) and r.cause.at == "operate"]

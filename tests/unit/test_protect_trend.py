@@ -42,6 +42,9 @@ class TestFlow:
         assert rack_power(bench.facts(), magnitude=True)[0] == pytest.approx([(SHARE + 100.0) * 210.56], rel=1e-3)
         bench.lose("rack_current_a", 1)
         assert not rack_power(bench.facts())[1].any()
+        bench.put("rack_main_closed", 0.0, 1)
+        watts, known = rack_power(bench.facts())
+        assert watts == pytest.approx([-100.0 * 210.56], rel=1e-3) and known.all(), "seen open, it gives nothing"
 
     def test_of_two_sensors_the_one_that_shows_more_counts_in_each_direction(self) -> None:
         bench = Bench()
@@ -49,11 +52,31 @@ class TestFlow:
         bench.put("rack_current_redundant_a", -30.0)
         (charge, discharge), known = worst_current(bench.facts())
         assert (charge[0], discharge[0], known[0]) == (30.0, 10.0, True)
+        forgotten = {"last_current_a": np.zeros(2), "last_redundant_current_a": np.zeros(2)}
+        bench.trend = dataclasses.replace(bench.trend, **forgotten)
         bench.lose("rack_current_redundant_a", 0)
         (charge, discharge), known = worst_current(bench.facts())
         assert (charge[0], discharge[0], known[0]) == (-10.0, 10.0, True)
         bench.lose("rack_current_a", 0)
         assert not worst_current(bench.facts())[1][0]
+
+    def test_what_a_silent_sensor_said_last_stands_beside_the_other(self) -> None:
+        bench = Bench()
+        bench.put("rack_current_a", 10.0)
+        bench.put("rack_current_redundant_a", -30.0)
+        bench.trend = follow(bench.trend, bench.facts())
+        bench.lose("rack_current_redundant_a", 0)
+        bench.put("rack_current_a", 20.0)
+        bench.trend = follow(bench.trend, bench.facts())
+        (charge, discharge), known = worst_current(bench.facts())
+        assert (charge[0], discharge[0], known[0]) == (30.0, 20.0, True)
+        bench.lose("rack_current_a", 0)
+        (charge, discharge), known = worst_current(bench.facts())
+        assert (charge[0], discharge[0], known[0]) == (30.0, 20.0, True)
+        bench.outputs.rack_main_close[0] = False
+        bench.trend = follow(bench.trend, bench.facts())
+        assert not worst_current(bench.facts())[1][0], "told to open, it carries nothing"
+        assert worst_current(bench.facts())[1][1]
 
 
 class TestHeat:
@@ -80,6 +103,9 @@ class TestHeat:
         bench.lose("rack_current_a")
         bench.lose("rack_current_redundant_a")
         assert follow(memory, bench.facts()).discharge_heat_ratio[0] == 0.8
+        memory = dataclasses.replace(memory, last_current_a=np.full(2, 330.0))
+        bench.trend = memory
+        assert follow(memory, bench.facts()).discharge_heat_ratio[0] > 0.8, "as far as anybody knows it still flows"
         assert self.ratio(900.0, 60) == 2.0, "bounded, so that it also goes away in bounded time"
 
 

@@ -118,6 +118,8 @@ CELLS: Final = (
          start=HARD),
     Case("cell_voltage_noisy", "cell_voltage_noisy", "4", ("noise {cell} cell_voltage_v 0.1",), KEPT,
          extra_ms=NOISE_MS),
+    Case("module_witness_lost", "module_witness_lost", "58", ("nan {module} module_bleeding_cells",), REDUCED,
+         start=HARD),
     Case("charge_undertemperature_warning", "charge_undertemperature_warning", "11",
          ("override {sensor} cell_temperature_degc {t_cool}",), REDUCED, start=HARD),
     Case("discharge_overtemperature_warning", "discharge_overtemperature_warning", "10",
@@ -152,6 +154,7 @@ RACKS: Final = (
     Case("rack_undervoltage", "rack_undervoltage", "9", ("override {rack} rack_voltage_v {rack_under}",), OPEN, "rack"),
     Case("rack_currents_differ", "rack_currents_differ", "18", ("offset {rack} rack_current_redundant_a 20",), REDUCED,
          start=HARD),
+    Case("rack_witness_lost", "rack_witness_lost", "18", ("nan {rack} rack_current_redundant_a",), REDUCED, start=HARD),
     Case("rack_current_reversed", "rack_current_reversed", "16", ("invert {rack} rack_current_a",), ZERO, "rack",
          most_ms=5000),
     Case("rack_current_stuck", "rack_current_stuck", "17", ("stick {rack} rack_current_a",), ZERO, "rack",
@@ -193,6 +196,7 @@ RACKS: Final = (
 PCS: Final = (
     Case("pcs_comm_lost", "pcs_comm_lost", "33", ("drop {pcs}",), ZERO, "bank", lost=True, most_ms=1000,
          react_ms=PCS_WATCHDOG_MS),
+    Case("pcs_witness_lost", "pcs_witness_lost", "17, 31", ("nan {pcs} pcs_dc_current_a",), REDUCED, start=HARD),
     Case("pcs_fault", "pcs_fault", "31", ("pcs_fault {pcs} on",), ZERO, "bank"),
     Case("pcs_does_not_follow", "pcs_does_not_follow", "31", ("pcs_ignore {pcs} on",), ZERO, "bank",
          origin="setpoint", act="more"),
@@ -292,7 +296,11 @@ SLOW: Final = (
 CASES: Final = CELLS + RACKS + PCS + SITE + SLOW
 
 NO_DEVICE: Final = "no device of the reference sites reports it; told as a story in tests/scenario"
+AN_HOUR: Final = "takes an hour, and the row that warns of it has its case; told as a story in tests/scenario"
 NOT_INJECTED: Final = {
+    "module_unwitnessed": AN_HOUR,
+    "rack_unwitnessed": AN_HOUR,
+    "pcs_unwitnessed": AN_HOUR,
     "records_lost": "needs a full ring between two processes; no fault outside the controller fills one",
     "rack_bms_alarm": NO_DEVICE,
     "rack_bms_lost": NO_DEVICE,

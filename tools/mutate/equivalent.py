@@ -19,6 +19,11 @@ EQUIVALENT: Final[dict[str, str]] = {
         "rows, starts and stops are made together",
     "protect.engine _first_out: 1 -> 2 in `np.where(among, excess, -1.0)`":
         "less than any excess, which is no negative",
+    "protect.facts command_not_confirmed: 1 -> 2 in `_is(p.rack_main_confirmed, 1)`": "any level but 0 is on",
+    "protect.plausible _filled: 1 -> 2 in `np.where(gap > 0, gap, 1.0)`":
+        "a link that is as high as the rack or higher is not judged",
+    "protect.plausible _sum_bounds: 0 -> 1 in `np.where(t.module_fitted, v, 0.0)`":
+        "stands for an infinity where the other branch is taken: what is not fitted reports no extremes",
     "protect.flow pcs_power: 0 -> 1 in `np.where(known, watts, 0.0)`": NOBODY_LOOKS,
     "protect.flow rack_power: 0 -> 1 in `np.where(known, amps * v.value, 0.0)`": NOBODY_LOOKS,
     "protect.flow worst_current: 0 -> 1 in `np.where(known, -low, 0.0)`": NOT_KNOWN,

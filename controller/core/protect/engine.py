@@ -20,6 +20,7 @@ from controller.core.protect.facts import suspected
 from controller.core.protect.look import Facts, Quantity
 from controller.core.protect.row import Evaluation, Reset, Row, Threshold, Warned, When
 from controller.core.protect.trend import follow
+from controller.core.protect.witness import standing
 from controller.core.settings import LimitSettings
 from controller.core.signal import Bools, Ints
 from controller.core.topology import Topology, place_name
@@ -173,6 +174,8 @@ def protect(
         configuration_changed=accepted != matrix.configuration,
     )  # fmt: skip
     cause = matrix.evaluate(facts)
+    stands = standing(matrix, memory.present, memory.element, cause.present, facts)
+    cause = dataclasses.replace(cause, present=cause.present | stands, clear=cause.clear & ~stands)
 
     elapsed = min(facts.system.elapsed_ms, matrix.most_elapsed_ms)
     reached = cause.present & (memory.timer_ms >= matrix.due_ms)
@@ -190,11 +193,11 @@ def protect(
     new = trips & ~(memory.active & matrix.opening)
     first_out, first_utc = _first_out(memory, facts, cause, trips, new)
     count = memory.trip_count + int(new.sum())
-    held = active & ~cause.present
+    held = (active & ~cause.present) | stands
     value, element = np.where(held, memory.value, cause.value), np.where(held, memory.element, cause.element)
     memory = ProtectionMemory(
-        trend, timer, active, latched, value, element, first_out, first_utc, count, emergency, facts.system.overruns,
-        in_a_row, accepted,
+        trend, timer, cause.present, active, latched, value, element, first_out, first_utc, count, emergency,
+        facts.system.overruns, in_a_row, accepted,
     )  # fmt: skip
     verdict = Trips(
         active, cause.present, latched, value, cause.limit, element, rack_effect, rack_effect_latched, site_effect,

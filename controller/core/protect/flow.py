@@ -27,13 +27,23 @@ def pcs_power(f: Facts) -> tuple[Floats, Bools]:
 
 
 def rack_power(f: Facts, magnitude: bool = False) -> tuple[Floats, Bools]:
-    """DC power of each bank by its racks (or the sum of its magnitudes), and where every rack of it is known."""
+    """DC power of each bank by its racks (or the sum of its magnitudes), and where every rack of it is known.
+
+    A rack that is seen open gives nothing, whether its current is heard or not.
+    """
     p, t = f.measured.points, f.topology
     i, v = p.rack_current_a, p.rack_voltage_v
-    known = (i.quality <= USABLE) & (v.quality <= USABLE)
+    heard = (i.quality <= USABLE) & (v.quality <= USABLE)
     amps = np.abs(i.value) if magnitude else i.value
-    total = np.bincount(t.rack_bank, np.where(known, amps * v.value, 0.0), t.banks)
-    return np.asarray(total, np.float64), np.asarray(np.bincount(t.rack_bank, ~known, t.banks) == 0)
+    total = np.bincount(t.rack_bank, np.where(heard, amps * v.value, 0.0), t.banks)
+    return np.asarray(total, np.float64), np.asarray(np.bincount(t.rack_bank, ~heard & ~seen_open(f), t.banks) == 0)
+
+
+@once
+def seen_open(f: Facts) -> Bools:
+    """Racks whose main contactor is seen open."""
+    s = f.measured.points.rack_main_closed
+    return np.asarray((s.quality <= USABLE) & (s.value < 0.5))
 
 
 @once
@@ -50,10 +60,15 @@ def expected_current(f: Facts) -> tuple[Floats, Bools]:
 
 @once
 def worst_current(f: Facts) -> tuple[tuple[Floats, Floats], Bools]:
-    """(charge, discharge) current of each rack by whichever sensor shows more of it, and where any is known."""
-    a, b = f.measured.points.rack_current_a, f.measured.points.rack_current_redundant_a
+    """(charge, discharge) current of each rack by whichever sensor shows more of it, and where any is known.
+
+    What a silent sensor said last stands beside the other one, until the rack is told to open.
+    """
+    a, b, m = f.measured.points.rack_current_a, f.measured.points.rack_current_redundant_a, f.trend
     one, two = a.quality <= USABLE, b.quality <= USABLE
-    low = np.minimum(np.where(one, a.value, np.inf), np.where(two, b.value, np.inf))
-    high = np.maximum(np.where(one, a.value, -np.inf), np.where(two, b.value, -np.inf))
+    first, second = np.where(one, a.value, m.last_current_a), np.where(two, b.value, m.last_redundant_current_a)
+    one, two = one | (first != 0.0), two | (second != 0.0)
+    low = np.minimum(np.where(one, first, np.inf), np.where(two, second, np.inf))
+    high = np.maximum(np.where(one, first, -np.inf), np.where(two, second, -np.inf))
     known = one | two
     return (np.where(known, -low, 0.0), np.where(known, high, 0.0)), np.asarray(known)

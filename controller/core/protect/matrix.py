@@ -11,6 +11,7 @@ from controller.core.effect import Effect
 from controller.core.image_warnings import Fault
 from controller.core.protect import facts as f
 from controller.core.protect import plausible as p
+from controller.core.protect import witness as w
 from controller.core.protect.live import open_rack_live
 from controller.core.protect.look import Quantity
 from controller.core.protect.relations import related
@@ -105,6 +106,12 @@ CELLS: Final = (
         "A module without a plausible temperature is not protected.", "Check the module's sensors.", "UL 1973"),
     Row("temperature_sensor_lost", "module", When(p.temperature_sensor_lost), A | D, 1000, SELF, LOW,
         "Part of the module is watched by its neighbours only.", "Replace the sensor at the next occasion.", "UL 1973"),
+    Row("module_witness_lost", "module", When(w.module_witness_lost), A | D, 500, SELF, LOW,
+        "Nothing shows whether the module's monitor still measures, or what its bleed switches do.",
+        "Check the module's monitor; the rack stops when this lasts an hour.", "UL 1973"),
+    Row("module_unwitnessed", "module", When(w.module_unwitnessed), A | B | S, w.RUN_WITHOUT_MS, SELF, LOW,
+        "A second fault in this module would not be seen.", "Repair the sensor or monitor; then connect again.",
+        "UL 1973"),
     Row("bleed_switch_stuck", "module", When(p.bleed_switch_stuck), A | B | C, 10_000, OPERATOR, LOW,
         "A bleed switch that stays on empties its cell.", "Replace the module's monitor; watch the cell's voltage."),
 )
@@ -149,6 +156,12 @@ RACKS: Final = (
         "Without current there is no over-current protection.", "Check the current sensor.", "UL 1973"),
     Row("rack_currents_differ", "rack", When(p.rack_currents_differ), A | D, 1000, SELF, LOW,
         "One of two current sensors is wrong; protection uses the larger reading.", "Compare both with a clamp meter."),
+    Row("rack_witness_lost", "rack", When(w.rack_witness_lost), A | D | B, 500, SELF, LOW,
+        "A current sensor, contactor or command of this rack has nobody left to contradict it.",
+        "Find the point that reads bad; the rack stops when this lasts an hour.", "UL 1973"),
+    Row("rack_unwitnessed", "rack", When(w.rack_witness_lost), A | B | S, w.RUN_WITHOUT_MS, SELF, LOW,
+        "A second fault in this rack would not be seen.", "Repair the sensor or feedback; then connect again.",
+        "UL 1973"),
     Row("rack_current_reversed", "rack", When(p.rack_current_reversed), A | C | X | B | S, 3000, OPERATOR, LOW,
         "With a reversed sensor charge and discharge limits are swapped.",
         "Check the sensor's direction and the profile's sign.", "UL 1973"),
@@ -261,6 +274,12 @@ EARLY: Final = (
 PCS: Final = (
     Row("pcs_comm_lost", "pcs", When(f.pcs_lost), A | C | X | B | S, 0, SELF, LOW,
         "A PCS that is not heard cannot be controlled.", "Check the PCS's link and supply."),
+    Row("pcs_witness_lost", "pcs", When(w.pcs_witness_lost), A | D, 500, SELF, LOW,
+        "The racks' sensors and the PCS's obedience have nobody left to contradict them.",
+        "Find the point that reads bad; the bank stops when this lasts an hour.", "UL 1973"),
+    Row("pcs_unwitnessed", "pcs", When(w.pcs_witness_lost), A | B | S, w.RUN_WITHOUT_MS, SELF, LOW,
+        "A second fault at this PCS or its racks would not be seen.", "Repair the point; then connect again.",
+        "UL 1973"),
     Row("pcs_fault", "pcs", When(f.pcs_fault), A | B | S, 200, SELF, LOW, "The PCS has stopped itself.",
         "Read the fault at the PCS and reset it there."),
     Row("pcs_does_not_start", "pcs", When(p.pcs_does_not_start), A | S, 10_000, OPERATOR, LOW,

@@ -12,7 +12,7 @@ import numpy as np
 
 from controller.core.memory import TrendMemory
 from controller.core.protect.flow import closed, expected_current, worst_current
-from controller.core.protect.live import swing
+from controller.core.protect.live import commanded_open, swing
 from controller.core.protect.look import Facts
 from controller.core.signal import USABLE
 
@@ -48,6 +48,7 @@ def follow(memory: TrendMemory, facts: Facts) -> TrendMemory:
         **_cells(memory, facts, elapsed),
         **_heat(memory, facts, elapsed),
         **_currents(memory, facts),
+        **_last_currents(memory, facts),
         **_contactors(memory, facts, elapsed),
         **_echo(memory, facts, elapsed),
         **_allowance(memory, facts, elapsed),
@@ -111,8 +112,9 @@ def _heat(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
 
     Grows with the square of the current above the recommended limit, falls with the square below it.
     """
-    limit = f.limit
+    limit, p = f.limit, f.measured.points
     current, known = worst_current(f)
+    heard = (p.rack_current_a.quality <= USABLE) | (p.rack_current_redundant_a.quality <= USABLE)
     parts = {}
     for name, amps, band in (
         ("charge_heat_ratio", current[0], limit.charge_overcurrent),
@@ -120,7 +122,9 @@ def _heat(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
     ):
         whole = max(band.trip**2 - band.warn**2, 1e-6) * max(band.endure_ms, 1)
         grown = getattr(m, name) + (np.maximum(amps, 0.0) ** 2 - band.warn**2) * elapsed_ms / whole
-        parts[name] = np.where(known, np.clip(grown, 0.0, MOST_HEAT), getattr(m, name))
+        # What nobody hears may go on as it was, but has not ended.
+        least = np.where(heard, 0.0, getattr(m, name))
+        parts[name] = np.where(known, np.clip(grown, least, MOST_HEAT), getattr(m, name))
     return parts
 
 
@@ -133,6 +137,15 @@ def _currents(m: TrendMemory, f: Facts) -> dict[str, Any]:
         "seen_current_a": np.where(i.quality <= USABLE, i.value, 0.0),
         "share_low_a": np.where(still, np.minimum(m.share_low_a, share), share),
         "share_high_a": np.where(still, np.maximum(m.share_high_a, share), share),
+    }
+
+
+def _last_currents(m: TrendMemory, f: Facts) -> dict[str, Any]:
+    """What each current sensor said last. A rack that is told to open carries nothing, whatever that was."""
+    p, told_open = f.measured.points, commanded_open(f)
+    kept = (("last_current_a", p.rack_current_a), ("last_redundant_current_a", p.rack_current_redundant_a))
+    return {
+        name: np.where(told_open, 0.0, np.where(s.quality <= USABLE, s.value, getattr(m, name))) for name, s in kept
     }
 
 

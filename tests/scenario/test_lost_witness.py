@@ -1,0 +1,208 @@
+"""One sensor alone falls silent: it is told, what it last said stands, and the place stops when nobody repairs it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from controller.core.command import Kind
+from controller.core.field_image import Points
+from controller.core.image import RackMode
+from controller.core.protect import ROWS, Effect
+from controller.core.signal import Quality
+from tests.scenario.hazards import an_hour_without, power, set_
+from tests.story import Story
+
+NOBODY_LOOKS: dict[str, str] = {
+    "pcs_reactive_power_var": "shown and dispatched; no row judges it",
+    "rack_precharge_confirmed": "shown; the contactor's own feedback contradicts the command",
+    "rack_soc_reported_ratio": "only compared with our own estimate, which goes on",
+}
+FIRST: dict[int, Any] = {0: ..., 1: 0, 2: np.s_[0, 1], 3: np.s_[0, 1, 2]}
+AT_ONCE = Effect.TRIP | Effect.STOP | Effect.DERATE
+
+
+@pytest.fixture(scope="module")
+def begun() -> Story:
+    story = Story("bench").online()
+    power(60e3)(story)
+    return story
+
+
+@pytest.fixture
+def story(begun: Story) -> Story:
+    one = copy.deepcopy(begun)
+    one.points = one.input.points
+    return one
+
+
+def acting(story: Story, row: str) -> bool:
+    image = story.scans()
+    return any(image.trips.slot_active[s.index] for s in story.program.matrix.slots if s.row.id == row)
+
+
+def blind(story: Story, name: str, where: Any) -> None:
+    """This one reads bad, its sisters do not."""
+    getattr(story.points, name).quality[where] = int(Quality.BAD_SENSOR)
+
+
+def effect(story: Story, rack: int = 0) -> Effect:
+    assert story.image is not None
+    return Effect(int(story.image.trips.rack_effect[rack]))
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Points)])
+def test_every_point_that_is_lost_alone_is_told_and_reduces_or_opens(name: str, story: Story) -> None:
+    samples = getattr(story.points, name)
+    if name in NOBODY_LOOKS or (samples.quality == int(Quality.NOT_FITTED)).all():
+        assert name in NOBODY_LOOKS or name.startswith(("rack_alarm", "rack_charge", "rack_discharge"))
+        return
+    story.hold.add(name)
+    samples.quality[FIRST[samples.quality.ndim]] = int(Quality.BAD_SENSOR)
+    image = story.seconds(2.6)
+    rows = {story.program.matrix.slots[i].row.id for i in np.flatnonzero(image.trips.slot_active)}
+    assert any(r.endswith("_lost") for r in rows), rows
+    assert effect(story) & AT_ONCE
+
+
+class TestTheSecondCurrentSensor:
+    def test_alone_it_alarms_and_reduces_and_the_rack_runs_on(self, story: Story) -> None:
+        blind(story, "rack_current_redundant_a", 0)
+        story.seconds(0.4)
+        assert not acting(story, "rack_witness_lost")
+        assert acting(story, "rack_witness_lost")
+        assert effect(story) & Effect.DERATE and effect(story) & Effect.BLOCK_CLOSE
+        assert not effect(story) & (Effect.STOP | Effect.TRIP) and not effect(story, 1)
+        image = story.seconds(3)
+        assert image.modes.rack_mode[0] == RackMode.CLOSED
+
+    def test_after_an_hour_the_rack_stops_and_a_repaired_one_may_join_again(self, story: Story) -> None:
+        an_hour_without("rack_current_redundant_a", 0, "rack_unwitnessed")(story)
+        image = story.seconds(1.5)
+        assert image.modes.rack_mode[0] == RackMode.CLOSED
+        image = story.seconds(3)
+        assert image.modes.rack_mode[0] == RackMode.OPEN and image.modes.rack_mode[1] == RackMode.CLOSED
+        story.points.rack_current_redundant_a.quality[0] = int(Quality.GOOD)
+        story.scans(3)
+        assert not effect(story) & (Effect.STOP | Effect.BLOCK_CLOSE)
+
+    def test_an_over_current_that_it_showed_still_trips(self, story: Story) -> None:
+        """Its last word was far too much; the first sensor says that all is well, and nobody can tell who is right."""
+        set_("rack_current_redundant_a", -400.0, 0, hold=True)(story)
+        story.scans()
+        blind(story, "rack_current_redundant_a", 0)
+        story.scans(3)
+        assert acting(story, "charge_overcurrent") and effect(story) & Effect.TRIP
+
+    def test_what_it_said_is_forgotten_when_the_rack_is_told_to_open(self, story: Story) -> None:
+        blind(story, "rack_current_redundant_a", 0)
+        story.scans(2)
+        assert story.memory.protection.trend.last_redundant_current_a[0] == pytest.approx(141.0, abs=5.0)
+        story.tell(Kind.DISCONNECT)
+        story.seconds(30)
+        assert not story.memory.protection.trend.last_redundant_current_a.any()
+
+    def test_a_difference_that_it_showed_stands_until_it_is_heard_again(self, story: Story) -> None:
+        set_("rack_current_redundant_a", 100.0, 0, hold=True)(story)
+        story.seconds(1.5)
+        assert acting(story, "rack_currents_differ")
+        blind(story, "rack_current_redundant_a", 0)
+        story.seconds(60)
+        assert acting(story, "rack_currents_differ")
+        set_("rack_current_redundant_a", float(story.points.rack_current_a.value[0]), 0)(story)
+        story.points.rack_current_redundant_a.quality[0] = int(Quality.GOOD)
+        story.scans(2)
+        assert not acting(story, "rack_currents_differ")
+
+    def test_a_sensor_that_never_contradicted_leaves_no_difference_behind(self, story: Story) -> None:
+        blind(story, "rack_current_redundant_a", 0)
+        story.seconds(10)
+        assert not acting(story, "rack_currents_differ") and not acting(story, "charge_overcurrent")
+
+
+class TestOneOfSeveralTemperatureSensors:
+    def test_what_the_hottest_said_before_it_broke_still_trips(self, story: Story) -> None:
+        hot = float(story.program.limit.discharge_overtemperature.trip) + 3.0
+        story.points.cell_temperature_degc.value[0, 1, 2] = hot
+        story.scans(2)
+        blind(story, "cell_temperature_degc", np.s_[0, 1, 2])
+        story.seconds(2)
+        assert acting(story, "discharge_overtemperature") and acting(story, "temperature_sensor_lost")
+        slot = next(
+            s.index
+            for s in story.program.matrix.slots
+            if (s.row.id, s.place) == ("discharge_overtemperature", "R01/M02")
+        )
+        assert story.memory.protection.element[slot] == 2 and story.memory.protection.value[slot] >= hot
+
+    def test_its_neighbour_s_warning_ends_when_the_neighbour_has_cooled(self, story: Story) -> None:
+        """Only the sensor that showed it holds it: a broken one beside it does not."""
+        warm = float(story.program.limit.charge_overtemperature.warn) + 1.0
+        t = story.points.cell_temperature_degc
+        t.quality[0, 1, 1] = int(Quality.BAD_SENSOR)
+        t.value[0, 1, 2] = warm
+        story.seconds(2)
+        assert acting(story, "overtemperature_warning")
+        t.value[0, 1, 2] = 25.0
+        story.scans(2)
+        assert not acting(story, "overtemperature_warning")
+
+    def test_after_an_hour_the_rack_stops(self, story: Story) -> None:
+        an_hour_without("cell_temperature_degc", np.s_[0, 1, 2], "module_unwitnessed")(story)
+        image = story.seconds(5)
+        assert image.modes.rack_mode[0] == RackMode.OPEN
+
+
+class TestOtherWitnesses:
+    @pytest.mark.parametrize(
+        ("name", "value", "row", "seconds"),
+        [
+            ("rack_link_voltage_v", 100.0, "closed_without_contact", 0.5),
+            ("rack_main_confirmed", 0.0, "command_not_confirmed", 0.7),
+            ("pcs_fault", 1.0, "pcs_fault", 0.4),
+            ("pcs_active_power_confirmed_w", 0.0, "pcs_command_not_confirmed", 1.2),
+            ("rack_insulation_ohm", 1.0, "insulation_low", 3.0),
+            ("cell_voltage_v", 3.9, "cell_overvoltage", 0.3),
+        ],
+    )
+    def test_what_it_said_last_acts_in_its_time(
+        self, name: str, value: float, row: str, seconds: float, story: Story
+    ) -> None:
+        where = FIRST[getattr(story.points, name).quality.ndim]
+        set_(name, value, where, hold=True)(story)
+        story.scans()
+        blind(story, name, where)
+        story.seconds(seconds)
+        assert acting(story, row)
+
+    def test_a_rack_that_is_silent_as_a_whole_has_a_row_of_its_own(self, story: Story) -> None:
+        """What it last said of its contactors is old by then: they open by themselves."""
+        set_("rack_main_confirmed", 0.0, 0, hold=True)(story)
+        story.scans()
+        for field in dataclasses.fields(Points):
+            if field.name.startswith("rack_"):
+                getattr(story.points, field.name).quality[0] |= int(Quality.BAD_COMM)
+        story.seconds(1)
+        assert acting(story, "rack_comm_lost") and not acting(story, "command_not_confirmed")
+        assert not acting(story, "rack_witness_lost")
+
+    def test_a_pcs_at_rest_may_say_nothing_of_its_dc_side(self, story: Story) -> None:
+        story.tell(Kind.DISCONNECT)
+        story.seconds(30)
+        story.hold.update(("pcs_dc_voltage_v", "pcs_dc_current_a"))
+        for name in ("pcs_dc_voltage_v", "pcs_dc_current_a"):
+            blind(story, name, ...)
+        story.seconds(2)
+        assert not acting(story, "pcs_witness_lost")
+
+
+def test_every_place_that_warns_of_a_lost_witness_stops_after_a_stated_time() -> None:
+    rows = {r.id: r for r in ROWS}
+    for level in ("module", "rack", "pcs"):
+        warns, stops = rows[f"{level}_witness_lost"], rows[f"{level}_unwitnessed"]
+        assert warns.effect & Effect.DERATE and not warns.opens
+        assert stops.effect & Effect.STOP and stops.delay == 3_600_000
