@@ -41,6 +41,7 @@ TESTS: Final = {
     "controller.core.protect.relations": ("tests/unit/test_relations.py",),
     "controller.core.protect.row": (*CAUSES, *ENGINE),
     "controller.core.protect.trend": FOLLOWED,
+    "controller.core.protect.witness": ("tests/scenario/test_lost_witness.py",),
     "controller.core.sequence.closing": ("tests/scenario/test_own_contactors.py",),
     "controller.core.sequence.connect": ("tests/unit/test_joining.py",),
     "controller.core.sequence.engine": TABLES,
