@@ -63,6 +63,15 @@ temperature_spread cell_voltage_spread cell_voltage_noisy cell_voltage_stuck tem
 rack_currents_differ dc_power_differs cooling_failed cooling_without_fall enclosure_hot enclosure_data_lost
 module_witness_lost rack_witness_lost pcs_witness_lost
 """
+ONLY_TOLD = """
+cell_voltage_high cell_voltage_low charge_temperature_high charge_temperature_low discharge_temperature_high
+discharge_temperature_low charge_current_high discharge_current_high precharge_without_rise insulation_warning
+soc_unknown soc_differs rack_not_connected contactor_worn internal_short_suspected busbar_step_suspected
+resistance_growth_suspected self_discharge_suspected low_capacity_suspected voltage_sensor_suspected
+temperature_sensor_suspected stuck_sensor_suspected scada_heartbeat_lost opcua_process_lost store_process_lost
+store_trouble disk_full records_lost clock_jumped configuration_changed retained_memory_doubtful bus_lost
+"""
+"""What a person must know, and nothing has to be done about by itself."""
 URGENT = """
 sense_wire_open cell_voltage_lost rack_current_lost module_comm_lost rack_bms_alarm second_controller aux_supply_low
 pcs_fault pcs_comm_lost pcs_exceeds_limits pcs_exceeds_rating scan_overrun
@@ -106,6 +115,10 @@ def test_every_row_is_told() -> None:
     assert all(r.effect & Effect.ALARM for r in ROWS)
 
 
+def test_these_are_told_and_change_nothing() -> None:
+    assert {r.id for r in ROWS if r.effect == Effect.ALARM} == set(ONLY_TOLD.split())
+
+
 def test_only_a_welded_rack_concerns_the_others_of_its_bank() -> None:
     assert {r.id: r.bank_effect for r in ROWS if r.bank_effect} == {
         "contactor_does_not_open": Effect.ALARM | Effect.TRIP | Effect.BLOCK_CLOSE,
@@ -126,7 +139,11 @@ class TestReset:
         assert {r.id for r in ROWS if r.reset is Reset.LOCAL} == {"estop", "fire_alarm", "smoke_detected"}
 
     def test_what_is_lost_and_heard_again_or_too_hot_and_cooler_ends_by_itself(self) -> None:
-        passing = {r.id for r in ROWS if r.id.endswith(("_lost", "_high", "_low", "_warning", "_hot", "_spread"))}
+        passing = {
+            r.id
+            for r in ROWS
+            if r.id.endswith(("_lost", "_high", "_low", "_warning", "_hot", "_spread", "_noisy", "_unwitnessed"))
+        }
         held = {r.id for r in ROWS if r.id in passing and r.reset is not Reset.SELF}
         assert held == {"insulation_low", "estop_lost", "retained_memory_lost"}
 
