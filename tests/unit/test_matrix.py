@@ -67,9 +67,10 @@ ONLY_TOLD = """
 cell_voltage_high cell_voltage_low charge_temperature_high charge_temperature_low discharge_temperature_high
 discharge_temperature_low charge_current_high discharge_current_high precharge_without_rise insulation_warning
 soc_unknown soc_differs rack_not_connected contactor_worn internal_short_suspected busbar_step_suspected
-resistance_growth_suspected self_discharge_suspected low_capacity_suspected voltage_sensor_suspected
-temperature_sensor_suspected stuck_sensor_suspected scada_heartbeat_lost opcua_process_lost store_process_lost
-store_trouble disk_full records_lost clock_jumped configuration_changed retained_memory_doubtful bus_lost
+resistance_growth_suspected self_discharge_suspected lithium_plating_suspected low_capacity_suspected
+voltage_sensor_suspected temperature_sensor_suspected stuck_sensor_suspected scada_heartbeat_lost opcua_process_lost
+store_process_lost store_trouble disk_full records_lost clock_jumped configuration_changed retained_memory_doubtful
+bus_lost
 """
 """What a person must know, and nothing has to be done about by itself."""
 URGENT = """
