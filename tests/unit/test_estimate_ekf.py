@@ -219,6 +219,31 @@ def test_a_lasting_load_shows_less_than_the_cell_holds() -> None:
     assert memory.string["x"][0, 0] == pytest.approx(counted, abs=5e-4)
 
 
+def test_the_surface_has_come_back_ten_minutes_after_the_load_as_in_a_sphere() -> None:
+    """A charge that follows a discharge must not be read as if the discharge still held the surface down."""
+    r = rig(soc=0.5, sigma=0.02)
+    lag_h = r.estimator.bar.trust.lag_h
+    loaded = float(run(r, 1800, 140.0, np.nan, step_s=10).string["drift_c"][0]) * lag_h
+    rested = float(run(r, 600, 0.0, np.nan, step_s=10).string["drift_c"][0]) * lag_h
+    sphere = sphere_lag([0.5] * 1800 + [0.0] * 600, lag_h)
+    assert loaded == pytest.approx(sphere[1799], rel=0.1)
+    assert sphere[-1] < 0.02 * loaded and rested < 0.2 * loaded
+
+
+def sphere_lag(current_c: list[float], lag_h: float, shells: int = 20) -> list[float]:
+    """SOC by which the surface of a sphere lags behind its mean, second by second: `lag_h` times a steady C-rate."""
+    edge = np.linspace(0.0, 1.0, shells + 1)
+    volume, middle = np.diff(edge**3), 0.5 * (edge[1:] + edge[:-1])
+    through = 3.0 * edge[1:-1] ** 2 / np.diff(middle) / (15.0 * lag_h * 3600.0)
+    soc, lag = np.zeros(shells), []
+    for c in current_c:
+        flow = np.concatenate([[0.0], through * np.diff(soc), [-c / 3600.0]])
+        soc += np.diff(flow) / volume
+        gradient = -c / 3600.0 * 15.0 * lag_h * 3600.0 / 3.0
+        lag.append(float((soc * volume).sum() - soc[-1] - gradient * (1.0 - middle[-1])))
+    return lag
+
+
 def test_a_count_in_the_cold_is_doubted_more() -> None:
     doubt = []
     for degc in (25.0, -5.0):

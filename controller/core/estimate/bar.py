@@ -26,7 +26,9 @@ BIAS_WALK_C: Final = 1e-6
 CURRENT_NOISE_C: Final = 0.01
 BLIND_CURRENT_C: Final = 0.3
 """Error of the current that stands in for a silent sensor."""
-DRIFT_TAU_S: Final = 600.0
+DRIFT_TAU_S: Final = 300.0
+"""Time in which the surface of the particles follows a change of current. Diffusion into a sphere and PyBaMM give one
+to five minutes; a longer one takes a charge that follows a discharge near empty for SOC that is not there."""
 LOW_SOC: Final = 0.15
 LOW_SOC_FACTOR: Final = 4.0
 """Resistance errors grow by up to this factor towards empty, where diffusion limits the cell."""
