@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from controller.core.topology import Topology
 from tests.estimate_rig import duty, sheet, string
 from tools.score import estimate, screen
+from tools.score.bench import Rig, sheet_of
+from tools.score.fleet import Fleet, Plan
 from tools.score.scenario import SCENARIOS, run, sensors
 from tools.score.sets import GRID, Profile, folder, profiles
 
@@ -77,3 +80,19 @@ def test_runaway_is_called_within_seconds() -> None:
     found = screen(np.arange(rows, dtype=float), np.zeros(rows), volts, warm, sheet())
     first = next(f for f in found if f["fault"] == "runaway")
     assert first["cell"] == 3 and first["t_s"] <= 105
+
+
+def test_a_string_that_does_not_know_how_full_it_is_teaches_its_cells_nothing() -> None:
+    """The first full charge of strings that began half full and believed it badly: cells at the knee are 0.2 V away."""
+    fleet = Fleet(Plan("LFP", 280.0, 96, 8, 1.0, 30.0, 15.0, "two cycles", 902, faults=False))
+    strings, cells = fleet.plan.strings, fleet.plan.cells
+    rig = Rig(Topology.regular(strings, 1, cells, 1), sheet_of(fleet.sheet()))
+    rig.begin(np.full(strings, 0.5), 0.3)
+    for t, current, volts, warm in fleet.rows():
+        memory = rig.step(current, volts[:, None, :], warm.mean(1), 30_000)
+        if t >= 7 * 3600:
+            break
+    error = memory.cell_charge_ratio[:, 0] - fleet.soc
+    assert np.abs(np.median(error, axis=1)).max() < 0.02, "by now the strings know"
+    assert np.abs(error - np.median(error, axis=1, keepdims=True)).max() < 0.04
+    assert np.abs(memory.cell_lack_ratio).max() < 0.1

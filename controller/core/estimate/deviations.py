@@ -52,6 +52,8 @@ MEAN_TO_SIGMA: Final = 1.2533
 STUCK_MEDIAN_V: Final = 0.002
 """The median must have followed a current step by this much before a cell that did not counts as stuck."""
 SURPRISE_SIGMAS: Final = 5.0
+STRANGE_MOST: Final = 1.0
+"""Square of a surprise over its expected variance: of honest doubts every third is larger, ours are wider."""
 
 
 class Deviations:
@@ -173,9 +175,19 @@ class Deviations:
             0.0,
         )
         p22, h2 = p22 + opened * share, h2 + opened * share
+        # A knee that the filter did not expect is not where its tangent says: neither charge nor capacity follow.
+        strange = surprise**2 / (s * h1 + h2 + noise)
+        knee = (np.abs(surprise) >= JUMP_MOST_V) & (strange > SURPRISE_SIGMAS**2)
+        usable = usable & ~knee & ~_misled(strange, usable)
         inverse = np.where(usable, 1.0 / (s * h1 + h2 + noise), 0.0)
         y = surprise * inverse
         m.cell_shift_ratio[r], m.cell_offset_v[r], m.cell_lack_ratio[r] = d + h1 * y, o + h2 * y, q + h3 * y
         m.cell_p_shift[r], m.cell_p_shift_offset[r] = np.maximum(p11 - h1 * h1 * inverse, 0.0), p12 - h1 * h2 * inverse
         m.cell_p_shift_lack[r], m.cell_p_offset[r] = p13 - h1 * h3 * inverse, np.maximum(p22 - h2 * h2 * inverse, 0.0)
         m.cell_p_offset_lack[r], m.cell_p_lack[r] = p23 - h2 * h3 * inverse, np.maximum(p33 - h3 * h3 * inverse, 0.0)
+
+
+def _misled(strange: Floats, usable: Bools) -> Bools:
+    """Racks most of whose cells surprise: their string does not stand where it believes, and they would learn that."""
+    many = (usable & (strange > STRANGE_MOST)).sum(axis=(1, 2), keepdims=True)
+    return np.asarray(2 * many > usable.sum(axis=(1, 2), keepdims=True))
