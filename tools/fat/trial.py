@@ -22,7 +22,8 @@ QUIET_S: Final = 1.5
 SLACK_MS: Final = 1500.0
 SETTLE_S: Final = 0.3
 ORIGIN_S: Final = 90.0
-HOLD_STOPPED_S, HOLD_RUNNING_S = 0.16, 0.03
+STOPPED_AT, LET_GO_AT = 0.6, 0.05
+"""Parts of a cycle: by the first a scan has ended, by the second the next but one would have begun."""
 MORE_POWER: Final = 0.6
 HEARTBEAT: Final = 1.0
 
@@ -130,12 +131,18 @@ def _inject(rig: Rig, observer: Observer, text: str) -> Any:
 
 
 async def _stutter(rig: Rig, times: int) -> None:
-    """Let so many scans in a row end after their next start."""
+    """Let so many scans in a row end after their next start. Scans start at whole cycles of the monotonic clock."""
+    cycle_s = rig.site.config.cycle / 1000
     for _ in range(times):
+        await _part_of_cycle(cycle_s, STOPPED_AT)
         rig.signal("scan", "STOP")
-        await asyncio.sleep(HOLD_STOPPED_S)
+        await _part_of_cycle(cycle_s, LET_GO_AT, more=1)
         rig.signal("scan", "CONT")
-        await asyncio.sleep(HOLD_RUNNING_S)
+
+
+async def _part_of_cycle(cycle_s: float, part: float, more: int = 0) -> None:
+    now = time.monotonic() / cycle_s
+    await asyncio.sleep(((part - now) % 1.0 + more) * cycle_s)
 
 
 async def _hold(rig: Rig, process: str, seconds: float) -> None:
