@@ -30,6 +30,8 @@ BEND: Final = 0.5
 SHIFT_WALK: Final = 7e-6
 """Random walk of a cell's SOC against its string, per sqrt(s): self-discharge spread."""
 OFFSET_WALK_V: Final = 1e-6
+LACK_WALK: Final = 7e-6
+"""Random walk of a cell's capacity, per sqrt(s): 0.2 % in a day. Without it a late loss passes for lost charge."""
 STEP_C: Final = 0.02
 STUCK_STEP_C: Final = 0.1
 STEP_NOISE_V: Final = 0.0015
@@ -158,6 +160,7 @@ class Deviations:
         p11 = p11 - 2 * u * p13 + u * u * p33 + SHIFT_WALK**2 * t * share
         p12, p13 = p12 - u * p23, p13 - u * p33
         p22 = p22 + OFFSET_WALK_V**2 * t * share
+        p33 = p33 + LACK_WALK**2 * t * share
         at = np.clip(string + d, LOWEST, HIGHEST)
         expected = self.model.ocv(at) - self.model.ocv(string)
         # The secant from the string to the cell: the tangent at a wrong place of a bent curve can run away.
