@@ -66,6 +66,17 @@ PLATING_DTYPE = np.dtype(
     ]
 )
 RECORDS["plating"] = PLATING_DTYPE
+COLDER_DTYPE = np.dtype(
+    [
+        ("fast", "f4"),  # K over the median at which the three memories of the resistance were learnt
+        ("mid", "f4"),
+        ("long", "f4"),
+        ("base", "f4"),  # K over the median to which the healthy resistance belongs
+        ("known", "u1"),  # 1: that is settled
+        ("against", "u1"),  # bins in a row in which the resistance spoke against the sensor
+    ]
+)
+RECORDS["colder"] = COLDER_DTYPE
 BLOCKS_DTYPE = np.dtype([("x", "f2", (BLOCKS,))])
 RECORDS["blocks"] = BLOCKS_DTYPE
 
@@ -131,6 +142,7 @@ class WatchBins:
     resistance_base: Floats = tag("1", "rack", "module", "cell", doc="Resistance when healthy", dtype="f4")
     resistance_step: Floats = tag("1", "rack", "module", "cell", doc="Its sharpest rise of late", dtype="f4")
     level_v: Floats = tag("V", "rack", "module", "cell", doc="V over the median on straight curve", dtype="f4")
+    apart: Floats = tag("1", "rack", "module", "cell", doc="Resistance that its temperature may add", dtype="f4")
     level_charge: Floats = tag("1", "rack", "module", "cell", doc="SOC over the median, before a doubt", dtype="f4")
     jump_v: Floats = tag("V", "rack", "module", "cell", doc="Jump on probation; 0 none", dtype="f4")
     jump_from_v: Floats = tag("V", "rack", "module", "cell", doc="Level before it", dtype="f4")
@@ -153,6 +165,7 @@ class WatchBins:
     warmth_k: Floats = tag("1", "rack", "module", "temperature", doc="Mean over the median, K", dtype="f4")
     warmth_load: Floats = tag("1", "rack", "module", "temperature", doc="Covariance with load", dtype="f4")
     warmth_square: Floats = tag("1", "rack", "module", "temperature", doc="Variance of what is left", dtype="f4")
+    colder: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="K of the resistances", dtype="colder")
     excess_k: Floats = tag("1", "rack", "module", "temperature", doc="Warmth that nothing explains, K", dtype="f4")
     last_k: Floats = tag("1", "rack", "module", "temperature", doc="K over the median one bin ago", dtype="f4")
     before_k: Floats = tag("1", "rack", "module", "temperature", doc="K over the median two bins ago", dtype="f4")

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from controller.core.estimate import jumps, losses, plating, resistances, warm_sensors
+from controller.core.estimate import colder, jumps, losses, plating, resistances, warm_sensors
 from controller.core.estimate.faults import Finding
 from controller.core.estimate.rows import rows
 from controller.core.estimate.sisters import median
@@ -40,6 +40,7 @@ def judge(s: Strings, e: EstimationMemory, r0: float, capacity_ah: float) -> tup
     """Closes the bin of the racks in `s`, in place; the onsets found, and how many warnings were withdrawn."""
     v = Verdicts(s, e, r0, capacity_ah)
     warm = warm_sensors.judge(v)
+    colder.follow(v, warm)
     trust = _trust(v)
     risen = resistances.judge(v, warm, trust.alive)
     exposed = plating.exposure(v)
@@ -58,7 +59,8 @@ def _trust(v: Verdicts) -> Trust:
     v.tell(stuck, Fault.STUCK_SENSOR, still, np.zeros_like(still))
     charge = v.of("cell_shift_ratio")
     charge = charge - median(charge, ok)[:, None]
-    jumped, by, sharp, probation = jumps.judge(s.bins, s.samples, v.w, s.racks, ok & ~stuck, charge)
+    apart_ohm = v.r0 * v.get("apart")
+    jumped, by, sharp, probation = jumps.judge(s.bins, s.samples, v.w, s.racks, ok & ~stuck, charge, apart_ohm)
     known = v.told(
         Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY, Fault.BUSBAR_STEP,
         Fault.RESISTANCE_GROWTH, Fault.LITHIUM_PLATING,

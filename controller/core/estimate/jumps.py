@@ -30,6 +30,8 @@ OTHER_CURRENT: Final = 0.5
 """Share of the current at the jump by which another current must differ to tell a sensor from a connection."""
 LEAST_V, JUMP_SIGMAS, SCATTER_KEEP = 0.008, 4.5, 0.97
 """Least that is told, and over the scatter of what the levels do by themselves, forgotten in hours of looking."""
+LASTING: Final = 3.0
+"""Voltage drop of a current that lasts, with the branches, over that of its step."""
 LEVEL_BINS, FIRST_BINS, KNOWN_BINS = 36, 24, 72
 """Memory of the level before a jump; bins before a probation begins, and before anything is told."""
 
@@ -49,7 +51,8 @@ def note(
     di = now.current_a - w["seen_a"]
     learnt, ohm = taught(w, rows(s.drop_long, r), model)
     own = ohm * heat[:, None]
-    share = np.where(learnt[:, None], LONE_OHM_LEARNT, LONE_OHM) * (model.r0 * heat * np.abs(di))[:, None]
+    share = np.where(learnt[:, None], LONE_OHM_LEARNT, LONE_OHM) + now.apart
+    share = share * (model.r0 * heat * np.abs(di))[:, None]
     away = np.where(have, away + own * di[:, None] - slope_step[:, None] * now.charge, 0.0)
     span = np.maximum(np.abs(now.current_a), np.abs(w["seen_a"]))
     told = (straight | ((span < MOVED_C * q) & (np.abs(w["step_v"]) < REST_STEP_V)))[:, None]
@@ -73,9 +76,12 @@ def note(
 
 
 def judge(
-    b: WatchBins, s: WatchSamples, w: NDArray[Any], r: Ints, ok: Bools, charge: Floats
+    b: WatchBins, s: WatchSamples, w: NDArray[Any], r: Ints, ok: Bools, charge: Floats, apart_ohm: Floats
 ) -> tuple[Bools, Floats, Floats, Bools]:
-    """Closes a bin: sensors that jumped and by how much (V), lone steps (V), and cells on probation."""
+    """Closes a bin: sensors that jumped and by how much (V), lone steps (V), and cells on probation.
+
+    apart_ohm: by what temperature may have parted a cell's resistance from its sisters'.
+    """
     sharp, level = rows(s.sharp_v, r), rows(b.level_v, r)
     count = rows(s.count_v, r)
     heard = ok & (count > 0)
@@ -98,6 +104,7 @@ def judge(
     keep = np.where(w["straight"] > 0, SCATTER_KEEP, 1.0)
     w["level_scatter"] = np.maximum(scatter_v, keep * w["level_scatter"])
     least = np.maximum(LEAST_V, JUMP_SIGMAS * w["level_scatter"])[:, None]
+    least = least + LASTING * apart_ohm * np.maximum(np.abs(amps), np.abs(rows(b.jump_a, r)))
     told = (jump != 0) & (held >= JUMP_BINS) & (span == 0) & seen & (np.abs(by) > least)
     sure = told & (w["bins"] > KNOWN_BINS)[:, None]
     found = told | ((jump != 0) & (held >= LEVEL_BINS))

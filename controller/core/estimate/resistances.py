@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from controller.core.estimate import colder
+from controller.core.estimate.colder import ARRHENIUS_PER_K
 from controller.core.estimate.rows import rows
 from controller.core.estimate.sisters import median
 from controller.core.estimate.verdicts import FAST, LEVEL_MOST, LONG, NOW, WARM_BINS, Verdicts
@@ -26,10 +27,10 @@ ACTIVE: Final = 1.0
 GROWTH_MOST_PER_H: Final = 0.006
 """No cell grows faster (of nominal per hour); a connection does."""
 PEAK_ATTACK, PEAK_KEEP, PEAK_SIGMAS, PEAK_LEAST = 0.25, 0.995, 2.5, 0.015
+WARMTH_MOST_K: Final = 1.5
+"""Difference of temperature that corrects a resistance: no sensor that errs may explain more away, or make it."""
 MOVED_FAST, MOVED_LONG = 8.0, 50.0
 """Squared current movement (C-rate squared times s) that a resistance must rest on: a step of 0.2C gives 12."""
-ARRHENIUS_PER_K: Final = 0.026
-WARMTH_MOST_K: Final = 1.5
 
 
 def judge(v: Verdicts, warm: Warm, alive: Bools) -> Bools:
@@ -38,21 +39,25 @@ def judge(v: Verdicts, warm: Warm, alive: Bools) -> Bools:
     Judged against the base that was learnt first. `alive`: voltages that move.
     """
     s, w = v.s, v.w
-    fast, mid, long = (_ohm(v, warm, getattr(s.samples, f"drop_{n}"), w[f"moved_{n}"]) for n in ("fast", "mid", "long"))
+    raw, cold = _ohm(v, "long"), colder.explained(v)
+    fast, mid, long = (_ohm(v, name) + _warmth(v, name) - may for name, may in cold.items())
     trusted = (w["moved_fast"] > MOVED_FAST * v.q**2)[:, None]
     calm = (w["moved_long"] > MOVED_LONG * v.q**2)[:, None]
     base = v.get("resistance_base")
-    base = np.where((base == 0) & calm & (w["bins"] >= WARM_BINS)[:, None], long, base)
+    known = calm & (w["bins"] >= WARM_BINS)[:, None]
+    begins = known[:, 0] & ~base.any(axis=1)
+    base = np.where((base == 0) & known, raw, base)
     # A cell that is fuller or emptier than its sisters bends elsewhere: that is no resistance.
     level = np.abs(v.of("cell_shift_ratio") - median(v.of("cell_shift_ratio"), s.cells)[:, None])
     has = (base != 0) & alive & (level < LEVEL_MOST)
+    # What one step of the current showed must show again at the next.
+    active = (w["moved_bin"] > ACTIVE * v.q**2)[:, None]
+    colder.ask(v, warm, raw - base, has & calm, (active & calm)[:, 0], begins)
     now, step, rise = fast - base, fast - mid, long - base
     now, step, rise = (x - median(x, has)[:, None] for x in (now, step, rise))
     sigma_now, sigma_step = v.sigma(NOW, now, has, 0.006), v.sigma(FAST, step, has, 0.004)
     sigma_rise = v.sigma(LONG, rise, has, 0.006)
     near = has & ~v.told(Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY)
-    # What one step of the current showed must show again at the next.
-    active = (w["moved_bin"] > ACTIVE * v.q**2)[:, None]
     # Where the current seldom moves the memories lie far apart: a slow rise parts them too, by so much.
     age = [w[f"aged_{n}"] / np.maximum(w[f"moved_{n}"], 1e-9) for n in ("fast", "mid")]
     slow = (GROWTH_MOST_PER_H * np.maximum(age[1] - age[0], 0.0))[:, None]
@@ -69,18 +74,28 @@ def judge(v: Verdicts, warm: Warm, alive: Bools) -> Bools:
     v.evidence |= ~new & (rise > 0.5 * GROWTH_LEAST)
     risen = (has & (rise > np.maximum(0.8 * GROWTH_LEAST, 4 * sigma_rise))) | stepped | ~new
     # The longer the healthy resistance is known the better; a cell that leaves its sisters is not learnt from.
-    learn = has & calm & (np.abs(rise) < LEARN_SIGMAS * sigma_rise) & (w["based"] < BASE_BINS)[:, None]
+    learn = (
+        has
+        & calm
+        & (cold["long"] == 0)
+        & (np.abs(rise) < LEARN_SIGMAS * sigma_rise)
+        & (w["based"] < BASE_BINS)[:, None]
+    )
     v.set("resistance_base", base + np.where(learn, rise / (w["based"] + FIRST_BINS)[:, None], 0.0))
     w["based"] += learn.any(axis=1)
     v.set("resistance_step", peak)
     return np.asarray(risen)
 
 
-def _ohm(v: Verdicts, warm: Warm, sums: NDArray[Any], squares: Floats) -> Floats:
-    """Resistance over the median's, as a share of the nominal one and at the median's temperature."""
-    x = rows(sums, v.s.racks) / np.maximum(squares, 1e-9)[:, None] / v.r0
-    warmth = np.clip(warm.dev_k, -WARMTH_MOST_K, WARMTH_MOST_K)[:, v.s.nearest]
-    return np.asarray(x + ARRHENIUS_PER_K * warmth, np.float64)
+def _ohm(v: Verdicts, name: str) -> Floats:
+    """That memory of the resistance over the median's, as a share of the nominal one."""
+    x = rows(getattr(v.s.samples, f"drop_{name}"), v.s.racks)
+    return np.asarray(x / np.maximum(v.w[f"moved_{name}"], 1e-9)[:, None] / v.r0, np.float64)
+
+
+def _warmth(v: Verdicts, name: str) -> Floats:
+    """What it would have more at the temperature over the median's to which the healthy one belongs."""
+    return ARRHENIUS_PER_K * np.clip(colder.warmer_k(v, name), -WARMTH_MOST_K, WARMTH_MOST_K)
 
 
 def _attack(peak: Floats, now: Floats) -> Floats:

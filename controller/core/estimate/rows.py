@@ -13,7 +13,7 @@ from controller.core.signal import Bools, Floats, Ints
 @dataclasses.dataclass(frozen=True, slots=True)
 class Look:
     """A string now: racks first. voltage, charge and level (SOC over the string's: now, and before any doubt) are
-    (n, cells), warmth is (n, sensors)."""
+    (n, cells), as is what temperature may have added to the resistances (apart, of nominal); warmth is (n, sensors)."""
 
     racks: Ints
     voltage_v: Floats
@@ -25,6 +25,7 @@ class Look:
     soc: Floats
     charge: Floats
     level: Floats
+    apart: Floats
     elapsed_ms: Ints
 
 

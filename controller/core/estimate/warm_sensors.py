@@ -16,14 +16,19 @@ from controller.core.signal import Bools, Floats
 JUMP_K, JUMP_BINS_K = 2.0, 3
 STILL_K: Final = 1.0
 WARM_LEAST_K, WARM_SIGMAS, WARM_HELD, WARM_LOCAL = 0.35, 6.5, 2, 0.5
+COLD_K: Final = 2.0
+"""A cell that was so much colder than when its healthy resistance was learnt may warm up to there again."""
 LOAD_FORGET: Final = 1.0 / 288
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Warm:
-    """Per sensor: deviation that is believed (K), whether its warmth is a sign, how much, in K and in sigmas."""
+    """Per sensor: K over the median, where that is doubted, by what a jump now told moved it (K, 0 none), whether its
+    warmth is a sign, how much, in K and in sigmas."""
 
-    dev_k: Floats
+    over_k: Floats
+    doubted: Bools
+    jumped_k: Floats
     hot: Bools
     excess_k: Floats
     sigmas: Floats
@@ -46,19 +51,19 @@ def judge(v: Verdicts) -> Warm:
     lone = np.maximum(sharp, v.get("sharp_before_k"))
     fresh = ok & (jump == 0) & (bins >= 3) & (np.abs(amount) > JUMP_K) & (lone > 0.7 * np.abs(amount))
     doubted = (jump != 0) | fresh | (sharp > JUMP_K)
+    jumped_k = np.where(sure, jump, 0.0)
     jump = np.where(sure, 0.0, np.where(fresh, amount, jump))
     start = np.where(fresh, before, start)
     still = rows(s.samples.still_high_degc, s.racks) - rows(s.samples.still_low_degc, s.racks)
     v.tell(ok & (still > STILL_K) & (bins >= 6), Fault.STUCK_SENSOR, still, np.zeros_like(still), sensor=True)
     doubted |= still > 0.5 * STILL_K
     held, excess, sigmas = _excess(v, dev, sure, doubted)
-    dev_k = np.where(doubted, 0.0, dev - v.get("warmth_k"))
     for name, x in (
         ("jump_k", jump), ("jump_from_k", start), ("jump_bins_k", age), ("before_k", v.get("last_k")),
         ("last_k", dev), ("sharp_before_k", sharp),
     ):  # fmt: skip
         v.set(name, x)
-    return Warm(dev_k, held, excess, sigmas)
+    return Warm(dev, doubted | ~ok, jumped_k, held, excess, sigmas)
 
 
 def _excess(v: Verdicts, dev: Floats, jumped: Bools, doubted: Bools) -> tuple[Bools, Floats, Floats]:
@@ -79,9 +84,12 @@ def _excess(v: Verdicts, dev: Floats, jumped: Bools, doubted: Bools) -> tuple[Bo
     sigma = np.maximum(sigma, np.minimum(own, 0.3))
     local = excess - beside(excess) > WARM_LOCAL * excess if excess.shape[1] >= 8 else np.ones_like(ok)
     limit = np.maximum(WARM_LEAST_K, WARM_SIGMAS * sigma)
-    hot = ok & (excess > limit) & local & ~doubted & (w["bins"] >= 72)[:, None]
+    base = v.get("colder")["base"]
+    was_cold = (mean < base - COLD_K) & (dev < base + WARM_LEAST_K)
+    hot = ok & (excess > limit) & local & ~doubted & ~was_cold & (w["bins"] >= 72)[:, None]
     held = np.where(hot, np.minimum(v.get("held_k"), 250) + 1, 0)
     learn = np.where(ok & ~doubted & (excess < 0.7 * limit), gain, 0.0)
+    jumped = jumped | (was_cold & (dev > base - WARM_LEAST_K) & ~doubted)
     learn = np.where(jumped, 1.0, learn)
     v.set("warmth_k", mean + learn * (dev - mean))
     learn = np.where(jumped, 0.0, learn)

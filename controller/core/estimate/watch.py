@@ -125,6 +125,7 @@ class Watch:
             soc=np.where(estimation.string["ready"][r] == 1, np.clip(estimation.string["x"][r, 0], 0.0, 1.0), 0.5),
             charge=rows(estimation.cell_shift_ratio, r),
             level=rows(memory.bins.level_charge, r),
+            apart=rows(memory.bins.apart, r),
             elapsed_ms=own["wait_ms"].copy(),
         )
         square = np.where(look.current_ok, look.current_a / self.model.capacity_ah, 0.0) ** 2
