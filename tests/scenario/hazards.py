@@ -243,7 +243,7 @@ WITNESSES: dict[str, tuple[Act, float]] = {
     "temperature_rises_fast": (runaway, 0.1),
     "temperature_sensor_lost": (broken_sensor, 1.3),
     "module_witness_lost": (lambda s: s.lose("module_bleeding_cells", np.s_[0, 1]), 1.5),
-    "module_unwitnessed": (an_hour_without("cell_temperature_degc", np.s_[0, 1, 2], "module_unwitnessed"), 2.2),
+    "module_unwitnessed": (an_hour_without("module_sample_counter", np.s_[0, 1], "module_unwitnessed"), 2.2),
     "rack_witness_lost": (lambda s: s.lose("rack_current_redundant_a", 0), 1.5),
     "rack_unwitnessed": (an_hour_without("rack_link_voltage_v", 0, "rack_unwitnessed"), 2.2),
     "pcs_witness_lost": (lambda s: s.lose("pcs_dc_current_a", 0), 1.5),

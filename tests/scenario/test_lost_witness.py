@@ -151,13 +151,26 @@ class TestOneOfSeveralTemperatureSensors:
         story.scans(2)
         assert not acting(story, "overtemperature_warning")
 
-    def test_after_an_hour_the_rack_stops(self, story: Story) -> None:
-        an_hour_without("cell_temperature_degc", np.s_[0, 1, 2], "module_unwitnessed")(story)
+    def test_with_less_power_the_rack_runs_on_until_the_next_occasion(self, story: Story) -> None:
+        """Its neighbours watch the module: no hour runs that would stop the rack."""
+        blind(story, "cell_temperature_degc", np.s_[0, 1, 2])
         image = story.seconds(5)
-        assert image.modes.rack_mode[0] == RackMode.OPEN
+        assert acting(story, "temperature_sensor_lost") and effect(story) & Effect.DERATE
+        assert not effect(story) & (Effect.STOP | Effect.TRIP | Effect.BLOCK_CLOSE)
+        assert image.modes.rack_mode[0] == RackMode.CLOSED
+        hour = [s.index for s in story.program.matrix.slots if s.row.id.endswith("_unwitnessed")]
+        assert hour and not story.memory.protection.timer_ms[hour].any()
 
 
 class TestOtherWitnesses:
+    @pytest.mark.parametrize("name", ["module_sample_counter", "module_bleeding_cells"])
+    def test_after_an_hour_without_one_of_a_module_its_rack_stops(self, name: str, story: Story) -> None:
+        an_hour_without(name, np.s_[0, 1], "module_unwitnessed")(story)
+        image = story.seconds(1.5)
+        assert image.modes.rack_mode[0] == RackMode.CLOSED
+        image = story.seconds(3)
+        assert image.modes.rack_mode[0] == RackMode.OPEN and image.modes.rack_mode[1] == RackMode.CLOSED
+
     @pytest.mark.parametrize(
         ("name", "value", "row", "seconds"),
         [

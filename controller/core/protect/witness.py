@@ -91,11 +91,6 @@ def pcs_witness_lost(facts: Facts) -> Bools:
     return np.asarray(silent & ~f.pcs_lost(facts))
 
 
-def module_unwitnessed(facts: Facts) -> Bools:
-    """A witness or one of several temperature sensors of the module is missing."""
-    return module_witness_lost(facts) | p.temperature_sensor_lost(facts)
-
-
 def standing(matrix: Matrix, before: Bools, element: Ints, present: Bools, facts: Facts) -> Bools:
     """Causes that were present in the scan before and have only gone because what showed them is silent, per slot.
 
