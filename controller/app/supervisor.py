@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from controller.app import lock
-from controller.app.child import TICKS_PER_S, Child, process_usage
+from controller.app.child import TICKS_PER_S, Child, memory_limit_mb, process_usage
 from controller.app.journal import Journal
 from controller.app.notify import Watchdog
 from controller.app.process import monotonic_ms, utc_ms
@@ -125,7 +125,8 @@ class Supervisor:
             arguments += ["--capture", str(self.options.capture)]
         fds = (self.wake_fd,) if name in ("scan", "io") else ()
         reader = self.files.reader(f"status.{name}")
-        return Child(name, arguments, reader, PATIENCE_MS[name], GRACE_MS[name], fds)
+        most_mb = memory_limit_mb(int(self.site.topology.cell_fitted.sum()))
+        return Child(name, arguments, reader, PATIENCE_MS[name], GRACE_MS[name], most_mb, fds)
 
     def note(self, text: str) -> None:
         """A SYSTEM event of the supervisor."""
