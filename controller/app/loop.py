@@ -92,6 +92,7 @@ class Scanner:
             opcua_age_ms=self._age("opcua", now),
             store_age_ms=self._age("store", now),
             store_trouble=int(store.trouble) if store else 0,
+            clock_sync=int(store.clock_sync) if store else 0,
             lost_records=sum(r.lost for r in self.commands),
             simulated=int(self.simulated),
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from controller.core.event import Event, What
-from controller.core.image import DISK_FULL, STORE_FAULT
+from controller.core.image import DISK_FULL, STORE_FAULT, ClockSync
+from controller.historian import kernel_clock
 from controller.historian.database import Durable
 from controller.historian.journal import Journal, row_of
 from controller.historian.raw import number, raw_reader
@@ -24,6 +26,7 @@ from plc_config.compile import Compiled
 JOURNAL_EVERY_MS: Final = 200
 STATUS_EVERY_MS: Final = 200
 SIZE_EVERY_MS: Final = 10_000
+CLOCK_EVERY_MS: Final = 10_000
 EVENTS_PER_PASS: Final = 1_000
 """Events taken from one ring in one pass, so that a storm in one process does not starve the recorder."""
 LOST_EVERY_MS: Final = 10_000
@@ -34,9 +37,14 @@ RECORDINGS: Final = "recordings"
 
 
 class Store:
-    """Drains images and rings of one site into its state folder. `step` is one pass, `finish` the orderly end."""
+    """Drains images and rings of one site into its state folder. `step` is one pass, `finish` the orderly end.
 
-    def __init__(self, site: Compiled, files: SiteFiles, folder: Path) -> None:
+    It also asks whether the clock that stamps all this is synchronised (`ask_clock`), where the site requires it.
+    """
+
+    def __init__(
+        self, site: Compiled, files: SiteFiles, folder: Path, ask_clock: Callable[[], ClockSync] = kernel_clock.ask
+    ) -> None:
         h, program = site.config.historian, site.program
         self.files, self.folder = files, folder
         self.every_ms = h.every
@@ -61,7 +69,9 @@ class Store:
         self._trip_count, self._first_out = number(layout, "trip_count"), number(layout, "first_out")
         self._lost_told = 0
         self._bytes = 0
-        self._next = dict.fromkeys(("history", "journal", "status", "size", "lost"), 0)
+        self._ask_clock = ask_clock if site.config.time.synchronised == "required" else None
+        self._clock = ClockSync.NOT_ASKED
+        self._next = dict.fromkeys(("history", "journal", "status", "size", "lost", "clock"), 0)
 
     # -- the pass ----------------------------------------------------------------------------------------------
 
@@ -82,6 +92,8 @@ class Store:
         self.history.trim(now_ms)
         if self._due("size", SIZE_EVERY_MS, now_ms):
             self._bytes = self._bytes_used()
+        if self._ask_clock is not None and self._due("clock", CLOCK_EVERY_MS, now_ms):
+            self._clock_is(self._ask_clock(), now_ms, utc_ms)
         if self._due("status", STATUS_EVERY_MS, now_ms):
             self._status.write(self.status(now_ms))
 
@@ -129,6 +141,12 @@ class Store:
         image = self._process.read()
         if image is not None:
             self.history.sample(image)
+
+    def _clock_is(self, now: ClockSync, now_ms: int, utc_ms: int) -> None:
+        if now is not self._clock:
+            text = f"clock of this machine: {now.name}, before {self._clock.name}"
+            self._put(Event(What.SYSTEM, place="store", text=text), now_ms, utc_ms)
+        self._clock = now
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -191,6 +209,7 @@ class Store:
         return StoreStatus(
             alive_ms=now_ms,
             trouble=STORE_FAULT * self.trouble | DISK_FULL * self.disk_full,
+            clock_sync=int(self._clock),
             samples=self.history.written,
             events=self.journal.written,
             lost=self.lost,

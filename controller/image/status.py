@@ -98,6 +98,7 @@ class StoreStatus:
 
     alive_ms: int = tag("ms", doc="Monotonic time of the last sign of life", dtype="i8")
     trouble: int = tag("1", doc="Durable writing: 1 fails, 2 disk full, 3 both", dtype="i8")
+    clock_sync: int = tag("1", doc="The machine's clock: 0 not asked, 1 synchronised, 2 not, 3 not known", dtype="i8")
     samples: int = tag("1", doc="History samples written", dtype="i8")
     events: int = tag("1", doc="Events written", dtype="i8")
     lost: int = tag("1", doc="Records lost before they were read", dtype="i8")

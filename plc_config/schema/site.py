@@ -262,6 +262,15 @@ class AlarmsConfig(Strict):
     longest_shelf: Milliseconds = Field(28_800_000, description="An alarm comes back by itself after at most this time")
 
 
+class TimeConfig(Strict):
+    """What the site expects of the machine's clock."""
+
+    synchronised: Literal["required", "not_required"] = Field(
+        "not_required",
+        description="required: a clock that follows no time server is an alarm",
+    )
+
+
 class SiteConfig(Strict):
     """The whole file."""
 
@@ -280,4 +289,5 @@ class SiteConfig(Strict):
     historian: HistorianConfig = HistorianConfig()
     opcua: OpcuaConfig = OpcuaConfig()
     alarms: AlarmsConfig = AlarmsConfig()
+    time: TimeConfig = TimeConfig()
     users: dict[str, Literal["Observer", "Operator", "Engineer"]] = {}

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from controller.core.command import Kind
-from controller.core.image import SiteMode
-from controller.core.protect.witness import RUN_WITHOUT_MS
+from controller.core.image import ClockSync, SiteMode
 from controller.core.signal import Quality
 from tests.story import REST_V, Story
 
@@ -205,13 +204,24 @@ def an_hour_without(name: str, where: object, row: str) -> Act:
 
     def act(s: Story) -> None:
         getattr(s.points, name).quality[where] = int(Quality.BAD_SENSOR)
-        s.seconds(2)
-        slots = np.array([slot.row.id == row for slot in s.program.matrix.slots])
-        timer = s.memory.protection.timer_ms
-        waited = np.where(slots & (timer > 0), RUN_WITHOUT_MS - 2000, timer)
-        s.memory = dataclasses.replace(s.memory, protection=dataclasses.replace(s.memory.protection, timer_ms=waited))
+        skip_to_the_last_two_seconds(s, row)
 
     return act
+
+
+def skip_to_the_last_two_seconds(s: Story, row: str) -> None:
+    """Of the row's delay, wherever its cause has begun to act."""
+    s.seconds(2)
+    slots = np.array([slot.row.id == row for slot in s.program.matrix.slots])
+    delay_ms = next(slot.row.delay_ms(s.program.limit) for slot in s.program.matrix.slots if slot.row.id == row)
+    timer = s.memory.protection.timer_ms
+    waited = np.where(slots & (timer > 0), delay_ms - 2000, timer)
+    s.memory = dataclasses.replace(s.memory, protection=dataclasses.replace(s.memory.protection, timer_ms=waited))
+
+
+def no_time_server(s: Story) -> None:
+    s.system.update(clock_sync=int(ClockSync.NOT_SYNCHRONISED))
+    skip_to_the_last_two_seconds(s, "clock_not_synchronised")
 
 
 BANDS: dict[str, tuple[Act, float]] = {
@@ -281,5 +291,6 @@ WITNESSES: dict[str, tuple[Act, float]] = {
     "store_trouble": (lambda s: s.system.update(store_trouble=1), 0.1),
     "disk_full": (lambda s: s.system.update(store_trouble=2), 0.1),
     "clock_jumped": (clock_jump, 0.1),
+    "clock_not_synchronised": (no_time_server, 2.2),
     "configuration_changed": (other_limits, 0.1),
 }

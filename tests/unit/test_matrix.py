@@ -69,8 +69,8 @@ discharge_temperature_low charge_current_high discharge_current_high precharge_w
 soc_unknown soc_differs rack_not_connected contactor_worn internal_short_suspected busbar_step_suspected
 resistance_growth_suspected self_discharge_suspected lithium_plating_suspected low_capacity_suspected
 voltage_sensor_suspected temperature_sensor_suspected stuck_sensor_suspected scada_heartbeat_lost opcua_process_lost
-store_process_lost store_trouble disk_full records_lost clock_jumped configuration_changed retained_memory_doubtful
-bus_lost
+store_process_lost store_trouble disk_full records_lost clock_jumped clock_not_synchronised
+configuration_changed retained_memory_doubtful bus_lost
 """
 """What a person must know, and nothing has to be done about by itself."""
 URGENT = """
@@ -93,6 +93,7 @@ WAITS = {
     5000: "rack_current_offset rack_not_connected",
     10_000: "cell_voltage_stuck bleed_switch_stuck pcs_does_not_start",
     60_000: "soc_unknown soc_differs",
+    900_000: "clock_not_synchronised",
     AN_HOUR: "module_unwitnessed rack_unwitnessed pcs_unwitnessed",
 }
 """ms by which a condition must be sure; every other one is sure at once, or by what it looks at."""

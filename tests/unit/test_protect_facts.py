@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controller.core.image import DISK_FULL, STORE_FAULT, RackMode, RetainedState, SiteMode, WeldTest
+from controller.core.image import DISK_FULL, STORE_FAULT, ClockSync, RackMode, RetainedState, SiteMode, WeldTest
 from controller.core.image_warnings import Fault
 from controller.core.protect import ROWS
 from controller.core.protect import facts as q
@@ -161,6 +161,10 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
     (q.store_lost, system(store_age_ms=30_000), system(store_age_ms=30_001)),
     (q.store_trouble, system(store_trouble=DISK_FULL), system(store_trouble=DISK_FULL | STORE_FAULT)),
     (q.disk_full, system(store_trouble=STORE_FAULT), system(store_trouble=DISK_FULL | STORE_FAULT)),
+    *(
+        (q.clock_not_synchronised, system(clock_sync=sound), system(clock_sync=ClockSync.NOT_SYNCHRONISED))
+        for sound in (ClockSync.NOT_ASKED, ClockSync.SYNCHRONISED, ClockSync.UNKNOWN)
+    ),
     (q.records_lost, system(lost_records=0), system(lost_records=1)),
     (q.rack_open_while_online, rack_mode(RackMode.OUT_OF_SERVICE), rack_mode(RackMode.OPEN)),
     (q.rack_open_while_online, rack_mode(RackMode.PRECHARGE), rack_mode(RackMode.TRIPPED)),

@@ -310,6 +310,7 @@ NOT_INJECTED: Final = {
     "store_trouble": "the disk is not reached from the plant's side",
     "disk_full": "the disk is not reached from the plant's side",
     "clock_jumped": "the clock of this machine is not touched",
+    "clock_not_synchronised": "the clock of this machine is not touched",
     "configuration_changed": "needs another site file and a restart",
     "contactor_worn": "takes years of operations",
     "lithium_plating_suspected": "takes weeks of a charge that the controller's own limit does not permit",

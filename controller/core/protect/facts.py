@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from controller.core.image import DISK_FULL, STORE_FAULT, RackMode, RetainedState, SiteMode, WeldTest
+from controller.core.image import DISK_FULL, STORE_FAULT, ClockSync, RackMode, RetainedState, SiteMode, WeldTest
 from controller.core.image_warnings import Fault
 from controller.core.protect.flow import worst_current
 from controller.core.protect.look import Facts, Reading, once
@@ -309,6 +309,11 @@ def store_trouble(f: Facts) -> Bools:
 def disk_full(f: Facts) -> Bools:
     """The disk of the state folder is as good as full."""
     return np.asarray(bool(f.system.store_trouble & DISK_FULL))
+
+
+def clock_not_synchronised(f: Facts) -> Bools:
+    """The kernel says that the machine's clock follows no time server; never where nobody asks or knows."""
+    return np.asarray(f.system.clock_sync == ClockSync.NOT_SYNCHRONISED)
 
 
 def records_lost(f: Facts) -> Bools:

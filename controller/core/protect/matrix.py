@@ -352,6 +352,8 @@ SITE: Final = (
         "Check the load of this machine."),
     Row("clock_jumped", "site", When(p.clock_jumped), A, 0, SELF, LOW,
         "Times of events before and after do not fit together.", "Check the time server."),
+    Row("clock_not_synchronised", "site", When(f.clock_not_synchronised), A, 900_000, SELF, LOW,
+        "Times of events drift away from those of other systems.", "Check the time server and the way to it."),
     Row("configuration_changed", "site", When(p.configuration_changed), A, 0, OPERATOR, LOW,
         "Protection runs with other limits than before.", "Compare with the approved limits, then reset to accept."),
     Row("retained_memory_lost", "site", When(f.retained_lost), A | T | L, 0, MAINTENANCE, MEDIUM,
