@@ -51,7 +51,9 @@ class SteadyClock:
     def start(self) -> None:
         """Live by this clock from now on."""
         self._loop: Any = asyncio.get_running_loop()
-        self._lent = [m for n, m in sys.modules.items() if n.startswith(OURS) and "monotonic" in vars(m)]
+        self._lent = [
+            m for n, m in sys.modules.items() if n.startswith(OURS) and vars(m).get("monotonic") is time.monotonic
+        ]
         for module in self._lent:
             module.monotonic = self
         if isinstance(self._loop, asyncio.BaseEventLoop):

@@ -171,7 +171,7 @@ SLOPING: Final = Trust(0.0058, 0.006, 0.015, 0.005, 0.05, 0.3, 0.5, 0.04, 0.05, 
 gain errs by more where the load is fast; sloping ones (NMC, NCA) refresh. A flat table fitted to
 its cell stays 4 mV off in a pattern over SOC, 6 mV with the rest; a datasheet's is another specimen's as well."""
 DATASHEET: Final = {"published": 1.2}
-DATASHEET_FLAT: Final = {**DATASHEET, "table_v": 0.015, "resistance": 0.5, "slow_resistance": 0.8}
+DATASHEET_FLAT: Final = {**DATASHEET, "table_v": 0.010, "resistance": 0.5, "slow_resistance": 0.8}
 """What differs without fitted branches: wider doubts, said aloud, and on flat curves less belief in a drop."""
 
 

@@ -54,8 +54,10 @@ MEAN_TO_SIGMA: Final = 1.2533
 STUCK_MEDIAN_V: Final = 0.002
 """The median must have followed a current step by this much before a cell that did not counts as stuck."""
 SURPRISE_SIGMAS: Final = 5.0
-STRANGE_MOST: Final = 1.0
-"""Square of a surprise over its expected variance: of honest doubts every third is larger, ours are wider."""
+STRANGE_MOST: Final = 2.0
+"""Square of a surprise over its expected variance: of honest doubts every sixth is larger, and ours are wider."""
+MISLED_WALK: Final = 3e-4
+"""Doubt of a cell's SOC, per sqrt(s), while most cells surprise: 2 % in an hour, until the string or they give in."""
 
 
 class Deviations:
@@ -178,10 +180,8 @@ class Deviations:
             0.0,
         )
         p22, h2 = p22 + opened * share, h2 + opened * share
-        # A knee that the filter did not expect is not where its tangent says: neither charge nor capacity follow.
-        strange = surprise**2 / (s * h1 + h2 + noise)
-        knee = (np.abs(surprise) >= JUMP_MOST_V) & (strange > SURPRISE_SIGMAS**2)
-        usable = usable & ~knee & ~_misled(strange, usable)
+        misled = _misled(surprise**2 / (s * h1 + h2 + noise), usable)
+        p11, usable = p11 + misled * MISLED_WALK**2 * t * share, usable & ~misled
         inverse = np.where(usable, 1.0 / (s * h1 + h2 + noise), 0.0)
         y = surprise * inverse
         m.cell_shift_ratio[r], m.cell_offset_v[r], m.cell_lack_ratio[r] = d + h1 * y, o + h2 * y, q + h3 * y
@@ -191,6 +191,6 @@ class Deviations:
 
 
 def _misled(strange: Floats, usable: Bools) -> Bools:
-    """Racks most of whose cells surprise: their string does not stand where it believes, and they would learn that."""
+    """Racks most of whose cells surprise: either their string does not stand where it believes, or all of them."""
     many = (usable & (strange > STRANGE_MOST)).sum(axis=(1, 2), keepdims=True)
     return np.asarray(2 * many > usable.sum(axis=(1, 2), keepdims=True))
