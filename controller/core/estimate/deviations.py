@@ -180,9 +180,10 @@ class Deviations:
             0.0,
         )
         p22, h2 = p22 + opened * share, h2 + opened * share
-        misled = _misled(surprise**2 / (s * h1 + h2 + noise), usable)
+        variance = s * h1 + h2 + noise
+        misled = _misled(surprise**2 / variance, usable)
         p11, usable = p11 + misled * MISLED_WALK**2 * t * share, usable & ~misled
-        inverse = np.where(usable, 1.0 / (s * h1 + h2 + noise), 0.0)
+        inverse = np.where(usable, 1.0 / variance, 0.0)
         y = surprise * inverse
         m.cell_shift_ratio[r], m.cell_offset_v[r], m.cell_lack_ratio[r] = d + h1 * y, o + h2 * y, q + h3 * y
         m.cell_p_shift[r], m.cell_p_shift_offset[r] = np.maximum(p11 - h1 * h1 * inverse, 0.0), p12 - h1 * h2 * inverse
