@@ -8,7 +8,7 @@ import numpy as np
 
 from controller.core.field_image import Points
 from controller.core.image import RackMode
-from controller.core.protect.flow import closed, expected_current, pcs_power, rack_power
+from controller.core.protect.flow import closed, expected_current, pcs_power, rack_power, seen_open
 from controller.core.protect.look import Facts, Reading, once
 from controller.core.signal import USABLE, Bools, Floats, Quality, among, lost, usable
 from controller.core.topology import Topology
@@ -189,8 +189,7 @@ def rack_current_offset(f: Facts) -> Bools:
 
 def contactor_opened_by_itself(f: Facts) -> Bools:
     """The main contactor had closed and is open against its command."""
-    s = f.measured.points.rack_main_closed
-    return np.asarray(f.outputs.rack_main_close & f.trend.main_followed & usable(s) & (s.value < 0.5))
+    return np.asarray(f.outputs.rack_main_close & f.trend.main_followed & seen_open(f))
 
 
 def closed_without_contact(f: Facts) -> Bools:
