@@ -65,10 +65,9 @@ mutation: install
 # Branch coverage of protection and sequences by their own tests.
 coverage: install
 	@$(BIN)/python -m coverage run --branch --include "controller/core/protect/*,controller/core/sequence/*" \
-	  -m pytest -q -p no:xdist tests/unit/test_protect_causes.py tests/unit/test_protect_trend.py \
-	  tests/unit/test_protect_engine.py tests/unit/test_protect_facts.py tests/unit/test_protect_witnesses.py \
-	  tests/unit/test_limits.py tests/unit/test_relations.py tests/unit/test_sequence_tables.py \
-	  tests/unit/test_protect_live.py \
+	  -m pytest -q -p no:xdist tests/unit/test_protect_*.py tests/unit/test_stage*.py tests/unit/test_ledger.py \
+	  tests/unit/test_joining.py tests/unit/test_rejoin_rules.py tests/unit/test_requests.py tests/unit/test_limits.py \
+	  tests/unit/test_relations.py tests/unit/test_sequence_tables.py tests/scenario/test_lost_witness.py \
 	  tests/scenario/test_protection.py tests/scenario/test_power.py tests/scenario/test_refusals.py \
 	  tests/scenario/test_connecting.py tests/scenario/test_own_contactors.py tests/scenario/test_rejoin.py \
 	  tests/scenario/test_sequences.py tests/scenario/test_transitions.py

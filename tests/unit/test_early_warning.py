@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from controller.core.estimate.faults import Finding
 from controller.core.estimate.verdicts import BIN_MS
 from controller.core.estimate.watch import Watch
-from controller.core.field_image import Points
 from controller.core.image import Measured
 from controller.core.image_warnings import Fault
 from controller.core.layout import Layout
@@ -18,72 +15,20 @@ from controller.core.memory import EstimationMemory
 from controller.core.memory_watch import WatchMemory
 from controller.core.retained import restore, retain
 from controller.core.topology import MOST_WARNINGS, Topology
+from tests.early_rig import CELLS, String, kinds
 from tests.estimate_rig import sheet
 from tests.story import Story
 from tools.score.bench import sheet_of
 
-CELLS = 32
-STEP_MS = 120_000
-
-
-class String:
-    """Racks whose estimator is a table of plain numbers; one call of `minutes` is as many looks."""
-
-    def __init__(self, racks: int = 1, seed: int = 0) -> None:
-        topology = Topology.regular(racks, 1, CELLS, CELLS)
-        dims = {**topology.dims, "bus": 1, "slot": 1}
-        self.watch = Watch(topology, sheet_of(sheet()), spread=False)
-        self.memory = Layout(WatchMemory, dims).blank()
-        self.estimation = Layout(EstimationMemory, dims).blank()
-        self.estimation.string["ready"] = 1
-        self.estimation.string["x"][:, 0] = 0.5
-        self.points: Points = Layout(Measured, dims).blank().points
-        for field in dataclasses.fields(self.points):
-            getattr(self.points, field.name).quality[...] = 0
-        self.random = np.random.default_rng(seed)
-        self.ohm = np.full((racks, 1, CELLS), 2.5e-4)
-        self.offset_v = np.zeros((racks, 1, CELLS))
-        self.warm_k = np.zeros((racks, 1, CELLS))
-        self.leak_per_h = np.zeros((racks, 1, CELLS))
-        self.stuck_v: dict[int, float] = {}
-        self.found: list[Finding] = []
-
-    def hours(self, hours: float, load_a: float = 80.0, steady_a: float = 0.0) -> list[Finding]:
-        """The onsets found meanwhile, under a current of this scatter about `steady_a`."""
-        before, r, e = len(self.found), self.random, self.estimation
-        for _ in range(round(hours * 30)):
-            current = r.normal(steady_a, load_a, len(self.ohm))
-            volts = 3.3 - self.ohm * current[:, None, None] + self.offset_v + r.normal(0, 5e-4, self.ohm.shape)
-            for cell, v in self.stuck_v.items():
-                volts[0, 0, cell] = v
-            self.points.rack_current_a.value[...] = current
-            self.points.cell_voltage_v.value[...] = volts
-            warm = 25.0 + self.warm_k + r.normal(0, 0.05, self.warm_k.shape)
-            self.points.cell_temperature_degc.value[...] = np.round(warm, 1)
-            e.cell_shift_ratio[...] -= self.leak_per_h / 30
-            e.cell_offset_v[...] = self.offset_v
-            self.memory, found = self.watch.step(self.memory, self.points, e, STEP_MS)
-            self.found += found
-        return self.found[before:]
-
-
-def kinds(found: list[Finding]) -> set[tuple[int, Fault]]:
-    return {(f.element, f.fault) for f in found}
-
 
 @pytest.fixture(scope="module")
 def day() -> WatchMemory:
-    """What is remembered of one healthy rack after 26 hours."""
-    s = String()
-    assert s.hours(26) == []
-    return s.memory
+    return String().healthy_day()
 
 
 @pytest.fixture
 def known(day: WatchMemory) -> String:
-    s = String(seed=1)
-    s.memory = day
-    return s
+    return String(seed=1).going_on(day)
 
 
 def test_a_leak_is_a_short_above_c_over_10000_and_self_discharge_below(known: String) -> None:

@@ -14,9 +14,9 @@ from controller.core.image_warnings import Fault
 from controller.core.memory_watch import WatchMemory
 from controller.core.signal import Floats
 from plc_config.compile import compile_site
+from tests.early_rig import CELLS, String, kinds
 from tests.sites import free_site
 from tests.story import Story
-from tests.unit.test_early_warning import CELLS, String, kinds
 from tools.score.hard_shorts import EACH, PLACES, tried
 
 R0, R1, TAU1_S, JOULES_PER_K = 2.4e-4, 1.6e-4, 30.0, 19.0 * 280

@@ -13,9 +13,9 @@ from controller.core.image_warnings import Fault
 from controller.core.memory_watch import WatchMemory
 from controller.core.retained import restore, retain
 from controller.core.settings import Polyline
+from tests.early_rig import CELLS, String, kinds
 from tests.estimate_rig import sheet
 from tests.story import Story
-from tests.unit.test_early_warning import CELLS, String, kinds
 from tools.score.bench import sheet_of
 
 LIMIT = Polyline(np.array([0.0, 5.0, 12.0, 45.0, 52.0]), np.array([0.0, 0.2, 1.0, 1.0, 0.0]))
@@ -52,17 +52,15 @@ class Cold(String):
 
 @pytest.fixture(scope="module")
 def day() -> WatchMemory:
-    """What is remembered of one healthy, warm rack after 26 hours."""
     s = Cold()
-    assert s.hours(26) == [] and s.exposure() == 0.0
-    return s.memory
+    day = s.healthy_day()
+    assert s.exposure() == 0.0
+    return day
 
 
 @pytest.fixture
 def known(day: WatchMemory) -> Cold:
-    s = Cold(seed=1)
-    s.memory = day
-    return s
+    return Cold(seed=1).going_on(day)
 
 
 def test_a_cell_charged_too_cold_that_loses_capacity_since_is_plating(known: Cold) -> None:

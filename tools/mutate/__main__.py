@@ -27,9 +27,13 @@ from tools.mutate.changes import ROOT, Mutant, mutants, swapper
 from tools.mutate.equivalent import EQUIVALENT
 from tools.mutate.reach import Reached, Tracer
 
-CAUSES: Final = ("tests/unit/test_protect_causes.py", "tests/unit/test_protect_trend.py")
+CAUSES: Final = (
+    "tests/unit/test_protect_causes.py",
+    "tests/unit/test_protect_quantities.py",
+    "tests/unit/test_protect_trend.py",
+)
 FOLLOWED: Final = ("tests/unit/test_protect_trend.py", "tests/unit/test_protect_witnesses.py")
-ENGINE: Final = ("tests/unit/test_protect_engine.py",)
+ENGINE: Final = ("tests/unit/test_protect_engine.py", "tests/unit/test_protect_latches.py")
 TABLES: Final = ("tests/unit/test_sequence_tables.py",)
 TESTS: Final = {
     "controller.core.protect.engine": ENGINE,
@@ -50,7 +54,7 @@ TESTS: Final = {
     "controller.core.sequence.rejoin": ("tests/unit/test_rejoin_rules.py",),
     "controller.core.sequence.requests": ("tests/unit/test_requests.py",),
     "controller.core.sequence.site": TABLES,
-    "controller.core.sequence.stage": ("tests/unit/test_stage.py",),
+    "controller.core.sequence.stage": ("tests/unit/test_stage.py", "tests/unit/test_stage_site.py"),
 }
 """What is changed, and which tests must notice: those that tell what the module is for, not those that compare a table
 with its printed copy. `look` has nothing that could be changed."""
