@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 
 from plc_config.compile import compile_site
@@ -11,9 +14,9 @@ SITE = compile_site("bench")
 SHORT = "internal_short_suspected"
 
 
-def run(row: str, inject: str, most_h: float, per_day: float = 0.0) -> tuple[LongVerdict, list[float]]:
+def run(row: str, inject: str, most_h: float, **more: Any) -> tuple[LongVerdict, list[float]]:
     hours: list[float] = []
-    case = LongCase("case", row, (inject,), healthy_h=0.1, most_h=most_h, per_day=per_day)
+    case = LongCase("case", row, (inject,), healthy_h=0.1, most_h=most_h, **more)
     return run_long(case, SITE, 1, lambda name, at: hours.append(at)), hours
 
 
@@ -45,3 +48,19 @@ def test_a_verb_that_the_plant_refuses_is_a_failure_not_a_pass() -> None:
 def test_what_grows_is_injected_again_each_hour() -> None:
     verdict, hours = run("resistance_growth_suspected", "resistance {cell} {grown}", 1.1, per_day=0.1)
     assert hours == [0.0, 0.1, 1.1] and verdict.injected[0].endswith("1.0000")
+
+
+@pytest.mark.parametrize(
+    ("row", "inject", "place", "named"),
+    [("cell_voltage_lost", "nan {cell} cell_voltage_v", "module", r"R\d\d/M\d\d"),
+     ("pcs_comm_lost", "nan {pcs} pcs_active_power_w", "pcs", r"P01")],
+)  # fmt: skip
+def test_a_place_that_a_row_stops_is_seen_open_in_the_plant(row: str, inject: str, place: str, named: str) -> None:
+    verdict, _ = run(row, inject, 0.05, place=place, stops=True)
+    assert verdict.passed, verdict.wrong
+    assert re.fullmatch(named, verdict.place)
+
+
+def test_a_place_that_runs_on_though_it_must_stop_is_a_failure() -> None:
+    verdict, _ = run("module_witness_lost", "nan {module} module_bleeding_cells", 0.05, place="module", stops=True)
+    assert verdict.wrong == (f"{verdict.place[:3]} is still connected",)

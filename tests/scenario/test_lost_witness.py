@@ -180,6 +180,7 @@ class TestOtherWitnesses:
             ("pcs_active_power_confirmed_w", 0.0, "pcs_command_not_confirmed", 1.2),
             ("rack_insulation_ohm", 1.0, "insulation_low", 3.0),
             ("cell_voltage_v", 3.9, "cell_overvoltage", 0.3),
+            ("module_bleeding_cells", 1.0, "bleed_switch_stuck", 10.2),
         ],
     )
     def test_what_it_said_last_acts_in_its_time(

@@ -296,11 +296,7 @@ SLOW: Final = (
 CASES: Final = CELLS + RACKS + PCS + SITE + SLOW
 
 NO_DEVICE: Final = "no device of the reference sites reports it; told as a story in tests/scenario"
-AN_HOUR: Final = "takes an hour, and the row that warns of it has its case; told as a story in tests/scenario"
 NOT_INJECTED: Final = {
-    "module_unwitnessed": AN_HOUR,
-    "rack_unwitnessed": AN_HOUR,
-    "pcs_unwitnessed": AN_HOUR,
     "records_lost": "needs a full ring between two processes; no fault outside the controller fills one",
     "rack_bms_alarm": NO_DEVICE,
     "rack_bms_lost": NO_DEVICE,

@@ -1,7 +1,8 @@
 """Rows that take longer than ten minutes: the pure scan and the plant in one process, on a clock that is only counted.
 
 What is judged is the same as with the real processes: the row's own alarm at the injected place within its time, no
-other suspicion, and a plant that goes on. Reported apart, because no process and no wire takes part.
+other suspicion, and a plant that goes on, or a place that stops where the row says so. Reported apart, because no
+process and no wire takes part.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class LongCase:
 
     row: the row that must tell it. inject: verbs as in `Case`; `{grown}` is a ratio that grows from 1 by `per_day`,
     injected anew every hour; `{watched}` is a cell that has a temperature sensor of its own. healthy_h: time of
-    healthy life before; most_h: time in which it must be told.
+    healthy life before; most_h: time in which it must be told. place: what kind of place tells it. stops: the racks of
+    that place must open then; otherwise the site must stay online.
     """
 
     id: str
@@ -51,6 +53,8 @@ class LongCase:
     healthy_h: float
     most_h: float
     per_day: float = 0.0
+    place: str = "rack"
+    stops: bool = False
 
 
 LONG: Final = (
@@ -63,8 +67,15 @@ LONG: Final = (
     LongCase("resistance_growth", "resistance_growth_suspected", ("resistance {cell} {grown}",), 24.0, 96.0, 0.08),
     LongCase("low_capacity", "low_capacity_suspected", ("capacity {cell} 0.85",), 0.0, 96.0),
     LongCase("self_discharge", "self_discharge_suspected", ("leak {cell} {leak_ohm}",), 24.0, 240.0),
+    LongCase("module_unwitnessed", "module_unwitnessed", ("nan {module} module_bleeding_cells",), 0.1, 1.01,
+             place="module", stops=True),
+    LongCase("rack_unwitnessed", "rack_unwitnessed", ("nan {rack} rack_current_redundant_a",), 0.1, 1.01, stops=True),
+    LongCase("pcs_unwitnessed", "pcs_unwitnessed", ("nan {pcs} pcs_dc_current_a",), 0.1, 1.01, place="pcs", stops=True),
 )  # fmt: skip
-"""Every row of early warning but `runaway`, which acts within seconds and is among the fast cases."""
+"""Every row of early warning but `runaway`, which acts within seconds and is among the fast cases; and the rows that
+stop a place which has been without a second witness for an hour."""
+STOPPED_S: Final = 60
+"""A place that is stopped has ramped down and opened after this long."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -124,7 +135,7 @@ class _Run:
         self.duty, self.judge = Duty(day), Judge(day)
         self.names = _places(day)
         self.injected: list[str] = []
-        self.before: set[str] = set()
+        self.slots = [s for s in day.program.matrix.slots if s.row.id in TOLD | {case.row}]
 
     def verdict(self, begun: float) -> LongVerdict:
         """Healthy life, the fault, and what was told of it."""
@@ -139,9 +150,14 @@ class _Run:
             wrong.append(str(violation).partition("\n")[0])
         hours = self.day.number * CYCLE_MS / HOUR_MS
         took = time.monotonic() - begun
-        place = self.names["rack"]
         return LongVerdict(
-            self.case, place, tuple(self.injected), detect_h, round(hours, 1), round(took, 1), tuple(wrong)
+            self.case,
+            self.names[self.case.place],
+            tuple(self.injected),
+            detect_h,
+            round(hours, 1),
+            round(took, 1),
+            tuple(wrong),
         )
 
     def _live(self, hours: float, inject: bool) -> float | None:
@@ -153,7 +169,7 @@ class _Run:
                 if inject and (i == 0 or self.case.per_day):
                     self._inject(i / per_hour)
             self.judge.look(self.day.cycle(self.duty.commands()))
-            if self._told() - self.before:
+            if self._told():
                 return (i + 1) * CYCLE_MS / HOUR_MS
         return None
 
@@ -169,24 +185,37 @@ class _Run:
 
     def _told(self) -> set[str]:
         image = self.day.image
-        if image is None or not image.warnings.rack_warning.any():
+        if image is None:
             return set()
-        slots = self.day.program.matrix.slots
-        active = [slots[i] for i in np.flatnonzero(image.trips.slot_active)]
-        return {f"{s.row.id} {s.place}" for s in active if s.row.id in TOLD}
+        return {f"{s.row.id} {s.place}" for s in self.slots if image.trips.slot_active[s.index]}
 
     def _wrong(self, detect_h: float | None) -> list[str]:
-        told = sorted(self._told() - self.before)
-        expected = f"{self.case.row} {self.names['rack']}"
         if detect_h is None:
             return [f"nothing was told within {self.case.most_h:g} h"]
-        wrong = [] if told == [expected] else [f"told {', '.join(told)} instead of {expected}"]
-        if not wrong and not _names_the_cell(self.day, self.case, self.names):
-            wrong.append("another cell or sensor is named")
+        told, expected = sorted(self._told()), f"{self.case.row} {self.names[self.case.place]}"
+        if told != [expected]:
+            wrong = [f"told {', '.join(told)} instead of {expected}"]
+        elif not self.case.stops and not _names_the_cell(self.day, self.case, self.names):
+            wrong = ["another cell or sensor is named"]
+        else:
+            wrong = []
+        return wrong + (self._stops() if self.case.stops else self._stays())
+
+    def _stays(self) -> list[str]:
         image = self.day.image
-        if image is not None and image.modes.site_mode != SiteMode.ONLINE:
-            wrong.append(f"the site is {SiteMode(image.modes.site_mode).name}")
-        return wrong
+        if image is None or image.modes.site_mode == SiteMode.ONLINE:
+            return []
+        return [f"the site is {SiteMode(image.modes.site_mode).name}"]
+
+    def _stops(self) -> list[str]:
+        """The plant's main contactors of the place, once it had its time to stop."""
+        day = self.day
+        for _ in range(STOPPED_S * 1000 // CYCLE_MS):
+            self.judge.look(day.cycle([]))
+        t, number = day.program.topology, int(self.names[self.case.place][1:3]) - 1
+        racks = t.rack_bank == t.pcs_bank[number] if self.case.place == "pcs" else np.arange(t.racks) == number
+        closed = np.flatnonzero(day.plant.racks.main.closed & racks)
+        return [f"R{r + 1:02d} is still connected" for r in closed]
 
 
 def _places(day: Day) -> dict[str, str]:
@@ -198,6 +227,8 @@ def _places(day: Day) -> dict[str, str]:
     volts = day.plant.nominal_v / (t.modules * t.cells)
     return {
         "rack": f"R{rack:02d}",
+        "module": place,
+        "pcs": f"P{random.randrange(t.pcs) + 1:02d}",
         "cell": f"{place}/C{cell:02d}",
         "sensor": f"{place}/T{sensor:02d}",
         "watched": f"{place}/C{int(day.simulator.sensors.spots[sensor - 1]) + 1:02d}",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from controller.core.command import Command, Kind, Origin, Role
 from controller.core.effect import LOCKOUT
@@ -16,7 +17,7 @@ from controller.core.field_image import Points
 from controller.core.image import InputImage, OutputImage, ProcessImage, SiteMode
 from controller.core.layout import Layout, tags_of
 from controller.core.scan import scan
-from controller.core.signal import Quality
+from controller.core.signal import Quality, Samples
 from controller.core.topology import MAX_COMMANDS_PER_SCAN
 from plc_config.compile import Compiled
 from tools.simulator.options import Options
@@ -65,6 +66,7 @@ class Day:
         self.number = self.command_id = self.online = 0
         self.now_ms = 10_000_000
         self.silent: dict[int, int] = {}
+        self.blinded: list[tuple[Samples, tuple[int, ...], NDArray[Any]]] = []
         self.image: ProcessImage | None = None
         self.told: deque[str] = deque(maxlen=TOLD)
 
@@ -125,6 +127,18 @@ class Day:
                 heard[deaf] = False
             samples.value[heard] = value[heard] if value.shape else value
             samples.time_ms[heard] = sampled
+        self._blind()
+
+    def _blind(self) -> None:
+        """What a device shows as no number: there are no registers here that could."""
+        while self.blinded:
+            samples, index, before = self.blinded.pop()
+            samples.quality[index] = before
+        for fault in self.simulator.sensors.faults:
+            if fault.kind == "nan":
+                samples = getattr(self.input.points, fault.point)
+                self.blinded.append((samples, fault.index, samples.quality[fault.index].copy()))
+                samples.quality[fault.index] = int(Quality.BAD_SENSOR)
 
     def _write(self) -> None:
         o, plant, t = self.outputs, self.plant, self.program.topology
@@ -191,6 +205,9 @@ class Day:
                 "point": "rack_current_a",
                 "value": float(rng.choice([-400.0, 0.0, 500.0])),
             },
+            {"do": "nan", "place": deep, "point": "cell_voltage_v"},
+            {"do": "nan", "place": where, "point": str(rng.choice(["rack_current_a", "rack_current_redundant_a"]))},
+            {"do": "nan", "place": "P01", "point": "pcs_dc_current_a"},
             {"do": "estop", "on": bool(rng.random() < 0.5)},
             {"do": "fire", "on": bool(rng.random() < 0.3)},
             {"do": "smoke", "on": bool(rng.random() < 0.3)},
