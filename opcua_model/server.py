@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
-import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ from asyncua.server.server import Server
 
 from controller.core.event import Event
 from controller.image.files import SiteFiles
+from controller.image.release import release
 from controller.image.status import OpcuaStatus
 from opcua_model.catalog import AlarmNames, Catalog
 from opcua_model.control import Control, Verdict
@@ -87,21 +87,13 @@ def application_uri(site_id: str) -> str:
     return f"urn:cellwarden:controller:{site_id}"
 
 
-def version() -> str:
-    """The installed version of the controller."""
-    try:
-        return importlib.metadata.version("cellwarden")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
 def model_of(compiled: Compiled, catalog: Catalog) -> Model:
     """The model of a checked site."""
     config = compiled.config
     identity = Identity(
         config.site.id,
         config.site.name,
-        version(),
+        release(),
         config.cell_type,
         config.cycle,
         config.dispatch.rated_power,

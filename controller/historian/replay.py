@@ -22,6 +22,7 @@ from controller.historian.raw import Bytes, number
 from controller.historian.recorder import WAITING_MAX
 from controller.historian.segment import FRAME, KEYFRAME, SUFFIX, BadRecording, NoHeader, Segment
 from controller.image.files import RECORD_SLOTS, ScanRecord
+from controller.image.release import release
 from plc_config import library
 from plc_config.compile import Compiled, compile_site
 from plc_config.problem import ConfigError
@@ -43,6 +44,7 @@ def header_of(site: Compiled) -> dict[str, Any]:
     layouts = {cls.__name__: Layout(cls, program.dims).digest for cls in (ScanRecord, Memory, ProcessImage)}
     return {
         "version": VERSION,
+        "release": release(),
         "site": program.site_id,
         "program": program.matrix.digest,
         "layouts": layouts,
@@ -69,9 +71,15 @@ def rebuild(header: dict[str, Any]) -> Program:
             program = compile_site(str(Path(folder) / SITE_FILE)).program
         except ConfigError as error:
             raise BadRecording(f"its site cannot be compiled by this version:\n{error}") from error
+    theirs: dict[str, str] = header.get("layouts") or {}
     layouts = {cls.__name__: Layout(cls, program.dims).digest for cls in (ScanRecord, Memory, ProcessImage)}
-    if program.matrix.digest != header.get("program") or layouts != header.get("layouts"):
-        raise BadRecording("it was recorded by another version of the program; replay it with that version")
+    other = ["the table of protection rows"] if program.matrix.digest != header.get("program") else []
+    other += [f"the fields of {name}" for name, digest in layouts.items() if digest != theirs.get(name)]
+    if other:
+        raise BadRecording(
+            f"it was recorded by another build (release {header.get('release', 'not told')}): here, in release "
+            f"{release()}, other than there: {', '.join(other)}; replay it with the build that recorded it"
+        )
     return program
 
 

@@ -289,8 +289,12 @@ def test_the_recording_alone_is_enough(rig: Rig, monkeypatch: pytest.MonkeyPatch
         "profiles/cellwarden-pcs.yaml", "profiles/cellwarden-aux.yaml",
     }  # fmt: skip
     assert replay(rig).difference is None
+    memory = header["layouts"].pop("Memory")
+    with pytest.raises(BadRecording, match="other than there: the fields of Memory; replay it with"):
+        replay_module.rebuild(header)
     header["program"] += 1
-    with pytest.raises(BadRecording, match="another version"):
+    header["layouts"]["Memory"] = memory
+    with pytest.raises(BadRecording, match=r"\(release 0\S+\).* other than there: the table of protection rows;"):
         replay_module.rebuild(header)
     header["files"]["../../evil.yaml"] = ""
     with pytest.raises(BadRecording, match="no name for a file"):
