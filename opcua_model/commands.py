@@ -108,6 +108,8 @@ METHODS: Final = (
     ),
     Method("EmergencyStop", Kind.EMERGENCY_STOP, "Open at once", (WHY,)),
     Method("ResetTrips", Kind.RESET_TRIPS, "Reset latched trips whose cause is gone"),
+    Method("TakeControl", Kind.TAKE_CONTROL, "Take the right to set power and connect; others are refused", (WHY,)),
+    Method("ReleaseControl", Kind.RELEASE_CONTROL, "Give control back"),
     Method(
         "AcknowledgeAlarm",
         Kind.ACKNOWLEDGE,

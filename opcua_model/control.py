@@ -159,7 +159,10 @@ class Control:
             return self._note(kind, caller, Verdict(False, "too many commands are waiting"))
         now = self.clock.monotonic_ms()
         self._id += 1
-        command = Command(self._id, kind, Origin.OPCUA, caller.role, now, now + wait_ms, user=caller.name, **fields)
+        command = Command(
+            self._id, kind, Origin.OPCUA, caller.role, now, now + wait_ms, user=caller.name,
+            client=caller.client, station=caller.host, **fields,
+        )  # fmt: skip
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         if not self._waiting:
             self._answers.cursor = self._answers.written
@@ -193,8 +196,10 @@ class Control:
 
 
 def refusal(reason: str) -> int:
-    """The status of a refused write, by the scan's words; BadInvalidState where they name no range and no right."""
+    """The status of a refused write, by the scan's words; BadInvalidState where they name no range, right or holder."""
     text = reason.lower()
+    if "has control" in text:
+        return int(Code.BadRequiresLock if text.startswith("nobody") else Code.BadLocked)
     if any(word in text for word in ("range", "rated", "exceed", "too large", "limit", "finite")):
         return int(Code.BadOutOfRange)
     if any(word in text for word in ("role", "not allowed", "may not", "permission")):

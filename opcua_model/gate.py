@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from asyncua.common.utils import ServiceError
 
-from controller.core.command import USER_BYTES, Role
+from controller.core.command import USER_BYTES, Role, digest
 from controller.core.event import Event, What
 from opcua_model.caller import Caller
 from opcua_model.library import ua
@@ -64,9 +64,9 @@ class Gate:
             raise self._denied("", address, "unknown kind of identity", ua.StatusCodes.BadIdentityTokenRejected)
         if not secure:
             raise self._denied("", address, "password without encryption", ua.StatusCodes.BadIdentityTokenRejected)
-        return await self._by_password(token, address)
+        return await self._by_password(token, address, session.certificate or b"")
 
-    async def _by_password(self, token: Any, address: str) -> Caller:
+    async def _by_password(self, token: Any, address: str, certificate: bytes) -> Caller:
         # The channel is encrypted, and the policy we announce says so: a second encryption is never needed, and
         # refusing it leaves no oracle for its padding.
         if token.EncryptionAlgorithm:
@@ -85,7 +85,7 @@ class Gate:
             raise self._denied(name, address, "wrong user name or password")
         self._backoff.right(name, host)
         self._say(name, address, f"logged in as {role.name.lower()}", accepted=True)
-        return Caller(name, role, address)
+        return Caller(name, role, address, digest(certificate.hex()))
 
     def _denied(
         self, name: str, address: str, why: str, code: int = ua.StatusCodes.BadUserAccessDenied

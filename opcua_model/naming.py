@@ -41,6 +41,7 @@ SITE_FOLDER: Final = {
     "warnings": "Warnings",
     "limits": "Measurements",
     "power": "Measurements",
+    "authority": "Control",
     "modes": "Status",
     "trips": "Status",
     "outputs": "Status",
@@ -53,6 +54,8 @@ SITE_PLACE: Final = {
     "system.simulated": "Status/Simulated",
     "system.utc_ms": "Status/ScanTime",
     "outputs.heartbeat": "Status/Heartbeat",
+    "power.active_power_set_by": "Control/ActivePowerSetBy",
+    "power.reactive_power_set_by": "Control/ReactivePowerSetBy",
 }
 """Tags without dimension that lie elsewhere than their group."""
 
@@ -98,6 +101,11 @@ def browse_name(tag: Tag) -> str:
     if tag.unit == "ms" and not is_wall_time(tag) and not any(word in name for word in TIME_WORDS):
         name += "_time"
     return camel(name) + ("s" if is_cell_array(tag) else "")
+
+
+def is_text(tag: Tag) -> bool:
+    """True for tags that hold words."""
+    return tag.dtype.startswith("S")
 
 
 def is_cell_array(tag: Tag) -> bool:

@@ -166,6 +166,15 @@ def wall_time_reader(path: str) -> Reader:
     return read
 
 
+def words_reader(path: str) -> Reader:
+    """Reads a tag that holds words."""
+
+    def read(look: Look, _index: Index) -> Reading:
+        return Reading(bytes(Layout.get(look.image, path)).decode("utf-8", "replace"), GOOD, image_time(look))
+
+    return read
+
+
 def text_reader(path: str, text: Callable[[int], str]) -> Reader:
     """Reads a code and gives its text."""
 

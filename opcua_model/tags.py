@@ -21,6 +21,7 @@ from opcua_model.naming import (
     is_boolean,
     is_cell_array,
     is_list,
+    is_text,
     is_wall_time,
     site_path,
 )
@@ -37,6 +38,7 @@ from opcua_model.points import (
     samples_reader,
     text_reader,
     wall_time_reader,
+    words_reader,
 )
 from opcua_model.quality import INITIAL
 from opcua_model.view import Look
@@ -120,6 +122,8 @@ class TagPoints:
         low, high = eu_range(tag)
         if is_wall_time(tag):
             return Spec(name, "DateTime", tag.doc, wall_time_reader(tag.path))
+        if is_text(tag):
+            return Spec(name, "String", tag.doc, words_reader(tag.path))
         if is_cell_array(tag):
             kind = "Boolean" if is_boolean(tag) else "Float"
             read = samples_array_reader(tag.path) if tag.samples else plain_array_reader(tag.path)

@@ -63,6 +63,7 @@ SITE: Final = (
     "Warnings/WarningsTold",
     "Warnings/WarningsWithdrawn",
     "Warnings/HealthyCellDays",
+    "Control/ControlHolder",
     "Control/LastAnswer",
     "Diagnostics/System/Lateness",
     "Diagnostics/System/ScanDuration",

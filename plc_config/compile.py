@@ -18,6 +18,7 @@ from controller.core.protect import ROWS, Derating, Matrix
 from controller.core.sequence import Sequences
 from controller.core.settings import (
     AlarmSettings,
+    AuthoritySettings,
     BalancingSettings,
     Band,
     CellSheet,
@@ -192,6 +193,7 @@ def _program(site: Compiled) -> Program:
         dispatch=Dispatch(topology, _dispatch_settings(site)),
         balancing=Balancing(topology, balancing),
         alarm=AlarmSettings(config.alarms.longest_shelf),
+        authority=AuthoritySettings(config.control.authority, config.control.silence),
     )
 
 

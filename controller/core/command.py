@@ -6,6 +6,7 @@ OWNER names the one stage that answers each kind; `scan` itself answers expired,
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from enum import IntEnum
 from typing import Any, Final
 
@@ -16,6 +17,9 @@ from controller.core.layout import RECORDS
 
 TEXT_BYTES: Final = 120
 USER_BYTES: Final = 32
+STATION_BYTES: Final = 40
+MASTER_DTYPE: Final = f"S{USER_BYTES + 4 + STATION_BYTES}"
+"""`Command.master` as a field of an image."""
 
 
 class Kind(IntEnum):
@@ -37,6 +41,8 @@ class Kind(IntEnum):
     STOP = 13
     RACK_OUT_OF_SERVICE = 14
     RACK_IN_SERVICE = 15
+    TAKE_CONTROL = 16
+    RELEASE_CONTROL = 17
     SHELVE = 30
     UNSHELVE = 31
     ALARM_OUT_OF_SERVICE = 32
@@ -73,6 +79,8 @@ OWNER: Final = {
     Kind.SET_ACTIVE_POWER: "dispatch",
     Kind.SET_REACTIVE_POWER: "dispatch",
     Kind.HEARTBEAT: "dispatch",
+    Kind.TAKE_CONTROL: "authority",
+    Kind.RELEASE_CONTROL: "authority",
     Kind.EMERGENCY_STOP: "protect",
     Kind.RESET_TRIPS: "protect",
     Kind.ACKNOWLEDGE: "annunciate",
@@ -104,7 +112,9 @@ COMMAND_DTYPE: Final = np.dtype(
         ("token", "u8"),
         ("issued_ms", "i8"),
         ("expires_ms", "i8"),
+        ("client", "u8"),
         ("user", f"S{USER_BYTES}"),
+        ("station", f"S{STATION_BYTES}"),
         ("text", f"S{TEXT_BYTES}"),
     ]
 )
@@ -116,7 +126,8 @@ class Command:
     """One request.
 
     id: unique and rising per origin; target: rack index, alarm slot or -1 for all; value: W, var, s or heartbeat count;
-    token: of ArmShutdown, for ExecuteShutdown; issued_ms, expires_ms: CLOCK_MONOTONIC; text: the reason given.
+    token: of ArmShutdown, for ExecuteShutdown; issued_ms, expires_ms: CLOCK_MONOTONIC; text: the reason given;
+    client: digest of the client's certificate, 0 for our own processes; station: its address, for people.
     """
 
     id: int
@@ -130,14 +141,32 @@ class Command:
     token: int = 0
     user: str = ""
     text: str = ""
+    client: int = 0
+    station: str = ""
+
+    @property
+    def master(self) -> str:
+        """Who asks, for people: the user, and where."""
+        return f"{self.user} at {self.station}" if self.station else self.user
+
+    @property
+    def master_digest(self) -> int:
+        """Who asks, to be compared: the user and the client's certificate, wherever that is plugged in. Never 0."""
+        return digest(f"{int(self.origin)}/{self.client}/{self.user}")
+
+    @property
+    def user_digest(self) -> int:
+        """The user alone, to be compared. Never 0."""
+        return digest(f"{int(self.origin)}/{self.user}")
 
     def record(self) -> NDArray[Any]:
         """As one fixed record of COMMAND_DTYPE."""
         record = np.zeros((), COMMAND_DTYPE)
-        for name in ("id", "kind", "origin", "role", "target", "value", "token", "issued_ms", "expires_ms"):
+        for name in ("id", "kind", "origin", "role", "target", "value", "token", "issued_ms", "expires_ms", "client"):
             record[name] = getattr(self, name)
         record["user"] = cut(self.user, USER_BYTES)
         record["text"] = cut(self.text, TEXT_BYTES)
+        record["station"] = cut(self.station, STATION_BYTES)
         return record
 
     @staticmethod
@@ -156,6 +185,8 @@ class Command:
             token=int(record["token"]),
             user=bytes(record["user"]).rstrip(b"\0").decode("utf-8", "replace"),
             text=bytes(record["text"]).rstrip(b"\0").decode("utf-8", "replace"),
+            client=int(record["client"]),
+            station=bytes(record["station"]).rstrip(b"\0").decode("utf-8", "replace"),
         )
 
 
@@ -167,6 +198,11 @@ class Answer:
     accepted: bool
     reason: str
     value: float = 0.0
+
+
+def digest(text: str) -> int:
+    """A 64-bit digest of a name, never 0."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") or 1
 
 
 def cut(text: str, size: int) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,6 +19,12 @@ from controller.core.settings import DispatchSettings
 from controller.core.signal import Bools, Floats, among
 from controller.core.topology import Topology
 
+CONTEST_MS: Final = 60_000
+"""Two masters who overrule each other within this time fight; one who overrules another once has taken over."""
+NOBODY: Final[dict[str, Any]] = {
+    "active_power_set_by": b"", "reactive_power_set_by": b"", "active_power_setter": 0, "reactive_power_setter": 0,
+}  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dispatch:
@@ -25,6 +32,10 @@ class Dispatch:
 
     topology: Topology
     settings: DispatchSettings
+
+    def silent(self, memory: DispatchingMemory) -> bool:
+        """The SCADA heartbeat was armed and stopped."""
+        return memory.heartbeat_age_ms >= self.settings.heartbeat_timeout_ms
 
 
 def dispatch(
@@ -39,12 +50,17 @@ def dispatch(
     """The power of this scan, the answers to setpoints and heartbeats, and what was last accepted."""
     s = plan.settings
     site = SiteMode(modes.site_mode)
-    age = memory.heartbeat_age_ms
-    memory = dataclasses.replace(memory, heartbeat_age_ms=age + system.elapsed_ms if age >= 0 else age)
+    age, overruled, elapsed = memory.heartbeat_age_ms, memory.overruled_ms, system.elapsed_ms
+    memory = dataclasses.replace(
+        memory,
+        heartbeat_age_ms=age + elapsed if age >= 0 else age,
+        overruled_ms=overruled + elapsed if 0 <= overruled < CONTEST_MS else -1,
+        contested_ms=max(memory.contested_ms - elapsed, 0),
+    )
     memory, answers = _judge(s, memory, site, commands)
     if site not in (SiteMode.ONLINE, SiteMode.CONNECTING):
-        memory = dataclasses.replace(memory, active_power_setpoint_w=0.0, reactive_power_setpoint_var=0.0)
-    lost = memory.heartbeat_age_ms >= s.heartbeat_timeout_ms
+        memory = dataclasses.replace(memory, active_power_setpoint_w=0.0, reactive_power_setpoint_var=0.0, **NOBODY)
+    lost = plan.silent(memory)
     wish = s.fallback_w if lost else memory.active_power_setpoint_w
     online = site is SiteMode.ONLINE
     last = float(outputs.pcs_active_power_setpoint_w.sum())
@@ -70,8 +86,26 @@ def dispatch(
         scada_heartbeat=memory.heartbeat,
         scada_heartbeat_age_ms=memory.heartbeat_age_ms,
         scada_lost=int(lost),
+        active_power_set_by=memory.active_power_set_by,
+        reactive_power_set_by=memory.reactive_power_set_by,
     )
     return power, answers, memory
+
+
+def hand_over(plan: Dispatch, memory: DispatchingMemory, beats: bool) -> DispatchingMemory:
+    """What a new holder of control begins with: no quarrel of others, and no heartbeat but its own.
+
+    beats: the heartbeat in force is its own, or nobody's new. Where power was at the fallback because another one's
+    heartbeat had stopped it stays there: a setpoint from before must not come back by itself.
+    """
+    memory = dataclasses.replace(memory, overruled_ms=-1, contested_ms=0)
+    if beats:
+        return memory
+    if plan.silent(memory):
+        memory = dataclasses.replace(
+            memory, active_power_setpoint_w=plan.settings.fallback_w, reactive_power_setpoint_var=0.0, **NOBODY
+        )
+    return dataclasses.replace(memory, heartbeat_age_ms=-1)
 
 
 def _ramp(last: float, wish: float, step: float) -> float:
@@ -107,21 +141,39 @@ def _judge(
         if command.kind not in (Kind.SET_ACTIVE_POWER, Kind.SET_REACTIVE_POWER, Kind.HEARTBEAT):
             continue
         refusal = _refusal(s, site, command)
-        answers.append(Answer(command, not refusal, refusal or _accepted(command), command.value))
-        if refusal:
-            continue
-        if command.kind is Kind.SET_ACTIVE_POWER:
-            memory = dataclasses.replace(memory, active_power_setpoint_w=command.value)
-        elif command.kind is Kind.SET_REACTIVE_POWER:
-            memory = dataclasses.replace(memory, reactive_power_setpoint_var=command.value)
-        elif command.value != memory.heartbeat or memory.heartbeat_age_ms < 0:
-            memory = dataclasses.replace(memory, heartbeat=command.value, heartbeat_age_ms=0)
+        accepted = refusal
+        if not refusal:
+            memory, accepted = _accept(memory, command)
+        answers.append(Answer(command, not refusal, accepted, command.value))
     return memory, answers
 
 
-def _accepted(command: Command) -> str:
-    unit = {Kind.SET_ACTIVE_POWER: " W", Kind.SET_REACTIVE_POWER: " var"}.get(command.kind, "")
-    return f"{command.value:.0f}{unit} from now on" if unit else "heard"
+def _accept(memory: DispatchingMemory, command: Command) -> tuple[DispatchingMemory, str]:
+    """The request in force, and what its master is told; also whom it overruled."""
+    if command.kind is Kind.HEARTBEAT:
+        if command.value != memory.heartbeat or memory.heartbeat_age_ms < 0:
+            memory = dataclasses.replace(memory, heartbeat=command.value, heartbeat_age_ms=0)
+        return memory, "heard"
+    active = command.kind is Kind.SET_ACTIVE_POWER
+    field, unit = ("active_power_setpoint_w", "W") if active else ("reactive_power_setpoint_var", "var")
+    name = "active_power" if active else "reactive_power"
+    before, setter = getattr(memory, field), getattr(memory, f"{name}_setter")
+    told = f"{command.value:.0f} {unit} from now on"
+    # Who asks for what is in force anyway, like the second of a redundant pair, overrules nobody.
+    if setter and command.value == before:
+        return memory, told
+    if setter and setter != command.master_digest:
+        told += f"; {_name(memory, name)} had set {before:.0f} {unit}"
+        contested = CONTEST_MS if memory.overruled_ms >= 0 else memory.contested_ms
+        memory = dataclasses.replace(memory, overruled_ms=0, contested_ms=contested)
+    new: dict[str, Any] = {
+        field: command.value, f"{name}_set_by": command.master.encode(), f"{name}_setter": command.master_digest,
+    }  # fmt: skip
+    return dataclasses.replace(memory, **new), told
+
+
+def _name(memory: DispatchingMemory, name: str) -> str:
+    return bytes(getattr(memory, f"{name}_set_by")).decode("utf-8", "replace")
 
 
 def _refusal(s: DispatchSettings, site: SiteMode, command: Command) -> str:

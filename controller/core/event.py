@@ -25,6 +25,7 @@ class What(IntEnum):
     BUS = 7
     SESSION = 8
     LOST = 9
+    CONTROL = 10
 
 
 EVENT_DTYPE: Final = np.dtype(

@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from controller.core.command import Command
+from controller.core.command import MASTER_DTYPE, Command
 from controller.core.field_image import Links, Points
 from controller.core.image_warnings import Warnings
 from controller.core.outlook import Outlook
@@ -289,6 +289,17 @@ class Power:
     scada_heartbeat: float = tag("1", doc="Last heartbeat value received")
     scada_heartbeat_age_ms: int = tag("ms", doc="Age of the last heartbeat; -1 not armed", dtype="i8")
     scada_lost: int = tag("1", doc="The armed heartbeat stopped: 1 fallback in force", dtype="i8")
+    active_power_set_by: Any = tag("1", doc="Who set the active power asked for; empty: nobody", dtype=MASTER_DTYPE)
+    reactive_power_set_by: Any = tag("1", doc="Who set the reactive power asked for", dtype=MASTER_DTYPE)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Authority:
+    """Who may set power and connect, while others may not."""
+
+    control_holder: Any = tag("1", doc="Who has control; empty: nobody", dtype=MASTER_DTYPE)
+    control_since_utc_ms: int = tag("ms", doc="Since when; 0 nobody has", dtype="i8")
+    control_lapse_ms: int = tag("ms", doc="Time until a holder who stays silent loses it; 0 nobody has", dtype="i8")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -350,5 +361,6 @@ class ProcessImage:
     trips: Trips
     modes: Modes
     power: Power
+    authority: Authority
     alarms: Alarms
     outputs: OutputImage

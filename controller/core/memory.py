@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.core.command import TEXT_BYTES, USER_BYTES
+from controller.core.command import MASTER_DTYPE, TEXT_BYTES, USER_BYTES
 from controller.core.image import Modes, OutputImage
 from controller.core.layout import RECORDS
 from controller.core.memory_watch import WatchMemory
@@ -210,6 +210,25 @@ class DispatchingMemory:
     reactive_power_setpoint_var: float = tag("var", doc="Reactive power asked for")
     heartbeat: float = tag("1", doc="Last SCADA heartbeat value")
     heartbeat_age_ms: int = tag("ms", doc="Time since it changed; -1 not armed", dtype="i8")
+    active_power_set_by: Any = tag("1", doc="Who set the active power in force; empty: nobody", dtype=MASTER_DTYPE)
+    reactive_power_set_by: Any = tag("1", doc="Who set the reactive power in force", dtype=MASTER_DTYPE)
+    active_power_setter: Any = tag("1", doc="The same as a 64-bit digest; 0 nobody", dtype="u8")
+    reactive_power_setter: Any = tag("1", doc="The same as a 64-bit digest; 0 nobody", dtype="u8")
+    overruled_ms: int = tag("ms", doc="Time since a master overruled another one; -1 long ago", dtype="i8")
+    contested_ms: int = tag("ms", doc="Time left in which two masters count as fighting", dtype="i8")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AuthorityMemory:
+    """Who has control. It does not outlive a restart: then contactors are open, and who wants control takes it."""
+
+    holder: Any = tag("1", doc="Who has control, for people; empty: nobody", dtype=MASTER_DTYPE)
+    holder_digest: Any = tag("1", doc="User and certificate of the holder, as a 64-bit digest; 0 nobody", dtype="u8")
+    holder_user: Any = tag("1", doc="User of the holder, as a 64-bit digest", dtype="u8")
+    holder_role: int = tag("1", doc="Role of the holder", dtype="i8")
+    since_utc_ms: int = tag("ms", doc="Wall time since when; 0 nobody", dtype="i8")
+    silent_ms: int = tag("ms", doc="Time since the holder's last command", dtype="i8")
+    beater: Any = tag("1", doc="Who wrote the last SCADA heartbeat, as a 64-bit digest", dtype="u8")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -258,6 +277,7 @@ class Memory:
     protection: ProtectionMemory
     sequencing: SequencingMemory
     dispatching: DispatchingMemory
+    authority: AuthorityMemory
     balancing: BalancingMemory
     annunciation: AnnunciationMemory
     modes: Modes

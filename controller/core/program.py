@@ -17,7 +17,7 @@ from controller.core.layout import Layout
 from controller.core.memory import Memory
 from controller.core.protect import NAMES, Derating, Matrix, Warned, pairs
 from controller.core.sequence import REASONS, Sequences
-from controller.core.settings import AlarmSettings, LimitSettings
+from controller.core.settings import AlarmSettings, AuthoritySettings, LimitSettings
 from controller.core.signal import Dims
 from controller.core.topology import Topology, place_name
 from controller.core.validate import Sensors
@@ -44,6 +44,7 @@ class Program:
     dispatch: Dispatch
     balancing: Balancing
     alarm: AlarmSettings = AlarmSettings()
+    authority: AuthoritySettings = AuthoritySettings()
     limit_names: tuple[str, ...] = NAMES
     reasons: tuple[str, ...] = REASONS
 
@@ -110,7 +111,7 @@ class Program:
                 memory.estimation, cell_charge_ratio=np.full(shape, 0.5), cell_variance=np.full(shape, 1.0)
             ),
             protection=replace(memory.protection, first_out=-1),
-            dispatching=replace(memory.dispatching, heartbeat_age_ms=-1),
+            dispatching=replace(memory.dispatching, heartbeat_age_ms=-1, overruled_ms=-1),
             modes=self.first_modes(),
             outputs=self.safe_outputs(),
         )

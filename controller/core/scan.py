@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 from controller.core.annunciate import annunciate
+from controller.core.authority import authorise, publish
 from controller.core.balance import balance
 from controller.core.command import OWNER, Answer, Command, Origin
 from controller.core.compose import compose
-from controller.core.dispatch import dispatch
+from controller.core.dispatch import dispatch, hand_over
 from controller.core.event import Event, What
 from controller.core.image import InputImage, Modes, ProcessImage, RackMode, SiteMode
 from controller.core.memory import Memory
@@ -29,12 +30,17 @@ def react(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory,
     """From the inputs to the outputs, on what the scans before have learnt about the battery."""
     system = inputs.system
     commands, answers, seen = admit(memory, inputs)
+    requests, unheard = memory.dispatching, program.dispatch.silent(memory.dispatching)
+    commands, told, changes, authority = authorise(program.authority, memory.authority, unheard, system, commands)
+    answers += told
+    if authority.holder_digest != memory.authority.holder_digest:
+        requests = hand_over(program.dispatch, requests, authority.holder_digest in (0, memory.authority.beater))
     measured, validation = validate(program.sensors, memory.validation, inputs)
     watching, _ = program.watch.heed(memory.watching, measured.points, system.elapsed_ms)
     estimates, warnings = program.estimator.publish(memory.estimation), program.watch.publish(watching)
     facts = Facts(
         program.topology, measured, estimates, warnings, program.limit, memory.modes, memory.outputs,
-        memory.dispatching, inputs.links, system, program.dispatch.settings.heartbeat_timeout_ms,
+        requests, inputs.links, system, program.dispatch.settings.heartbeat_timeout_ms,
         program.sequences.settings.precharge_attempts, memory.protection.trend,
     )  # fmt: skip
     trips, told, protection = protect(program.matrix, memory.protection, facts, commands)
@@ -44,17 +50,16 @@ def react(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory,
         program.sequences, memory.sequencing, memory.modes, measured, trips, system, commands
     )
     answers += told
-    power, told, dispatching = dispatch(
-        program.dispatch, memory.dispatching, limits, modes, memory.outputs, system, commands
-    )
+    power, told, dispatching = dispatch(program.dispatch, requests, limits, modes, memory.outputs, system, commands)
     answers += told
     bleeds, balancing = balance(program.balancing, memory.balancing, measured, estimates, trips, modes, system)
     alarms, told, events, annunciation = annunciate(program.alarms, memory.annunciation, trips, system, commands)
     answers += told
     outputs = compose(trips, limits, modes, power, bleeds, alarms, program.matrix.priority, program.topology, system)
 
-    events = [tell(a) for a in answers] + mode_events(program, memory.modes, modes) + events
-    image = ProcessImage(system, measured, estimates, warnings, limits, trips, modes, power, alarms, outputs)
+    events = [tell(a) for a in answers] + changes + mode_events(program, memory.modes, modes) + events
+    control = publish(program.authority, authority)
+    image = ProcessImage(system, measured, estimates, warnings, limits, trips, modes, power, control, alarms, outputs)
     memory = Memory(
         validation,
         memory.estimation,
@@ -62,6 +67,7 @@ def react(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory,
         protection,
         sequencing,
         dispatching,
+        authority,
         balancing,
         annunciation,
         modes,

@@ -182,6 +182,18 @@ class DispatchSettings:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class AuthoritySettings:
+    """When a master needs control to set power.
+
+    rule: `on_request` only while somebody has it, `first_writer` the first who asks has it, `required` always;
+    silence_ms: a holder who gives no command for so long loses it.
+    """
+
+    rule: str = "on_request"
+    silence_ms: int = 300_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class BalancingSettings:
     """When cells are bled."""
 

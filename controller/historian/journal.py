@@ -26,7 +26,7 @@ TRIM_ROWS: Final = 5_000
 """Rows that one pass may delete when the journal has become too large: events first, then the oldest audit rows."""
 REMEMBERED: Final = 40_000
 """Rows of an earlier run that are looked at, so that what still lies in the rings is not written twice."""
-AUDITED: Final = frozenset({"ANSWER", "SESSION"})
+AUDITED: Final = frozenset({"ANSWER", "SESSION", "CONTROL"})
 
 COLUMNS: Final = (
     "utc_ms", "scan", "process", "ring", "what", "slot", "place", "old", "new", "limit", "user", "origin", "kind",

@@ -27,6 +27,7 @@ CLOCKS: Final = frozenset(
         "measured.points.rack_heartbeat_echo",
         "power.scada_heartbeat",
         "power.scada_heartbeat_age_ms",
+        "authority.control_lapse_ms",
     }
 )
 """Tags that count time or cycles: they change with every sample and tell nothing that the sample's time does not."""
@@ -42,8 +43,9 @@ class Variable:
 
 
 def kept_tags() -> list[Tag]:
-    """The tags of the process image that history keeps."""
-    return [t for t in tags_of(ProcessImage) if t.dims in KEPT_DIMS and t.path not in CLOCKS]
+    """The tags of the process image that history keeps: numbers; what is said in words is among the events."""
+    tags = (t for t in tags_of(ProcessImage) if t.dims in KEPT_DIMS and t.path not in CLOCKS)
+    return [t for t in tags if not t.dtype.startswith("S")]
 
 
 class Sampler:

@@ -262,6 +262,19 @@ class AlarmsConfig(Strict):
     longest_shelf: Milliseconds = Field(28_800_000, description="An alarm comes back by itself after at most this time")
 
 
+class ControlConfig(Strict):
+    """When a master (a SCADA, a panel) needs control to set power and to connect; stopping never needs it."""
+
+    authority: Literal["on_request", "first_writer", "required"] = Field(
+        "on_request",
+        description="on_request: only while somebody has taken control; first_writer: the first who sets power or "
+        "connects has it; required: nobody sets power or connects without having taken it",
+    )
+    silence: Milliseconds = Field(
+        300_000, ge=5000, le=86_400_000, description="A holder who gives no command for so long loses control"
+    )
+
+
 class TimeConfig(Strict):
     """What the site expects of the machine's clock."""
 
@@ -289,5 +302,6 @@ class SiteConfig(Strict):
     historian: HistorianConfig = HistorianConfig()
     opcua: OpcuaConfig = OpcuaConfig()
     alarms: AlarmsConfig = AlarmsConfig()
+    control: ControlConfig = ControlConfig()
     time: TimeConfig = TimeConfig()
     users: dict[str, Literal["Observer", "Operator", "Engineer"]] = {}

@@ -224,6 +224,13 @@ def no_time_server(s: Story) -> None:
     skip_to_the_last_two_seconds(s, "clock_not_synchronised")
 
 
+def two_masters(s: Story) -> None:
+    """SCADA and a panel, each of which wants another power."""
+    for user, watts in (("scada", 20e3), ("panel", 30e3), ("scada", 20e3)):
+        s.tell(Kind.SET_ACTIVE_POWER, watts, user=user)
+        s.seconds(1)
+
+
 BANDS: dict[str, tuple[Act, float]] = {
     "cell_voltage_high": (cell(3.59), 10.5),
     "cell_voltage_low": (cell(2.75), 10.5),
@@ -292,5 +299,6 @@ WITNESSES: dict[str, tuple[Act, float]] = {
     "disk_full": (lambda s: s.system.update(store_trouble=2), 0.1),
     "clock_jumped": (clock_jump, 0.1),
     "clock_not_synchronised": (no_time_server, 2.2),
+    "setpoints_contested": (two_masters, 0.1),
     "configuration_changed": (other_limits, 0.1),
 }

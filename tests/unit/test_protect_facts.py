@@ -54,6 +54,13 @@ def heartbeat(age_ms: int) -> Change:
     return change
 
 
+def contested(left_ms: int) -> Change:
+    def change(b: Bench) -> None:
+        b.dispatching = dataclasses.replace(b.dispatching, contested_ms=left_ms)
+
+    return change
+
+
 def sound(b: Bench) -> None:
     """Nothing is wrong."""
 
@@ -155,6 +162,7 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
     (q.aux_supply_lost, put("aux_supply_v", 0.0), lose("aux_supply_v")),
     (q.scada_silent, heartbeat(9_999), heartbeat(10_000)),
     (q.scada_silent, heartbeat(-1), heartbeat(10_001)),
+    (q.setpoints_contested, contested(0), contested(1)),
     (q.scan_overruns, more(overruns_in_a_row=TOO_MANY - 1), more(overruns_in_a_row=TOO_MANY)),
     (q.io_lost, system(io_age_ms=2000), system(io_age_ms=2001)),
     (q.opcua_lost, system(opcua_age_ms=30_000), system(opcua_age_ms=30_001)),

@@ -35,7 +35,9 @@ PLAIN: Final = {
     "reset": "ResetTrips",
     "maintenance": "EnterMaintenance",
     "leave-maintenance": "LeaveMaintenance",
+    "release-control": "ReleaseControl",
 }
+WITH_REASON: Final = {"estop": "EmergencyStop", "take-control": "TakeControl"}
 BY_RACK: Final = {"out-of-service": "RackOutOfService", "in-service": "RackInService"}
 RACK: Final = re.compile(r"^R?(\d{1,3})$")
 
@@ -43,7 +45,9 @@ RACK: Final = re.compile(r"^R?(\d{1,3})$")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """SITE, the command, and who gives it."""
     parser.add_argument("site", help="file, or name of a shipped site")
-    parser.add_argument("do", choices=(*PLAIN, *BY_RACK, "power", "ack", *ALARM_METHODS, "shutdown", "estop"))
+    parser.add_argument(
+        "do", choices=(*PLAIN, "take-control", *BY_RACK, "power", "ack", *ALARM_METHODS, "shutdown", "estop")
+    )
     parser.add_argument(
         "value",
         nargs="?",
@@ -175,8 +179,8 @@ async def _command(client: SiteClient, args: argparse.Namespace, number: float) 
         return await client.call("ShelveAlarm", args.value, number, args.reason)
     if args.do in ALARM_METHODS:
         return await client.call(ALARM_METHODS[args.do], args.value, args.reason)
-    if args.do == "estop":
-        return await client.call("EmergencyStop", args.reason)
+    if args.do in WITH_REASON:
+        return await client.call(WITH_REASON[args.do], args.reason)
     return await _shutdown(client, args)
 
 

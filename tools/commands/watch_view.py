@@ -211,7 +211,7 @@ def _controller(s: Snapshot) -> RenderableType:
     clients = Text(
         f"OPC UA {_shown(s['Diagnostics/Processes/Opcua/Sessions'])} sessions, "
         f"{_shown(s['Diagnostics/Processes/Opcua/MonitoredItems'])} items"
-        f"  last: {s['Control/LastAnswer'] or NOTHING}",
+        f"  control: {s['Control/ControlHolder'] or 'free'}  last: {s['Control/LastAnswer'] or NOTHING}",
         no_wrap=True,
         overflow="ellipsis",
     )

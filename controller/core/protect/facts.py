@@ -281,6 +281,11 @@ def scada_silent(f: Facts) -> Bools:
     return np.asarray(f.dispatching.heartbeat_age_ms >= f.heartbeat_timeout_ms)
 
 
+def setpoints_contested(f: Facts) -> Bools:
+    """Two masters set power against each other: one overruled another who had just overruled one."""
+    return np.asarray(f.dispatching.contested_ms > 0)
+
+
 def scan_overruns(f: Facts) -> Bools:
     """Several scans in a row took longer than the cycle."""
     return np.asarray(f.overruns_in_a_row >= f.limit.overrun_scans)
