@@ -161,6 +161,7 @@ def _program(site: Compiled) -> Program:
         rack_1c_a=sheet.capacity_ah,
         heartbeat_modulo=_heartbeat_modulo(site),
         soc_estimated=config.estimator.soc != "none",
+        precharge_fastest_ms=limits.precharge.fastest,
     )
     balancing = BalancingSettings(
         config.balancing.enabled,

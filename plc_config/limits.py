@@ -78,6 +78,10 @@ def bands(
     high = config.ambient_high
     result["ambient"] = Band(high, high, high - ENCLOSURE_HYSTERESIS_K, ENCLOSURE_DELAY_MS)
     result["overcurrent_heat"] = OVERCURRENT_HEAT
+    precharge = config.precharge
+    if precharge.fastest >= precharge.timeout:
+        said = f"fastest {precharge.fastest} ms is not below timeout {precharge.timeout} ms: no precharge could succeed"
+        check.complain(("limits", "precharge"), said, "fastest < 2.2 x resistance x link capacitance < timeout")
     return result
 
 

@@ -148,6 +148,9 @@ class TrendMemory:
     main_followed: Bools = tag("1", "rack", doc="The contactor followed the close command in force", dtype="?")
     precharge_ms: Ints = tag("ms", "rack", doc="Time since the precharge command", dtype="i8")
     link_start_v: Floats = tag("V", "rack", doc="Link voltage when precharge began")
+    link_rise_ms: Ints = tag(
+        "ms", "rack", doc="Time since the link was last seen as empty as then, or since the command", dtype="i8"
+    )
     echo: Floats = tag("1", "rack", doc="Heartbeat last echoed")
     echo_still_ms: Ints = tag("ms", "rack", doc="Time since the echo moved", dtype="i8")
     echo_foreign_ms: Ints = tag("ms", "rack", doc="Time for which a foreign heartbeat is remembered", dtype="i8")

@@ -101,6 +101,8 @@ class LimitSettings:
     heartbeat_modulo: int = 0
     """What rack controllers count the heartbeat to; 0 where they differ or do not say."""
     soc_estimated: bool = True
+    precharge_fastest_ms: int = 250
+    """A sound precharge resistor lets the link take longer from 10 % to 90 %."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

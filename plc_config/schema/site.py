@@ -130,6 +130,13 @@ class PrechargeLimits(Strict):
     voltage_difference: Volt = 5.0
     current: Ampere = 1.0
     timeout: Milliseconds = 4000
+    fastest: Milliseconds = Field(
+        250,
+        ge=0,
+        le=60_000,
+        description="Less for the link from 10 % to 90 % is a precharge without resistor: 2.2 x resistance x link "
+        "capacitance, less their tolerances; two values of the link must come sooner one after the other than that",
+    )
     attempts: int = Field(3, ge=1, le=10)
     cool_down: Milliseconds = 10_000
     rack_voltage_difference: Volt = 10.0

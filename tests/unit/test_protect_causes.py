@@ -17,10 +17,15 @@ from controller.core.protect.row import When
 from controller.core.signal import Quality
 from tests.protect_bench import BASE, Bench, Change, all_of, lose, out, own_precharge, put, rack_mode, trend, unfitted
 
+AGE_MS = 30
+"""How old the link's value is; by so much less than what protection has waited did it rise."""
+
 
 def precharge(ms: int, part: float) -> Change:
     def change(b: Bench) -> None:
         b.trend.precharge_ms[0], b.trend.link_start_v[0] = ms, 10.0
+        b.trend.link_rise_ms[0] = ms + AGE_MS
+        b.points.rack_link_voltage_v.time_ms[0] = b.system.now_ms - AGE_MS
         b.modes.rack_mode[0] = int(RackMode.PRECHARGE)
         rack = b.points.rack_voltage_v.value[0]
         b.put("rack_link_voltage_v", 10.0 + part * (rack - 10.0))
@@ -186,8 +191,13 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
         all_of(out("rack_precharge_close", True), out("rack_main_close", True), put("rack_precharge_closed", 0.0)),
         all_of(out("rack_precharge_close", True), out("rack_main_close", False), put("rack_precharge_closed", 0.0)),
     ),
-    (p.precharge_too_fast, precharge(300, 0.89), precharge(300, 0.91)),
-    (p.precharge_too_fast, precharge(301, 0.95), precharge(100, 0.95)),
+    (p.precharge_too_fast, precharge(249, 0.89), precharge(249, 0.91)),
+    (p.precharge_too_fast, precharge(250, 0.95), precharge(249, 0.95)),
+    (
+        p.precharge_too_fast,
+        all_of(precharge(100, 0.95), lambda b: b.modes.rack_mode.__setitem__(0, int(RackMode.CLOSED))),
+        precharge(100, 0.95),
+    ),
     (p.precharge_without_rise, precharge(1499, 0.05), precharge(1500, 0.05)),
     (p.precharge_without_rise, precharge(2000, 0.11), precharge(2000, 0.09)),
     (

@@ -200,6 +200,38 @@ class TestContactors:
         watch.outputs.rack_main_close[0] = True
         assert watch.scans().trend.precharge_ms[0] == 0
 
+    def test_the_link_rises_neither_before_the_command_nor_while_it_is_seen_empty(self) -> None:
+        watch = Watch()
+        watch.outputs.rack_main_close[...] = watch.outputs.rack_precharge_close[...] = False
+        watch.put("rack_link_voltage_v", 0.0, ...)
+        link, rack = watch.points.rack_link_voltage_v, float(watch.points.rack_voltage_v.value[0])
+
+        def next_value(part: float, age_ms: int) -> list[int]:
+            watch.put("rack_link_voltage_v", part * rack, ...)
+            link.time_ms[...] = watch.system.now_ms - age_ms
+            rise: list[int] = watch.scans().trend.link_rise_ms.tolist()
+            return rise
+
+        assert next_value(0.0, 40) == [0, 0]
+        watch.outputs.rack_precharge_close[0] = True
+        assert next_value(0.0, 40)[0] == 40, "still empty then"
+        assert next_value(0.09, 130)[0] == 130, "no newer value"
+        assert next_value(0.11, 30)[0] == 230, "it has begun to fill, at some time since"
+        assert next_value(0.95, 30) == [330, 0]
+        watch.lose("rack_link_voltage_v")
+        link.value[...] = 0.0
+        assert watch.scans().trend.link_rise_ms[0] == 430, "a value that is none shows nothing"
+        assert next_value(0.0, 0)[0] == 0, "heard again, and empty"
+
+    def test_a_value_from_before_the_command_counts_from_the_command(self) -> None:
+        watch = Watch()
+        watch.outputs.rack_main_close[...] = watch.outputs.rack_precharge_close[...] = False
+        watch.put("rack_link_voltage_v", 0.0, ...)
+        watch.points.rack_link_voltage_v.time_ms[...] = watch.system.now_ms - 700
+        watch.scans()
+        watch.outputs.rack_precharge_close[...] = True
+        assert watch.scans(2).trend.link_rise_ms.tolist() == [200, 200]
+
     def test_a_main_has_followed_once_it_was_seen_closed_under_its_command(self) -> None:
         watch = Watch()
         watch.trend.main_followed[...] = False

@@ -147,6 +147,7 @@ def notes(site: Compiled) -> list[str]:
         result.append("no users: there is no remote control")
     result += coverage.notes(site.plan)
     result += too_slow(site)
+    result += unseen_precharge(site)
     folder = site.path.parent
     result += self_configuring(site)
     for device in dict.fromkeys(d.profile for d in site.plan.devices):
@@ -156,6 +157,21 @@ def notes(site: Compiled) -> list[str]:
         profile, _ = library.profile_at(path)
         result += [f"profile {device}: {doubt}" for doubt in profile.doubts()]
     return result
+
+
+def unseen_precharge(site: Compiled) -> list[str]:
+    """Whether two values of the link can come soon enough one after the other to show a precharge without resistor."""
+    if bool(site.topology.self_precharging.all()):
+        return []
+    plan, fastest_ms = site.plan, site.config.limits.precharge.fastest
+    blocks = (b for b in plan.reads if any(ref.point == "rack_link_voltage_v" for ref in b.points))
+    slowest_ms = max((bus_time(plan, b.bus).refresh_ms(b) for b in blocks), default=0)
+    if slowest_ms < fastest_ms:
+        return []
+    return [
+        f"the link voltage is read every {slowest_ms} ms, limits.precharge.fastest is {fastest_ms} ms: a precharge "
+        "without resistor is not seen"
+    ]
 
 
 def self_configuring(site: Compiled) -> list[str]:

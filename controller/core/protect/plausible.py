@@ -10,6 +10,7 @@ from controller.core.field_image import Points
 from controller.core.image import RackMode
 from controller.core.protect.flow import closed, expected_current, pcs_power, rack_power, seen_open
 from controller.core.protect.look import Facts, Reading, once
+from controller.core.protect.trend import EMPTY
 from controller.core.signal import USABLE, Bools, Floats, Quality, among, lost, usable
 from controller.core.topology import Topology
 
@@ -27,9 +28,7 @@ CONTACT_DROP_RATIO: Final = 0.1
 """A closed contactor has no voltage across it; 10 % is beyond what two dividers may differ."""
 LINK_RATIO: Final = 0.05
 LINK_FLOOR_V: Final = 5.0
-PRECHARGE_FASTEST_MS: Final = 300
-"""No resistor that a link's capacitors need lets them fill within this time."""
-PRECHARGE_FULL, PRECHARGE_EMPTY = 0.9, 0.1
+PRECHARGE_FULL: Final = 0.9
 PRECHARGE_PATIENCE_MS: Final = 1500
 ECHO_STILL_MS: Final = 1000
 SUM_TOLERANCE: Final = 0.03
@@ -221,15 +220,18 @@ def _filled(f: Facts) -> tuple[Bools, Bools]:
 
 
 def precharge_too_fast(f: Facts) -> Bools:
-    """The link reached the rack's voltage faster than any precharge resistor allows."""
+    """The link filled faster than the precharge resistor of the site lets it, seen to or between two values."""
     judged, part = _filled(f)
-    return np.asarray(judged & (f.trend.precharge_ms <= PRECHARGE_FASTEST_MS) & (part > PRECHARGE_FULL))
+    if not judged.any():
+        return judged
+    took_ms = f.trend.link_rise_ms - (f.system.now_ms - f.measured.points.rack_link_voltage_v.time_ms)
+    return np.asarray(judged & (part > PRECHARGE_FULL) & (took_ms < f.limit.precharge_fastest_ms))
 
 
 def precharge_without_rise(f: Facts) -> Bools:
     """The link stays where it was although precharge has run for a while."""
     judged, part = _filled(f)
-    return np.asarray(judged & (f.trend.precharge_ms >= PRECHARGE_PATIENCE_MS) & (part < PRECHARGE_EMPTY))
+    return np.asarray(judged & (f.trend.precharge_ms >= PRECHARGE_PATIENCE_MS) & (part < EMPTY))
 
 
 def heartbeat_not_received(f: Facts) -> Bools:

@@ -34,6 +34,8 @@ NOISY_V, NOISY_CLEAR_V = 0.05, 0.025
 COOLING_WINDOW_MS: Final = 60_000
 COOLING_RISE_K: Final = 0.5
 MOST_HEAT: Final = 2.0
+EMPTY: Final = 0.1
+"""Of the way from where precharge began to the rack's voltage: below it a link has not begun to fill."""
 ECHO_WINDOW: Final = 50
 """A heartbeat echo is ours when it is one of so many last scans: what lies on the wire and in slow polling."""
 FOREIGN_MS: Final = 2000
@@ -150,11 +152,19 @@ def _last_currents(m: TrendMemory, f: Facts) -> dict[str, Any]:
 
 
 def _contactors(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
-    """How long precharge has been commanded, and from which link voltage."""
-    link = f.measured.points.rack_link_voltage_v
+    """How long precharge has been commanded, from which link voltage, and for how long the link may have been filling.
+
+    It fills neither before the command nor while a value shows it empty, however late contactor and values are.
+    """
+    rack, link = f.measured.points.rack_voltage_v, f.measured.points.rack_link_voltage_v
     alone = f.outputs.rack_precharge_close & ~f.outputs.rack_main_close
+    rise = np.where(alone, m.link_rise_ms + elapsed_ms, 0)
+    if alone.any():
+        empty = (link.quality <= USABLE) & (link.value - m.link_start_v <= EMPTY * (rack.value - m.link_start_v))
+        rise = np.where(empty, np.minimum(rise, f.system.now_ms - link.time_ms), rise)
     return {
         "precharge_ms": np.where(alone, m.precharge_ms + elapsed_ms, 0),
+        "link_rise_ms": rise,
         "link_start_v": np.where(alone, m.link_start_v, link.value),
         "main_followed": f.outputs.rack_main_close & (m.main_followed | closed(f)),
     }
