@@ -32,6 +32,7 @@ def authorise(
 
     unheard: the armed SCADA heartbeat stopped; a holder who wrote it is not waited for any longer.
     """
+    before = memory.holder_digest
     memory, events = _lapse(settings, memory, unheard, system)
     passed: list[Command] = []
     answers: list[Answer] = []
@@ -53,6 +54,11 @@ def authorise(
         elif command.kind in GOVERNED and _takes_by_asking(settings, memory, command):
             memory = _given(memory, system, command)
             events.append(_told(command.master, "has control, as the first who asked"))
+    if memory.holder_digest not in (0, before):
+        # A beat from just before would arm the watch over a holder who does not beat.
+        late = [c for c in passed if c.kind is Kind.HEARTBEAT and c.master_digest != memory.holder_digest]
+        answers += [Answer(c, False, _held(settings, memory, c)) for c in late]
+        passed = [c for c in passed if c not in late]
     return passed, answers, events, memory
 
 

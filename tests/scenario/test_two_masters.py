@@ -196,6 +196,18 @@ class TestSilence:
         online.seconds(5)
         assert setpoint(online) == 0.0 and not online.active("scada_heartbeat_lost")
 
+    def test_a_beat_of_the_former_holder_in_the_same_scan_does_not_watch_over_the_new_one(self, online: Story) -> None:
+        ask(online, SCADA, Kind.HEARTBEAT, 1.0)
+        take(online, SCADA)
+        late = online.tell(Kind.HEARTBEAT, 2.0, **SCADA)
+        online.tell(Kind.TAKE_CONTROL, **ENGINEER)
+        online.scans()
+        assert not online.answer(late).accepted
+        power(online, ENGINEER, 30e3)
+        online.seconds(15)
+        assert not online.active("scada_heartbeat_lost")
+        assert online.image is not None and online.image.power.active_power_target_w == pytest.approx(30e3)
+
     def test_the_heartbeat_goes_on_watching_whoever_wrote_it(self, online: Story) -> None:
         ask(online, SCADA, Kind.HEARTBEAT, 1.0)
         take(online, SCADA)
