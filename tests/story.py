@@ -244,3 +244,15 @@ class Story:
     def texts(self) -> list[str]:
         """All events as text."""
         return [f"{e.place}: {e.text}" for e in self.events]
+
+
+def fork(base: Story) -> Story:
+    """A story that goes on from where `base` stands, without changing it."""
+    story = Story(base.site)
+    story.memory, story.number, story.now_ms = base.memory, base.number, base.now_ms
+    story.command_id = base.command_id + 1000
+    for field in dataclasses.fields(story.points):
+        for part in ("value", "quality", "time_ms"):
+            getattr(getattr(story.points, field.name), part)[...] = getattr(getattr(base.points, field.name), part)
+    story.followed = {name: value.copy() for name, value in base.followed.items()}
+    return story

@@ -84,7 +84,8 @@ def _lapse(
 
 
 def _told(who: str, what: str) -> Event:
-    return Event(What.CONTROL, accepted=True, user=who, place="control", text=f"{who} {what}")
+    user = who.rpartition(" at ")[0] or who
+    return Event(What.CONTROL, accepted=True, user=user, place="control", text=f"{who} {what}")
 
 
 def _text(memory: AuthorityMemory) -> str:

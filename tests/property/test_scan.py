@@ -18,25 +18,13 @@ from controller.core.memory import Memory
 from controller.core.protect import ROWS, Effect, Matrix
 from controller.core.scan import scan
 from controller.core.signal import Quality
-from tests.story import Story
+from tests.story import Story, fork
 
 EXAMPLES = int(os.environ.get("CELLWARDEN_EXAMPLES", "60"))
 often = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NONSENSE = (np.nan, np.inf, -np.inf, -1e30, 1e30, 0.0, 65535.0, -273.15)
 POINTS = tags_of(Points)
 BASE = Story("bench").online()
-
-
-def fork(base: Story) -> Story:
-    """A story that goes on from where `base` stands, without changing it."""
-    story = Story(base.site)
-    story.memory, story.number, story.now_ms = base.memory, base.number, base.now_ms
-    story.command_id = base.command_id + 1000
-    for field in dataclasses.fields(story.points):
-        for part in ("value", "quality", "time_ms"):
-            getattr(getattr(story.points, field.name), part)[...] = getattr(getattr(base.points, field.name), part)
-    story.followed = {name: value.copy() for name, value in base.followed.items()}
-    return story
 
 
 @st.composite
@@ -73,7 +61,7 @@ def test_no_field_makes_the_scan_raise_or_an_output_unsafe(disturbances: list[An
         image = story.scans()
         o, limits = image.outputs, image.limits
         for t in tags_of(ProcessImage):
-            if t.dtype in RECORDS:
+            if t.dtype in RECORDS or t.dtype.startswith("S"):
                 continue
             value = Layout.get(image, t.path)
             number = value.value if t.samples else value

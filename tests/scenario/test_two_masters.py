@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from controller.core.command import Command, Kind, Origin, Role
 from controller.core.event import What
 from controller.core.image import AlarmState, SiteMode
 from controller.core.settings import AuthoritySettings
-from tests.story import Story
+from tests.story import Story, fork
 
 SCADA: dict[str, Any] = {"user": "scada", "client": 1, "station": "10.0.0.7"}
 PANEL: dict[str, Any] = {"user": "operator", "client": 2, "station": "10.0.0.9"}
@@ -19,8 +20,19 @@ ENGINEER: dict[str, Any] = {"user": "engineer", "client": 2, "station": "10.0.0.
 STOPS = (Kind.DISCONNECT, Kind.ARM_SHUTDOWN, Kind.EMERGENCY_STOP)
 
 
+@functools.cache
+def connected() -> Story:
+    return Story("bench").online()
+
+
+@pytest.fixture
+def online() -> Story:
+    """The bench site, connected; it is brought there once."""
+    return fork(connected())
+
+
 def with_rule(rule: str, silence_ms: int = 300_000) -> Story:
-    story = Story("bench").online()
+    story = fork(connected())
     story.program = dataclasses.replace(story.program, authority=AuthoritySettings(rule, silence_ms))
     return story
 
@@ -147,6 +159,7 @@ class TestSilence:
         assert holder(s) and s.image is not None and s.image.authority.control_lapse_ms <= 1000
         s.seconds(1.1)
         assert holder(s) == "" and changes(s) == ["scada at 10.0.0.7 lost control: silent for 60 s"]
+        assert [e.user for e in s.events if e.what is What.CONTROL] == ["scada"]
         assert power(s, PANEL, 5e3)[0]
 
     def test_any_word_of_the_holder_keeps_it_and_no_word_of_others_does(self) -> None:
