@@ -114,6 +114,12 @@ class TestControl:
         assert holder(online) == "" and power(online, PANEL, 5e3)[0]
         assert ask(online, PANEL, Kind.RELEASE_CONTROL) == (True, "nobody has control")
 
+    def test_who_asks_again_keeps_it(self, online: Story) -> None:
+        take(online, SCADA)
+        told = changes(online)
+        assert take(online, SCADA) == (True, "you have control already")
+        assert holder(online) == "scada at 10.0.0.7" and changes(online) == told
+
     def test_an_operator_does_not_take_it_from_another_but_an_engineer_does(self, online: Story) -> None:
         take(online, SCADA)
         assert not take(online, PANEL)[0] and holder(online) == "scada at 10.0.0.7"
