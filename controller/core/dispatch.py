@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.command import Answer, Command, Kind, Role
+from controller.core.frozen import replace
 from controller.core.image import Limits, Modes, OutputImage, Power, RackMode, SiteMode, System
 from controller.core.memory import DispatchingMemory
 from controller.core.settings import DispatchSettings
@@ -51,7 +52,7 @@ def dispatch(
     s = plan.settings
     site = SiteMode(modes.site_mode)
     age, overruled, elapsed = memory.heartbeat_age_ms, memory.overruled_ms, system.elapsed_ms
-    memory = dataclasses.replace(
+    memory = replace(
         memory,
         heartbeat_age_ms=age + elapsed if age >= 0 else age,
         overruled_ms=overruled + elapsed if 0 <= overruled < CONTEST_MS else -1,
@@ -59,7 +60,7 @@ def dispatch(
     )
     memory, answers = _judge(s, memory, site, commands)
     if site not in (SiteMode.ONLINE, SiteMode.CONNECTING):
-        memory = dataclasses.replace(memory, active_power_setpoint_w=0.0, reactive_power_setpoint_var=0.0, **NOBODY)
+        memory = replace(memory, active_power_setpoint_w=0.0, reactive_power_setpoint_var=0.0, **NOBODY)
     lost = plan.silent(memory)
     wish = s.fallback_w if lost else memory.active_power_setpoint_w
     online = site is SiteMode.ONLINE
@@ -98,14 +99,14 @@ def hand_over(plan: Dispatch, memory: DispatchingMemory, beats: bool) -> Dispatc
     beats: the heartbeat in force is its own, or nobody's new. Where power was at the fallback because another one's
     heartbeat had stopped it stays there: a setpoint from before must not come back by itself.
     """
-    memory = dataclasses.replace(memory, overruled_ms=-1, contested_ms=0)
+    memory = replace(memory, overruled_ms=-1, contested_ms=0)
     if beats:
         return memory
     if plan.silent(memory):
-        memory = dataclasses.replace(
+        memory = replace(
             memory, active_power_setpoint_w=plan.settings.fallback_w, reactive_power_setpoint_var=0.0, **NOBODY
         )
-    return dataclasses.replace(memory, heartbeat_age_ms=-1)
+    return replace(memory, heartbeat_age_ms=-1)
 
 
 def _ramp(last: float, wish: float, step: float) -> float:
@@ -152,7 +153,7 @@ def _accept(memory: DispatchingMemory, command: Command) -> tuple[DispatchingMem
     """The request in force, and what its master is told; also whom it overruled."""
     if command.kind is Kind.HEARTBEAT:
         if command.value != memory.heartbeat or memory.heartbeat_age_ms < 0:
-            memory = dataclasses.replace(memory, heartbeat=command.value, heartbeat_age_ms=0)
+            memory = replace(memory, heartbeat=command.value, heartbeat_age_ms=0)
         return memory, "heard"
     active = command.kind is Kind.SET_ACTIVE_POWER
     field, unit = ("active_power_setpoint_w", "W") if active else ("reactive_power_setpoint_var", "var")
@@ -165,11 +166,11 @@ def _accept(memory: DispatchingMemory, command: Command) -> tuple[DispatchingMem
     if setter and setter != command.master_digest:
         told += f"; {_name(memory, name)} had set {before:.0f} {unit}"
         contested = CONTEST_MS if memory.overruled_ms >= 0 else memory.contested_ms
-        memory = dataclasses.replace(memory, overruled_ms=0, contested_ms=contested)
+        memory = replace(memory, overruled_ms=0, contested_ms=contested)
     new: dict[str, Any] = {
         field: command.value, f"{name}_set_by": command.master.encode(), f"{name}_setter": command.master_digest,
     }  # fmt: skip
-    return dataclasses.replace(memory, **new), told
+    return replace(memory, **new), told
 
 
 def _name(memory: DispatchingMemory, name: str) -> str:

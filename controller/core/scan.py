@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from controller.core.annunciate import annunciate
 from controller.core.authority import authorise, publish
 from controller.core.balance import balance
@@ -11,6 +9,7 @@ from controller.core.command import OWNER, Answer, Command, Origin
 from controller.core.compose import compose
 from controller.core.dispatch import dispatch, hand_over
 from controller.core.event import Event, What
+from controller.core.frozen import replace
 from controller.core.image import InputImage, Modes, ProcessImage, RackMode, SiteMode
 from controller.core.memory import Memory
 from controller.core.program import Program
@@ -82,7 +81,7 @@ def reflect(program: Program, memory: Memory, image: ProcessImage) -> Memory:
     elapsed_ms = image.system.elapsed_ms
     estimation = program.estimator.step(memory.estimation, image.measured, image.outputs, elapsed_ms)
     watching, _ = program.watch.look(memory.watching, image.measured.points, estimation, elapsed_ms)
-    return dataclasses.replace(memory, estimation=estimation, watching=watching)
+    return replace(memory, estimation=estimation, watching=watching)
 
 
 def admit(memory: Memory, inputs: InputImage) -> tuple[list[Command], list[Answer], tuple[int, int]]:

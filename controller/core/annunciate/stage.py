@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from controller.core.annunciate import figures, shelf, states, telling
 from controller.core.annunciate.plan import Annunciator
 from controller.core.command import USER_BYTES, Answer, Command, Kind, Role, cut
 from controller.core.event import Event
+from controller.core.frozen import replace
 from controller.core.image import Alarms, System, Trips
 from controller.core.memory import AnnunciationMemory
 from controller.core.signal import Codes, Ints, among
@@ -84,7 +84,7 @@ def annunciate(
 def _at_rest(memory: AnnunciationMemory, system: System) -> Result:
     """Nothing acts and nobody asks: only time passes."""
     count = figures.count(memory, 0, system.elapsed_ms)
-    memory = dataclasses.replace(
+    memory = replace(
         memory, clock_ms=count.clock_ms, flood_count=count.flood_count, hour_count=count.hour_count, flood=count.flood
     )
     nothing = np.zeros_like(memory.occurrence)

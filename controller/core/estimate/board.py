@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from controller.core.estimate.faults import CONCERN, SEVERITY
 from controller.core.estimate.verdicts import BIN_H
+from controller.core.frozen import replace
 from controller.core.image_warnings import Fault, Warnings
 from controller.core.layout import Layout
 from controller.core.memory_watch import WatchMemory
@@ -47,7 +47,7 @@ class Board:
             "rack_plating_exposure_ratio": memory.rack["exposed"].copy(),
         }  # fmt: skip
         if not b.told.any() and not b.told_k.any():
-            return dataclasses.replace(self.blank, **stays)
+            return replace(self.blank, **stays)
         cells, sensors = WORST[b.told], WORST[b.told_k]
         both = np.concatenate([b.told[b.told != 0], b.told_k[b.told_k != 0]])
         counts: dict[str, Any] = {name: int(((both >> int(f)) & 1).sum()) for f, name in COUNTS.items()}

@@ -21,6 +21,7 @@ from controller.core.estimate.planner import Planner, plan_of
 from controller.core.estimate.power import PowerLimits, members, rack_power, site_power
 from controller.core.estimate.protocol import Estimator, EstimatorInputs
 from controller.core.estimate.thermal import Temperatures
+from controller.core.frozen import replace
 from controller.core.image import Estimates, Measured, OutputImage
 from controller.core.memory import EstimationMemory
 from controller.core.outlook import Health, Outlook, Warmth
@@ -65,7 +66,7 @@ class Complete:
         """The memory after `elapsed_ms` more, with the jobs that were due in it."""
         memory = self.soc.step(memory, measured, outputs, elapsed_ms)
         kept = self._book(memory.outlook, measured, min(elapsed_ms, LONGEST_MS))
-        return self._round(dataclasses.replace(memory, outlook=kept), measured)
+        return self._round(replace(memory, outlook=kept), measured)
 
     # -- every scan ----------------------------------------------------------------------------------------------
 
@@ -83,7 +84,7 @@ class Complete:
         ledger["charge_ah"] += into
         ledger["discharge_wh"] += out * v
         ledger["charge_wh"] += into * v
-        return dataclasses.replace(kept, rack=rack, ledger=ledger, turn_ms=kept.turn_ms + elapsed_ms)
+        return replace(kept, rack=rack, ledger=ledger, turn_ms=kept.turn_ms + elapsed_ms)
 
     def _round(self, memory: EstimationMemory, measured: Measured) -> EstimationMemory:
         """The jobs that are due; a long scan does one round at most."""
@@ -93,13 +94,13 @@ class Complete:
         for turn in range(kept.turn, due):
             if turn < len(self.jobs):
                 subject, racks = self.jobs[turn]
-                memory = dataclasses.replace(memory, outlook=subject(memory, measured, racks))
+                memory = replace(memory, outlook=subject(memory, measured, racks))
             else:
-                memory = dataclasses.replace(memory, outlook=self._site(memory, measured))
+                memory = replace(memory, outlook=self._site(memory, measured))
         done = due >= count
         left = min(kept.turn_ms - self.round_ms, self.round_ms) if done else kept.turn_ms
-        kept = dataclasses.replace(memory.outlook, turn=0 if done else max(due, kept.turn), turn_ms=left)
-        return dataclasses.replace(memory, outlook=kept)
+        kept = replace(memory.outlook, turn=0 if done else max(due, kept.turn), turn_ms=left)
+        return replace(memory, outlook=kept)
 
     def publish(self, memory: EstimationMemory) -> Estimates:
         """SOC as the memory has it now, and everything else as the last finished round found it."""
@@ -108,7 +109,7 @@ class Complete:
         least = kept.health.cell_capacity_ah.ravel()[kept.health.rack_capacity_place]
         capacity_ah = np.where(ready, least, estimates.rack_capacity_ah)
         soh = np.clip(capacity_ah / self.inputs.cell.capacity_ah, 0.0, 1.0)
-        return dataclasses.replace(
+        return replace(
             estimates,
             rack_soh_ratio=soh,
             rack_capacity_ah=capacity_ah,
@@ -151,10 +152,10 @@ class Complete:
         )  # fmt: skip
         capacity.cells(memory, cells, racks, self.circuit, fresh)
         health = self._cell_health(kept.health, cells, r, racks)
-        memory = dataclasses.replace(memory, outlook=dataclasses.replace(kept, health=health))
+        memory = replace(memory, outlook=replace(kept, health=health))
         heat = self.temperatures.rack(memory, cells, measured, racks, r["ms"], square, mean_a, r["warm"] == 0)
         warmth = self._warmth(kept.warmth, cells, racks, heat)
-        memory = dataclasses.replace(memory, outlook=dataclasses.replace(kept, health=health, warmth=warmth))
+        memory = replace(memory, outlook=replace(kept, health=health, warmth=warmth))
         seen = look(self.circuit, memory, measured, t, racks)
         self.capacities.rack(seen, r["health"], r["ms"], self._counted(memory, r, racks), mean_a)
         middle = (seen.soc * seen.weight).sum(axis=1) / np.maximum(seen.count, 1.0)
@@ -163,7 +164,7 @@ class Complete:
             r[name] = 0.0
         r["ready"], r["warm"] = 1, 1
         rack[racks], ledger[racks] = r, book
-        return dataclasses.replace(
+        return replace(
             kept, rack=rack, ledger=ledger, health=health, warmth=warmth, cell_lack=cells.cell_lack,
             cell_lack_variance=cells.cell_lack_variance, cell_resistance=cells.cell_resistance,
             cell_resistance_variance=cells.cell_resistance_variance,
@@ -221,7 +222,7 @@ class Complete:
         seen = look(self.circuit, memory, measured, self.topology, racks)
         self.limits.rack(seen, r["power"], direction)
         rack[racks] = r
-        return dataclasses.replace(memory.outlook, rack=rack)
+        return replace(memory.outlook, rack=rack)
 
     def _energy(self, memory: EstimationMemory, measured: Measured, racks: Ints) -> OutlookMemory:
         rack = memory.outlook.rack.copy()
@@ -230,7 +231,7 @@ class Complete:
         self.energies.rack(seen, r["energy"])
         self.planner.rack(seen, r["plan"], r["energy"])
         rack[racks] = r
-        return dataclasses.replace(memory.outlook, rack=rack)
+        return replace(memory.outlook, rack=rack)
 
     def _site(self, memory: EstimationMemory, measured: Measured) -> OutlookMemory:
         """Racks to banks to site, and everything that was found in this round is published."""
@@ -245,7 +246,7 @@ class Complete:
         soe, sop = kept.rack["energy"], kept.rack["power"]
         still_w = STILL_W * self.pcs_rated_w * max(t.pcs, 1)
         group, out_wh, in_wh = site_energy(soe, racks_of, power_w, still_w, soc_ratio, self.target_soc)
-        return dataclasses.replace(
+        return replace(
             kept,
             power_w=power_w,
             discharge_energy_wh=out_wh,

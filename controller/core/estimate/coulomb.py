@@ -7,12 +7,12 @@ at its ends much, and the gain takes care of both.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Final
 
 import numpy as np
 
 from controller.core.estimate.protocol import EstimatorInputs, summarize
+from controller.core.frozen import replace
 from controller.core.image import Estimates, Measured, OutputImage
 from controller.core.memory import EstimationMemory
 from controller.core.signal import USABLE, Bools, Floats
@@ -65,7 +65,7 @@ class Coulomb:
         due = (rest_ms >= REST_MS) & (rest_ms % REST_INTERVAL_MS < elapsed_ms)
         if start.any() or due.any():
             soc, variance = self._correct(measured, soc, variance, start, due)
-        return dataclasses.replace(
+        return replace(
             memory,
             cell_charge_ratio=np.clip(soc, 0.0, 1.0),
             cell_variance=variance,

@@ -15,6 +15,7 @@ from controller.core.estimate.bar import OFFSET, SIGMA_FLOOR, SOC, V1, BarFilter
 from controller.core.estimate.cell_model import CellModel, Heat
 from controller.core.estimate.deviations import Deviations
 from controller.core.estimate.protocol import EstimatorInputs, summarize
+from controller.core.frozen import replace
 from controller.core.image import Estimates, Measured, OutputImage
 from controller.core.memory import EstimationMemory
 from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples
@@ -144,7 +145,7 @@ class Ekf:
         rest_ms = np.where(small & ok, memory.rack_rest_ms + elapsed_ms, 0)
         through = memory.rack_throughput_ah + np.where(ok, np.abs(current), 0.0) * elapsed_ms / MS_PER_HOUR
         fresh: dict[str, Any] = {name: getattr(memory, name).copy() for name in PER_CELL}
-        return dataclasses.replace(
+        return replace(
             memory, rack_rest_ms=rest_ms, rack_throughput_ah=through, string=s, rack_known=memory.rack_known.copy(),
             **fresh,
         )  # fmt: skip

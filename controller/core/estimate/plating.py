@@ -24,6 +24,7 @@ from controller.core.estimate.faults import PLATING_ALONE, PLATING_LACK
 from controller.core.estimate.rows import Look, rows
 from controller.core.estimate.sisters import median, scatter
 from controller.core.estimate.verdicts import BIN_H, WARM_BINS, Verdicts
+from controller.core.frozen import replace
 from controller.core.image_warnings import Fault
 from controller.core.memory import EstimationMemory
 from controller.core.memory_watch import WatchBins
@@ -79,7 +80,7 @@ class ColdCharge:
         own["total"] += added
         plating[r] = own.reshape((len(r), *plating.shape[1:]))
         w["exposed"][at] = own["recent"].max(axis=1)
-        return dataclasses.replace(bins, plating=plating)
+        return replace(bins, plating=plating)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ GB 38031-2025 C.5.3.7: (voltage down by a quarter or above the maker's maximum) 
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Final
 
 import numpy as np
 
 from controller.core.estimate.rows import rows
 from controller.core.field_image import Points
+from controller.core.frozen import replace
 from controller.core.memory_watch import WatchSamples
 from controller.core.signal import USABLE, Bools, Floats, Ints
 
@@ -39,7 +39,7 @@ def follow(s: WatchSamples, points: Points, fitted: Bools, elapsed_ms: int) -> t
     begins = ~clock & known & (rise >= need)
     on = begins | (clock & (lead >= -BEHIND_K))
     heating = np.where(on, np.minimum(s.heating_ms + elapsed_ms, 10_000_000), 0).astype(np.int32)
-    now = dataclasses.replace(
+    now = replace(
         s, heating_ms=heating, lead_k=lead.astype(np.float32),
         from_degc=np.where(begins, s.seen_degc, s.from_degc).astype(np.float32),
         scan_degc=np.where(known, t.value, s.scan_degc).astype(np.float32),

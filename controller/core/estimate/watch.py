@@ -21,6 +21,7 @@ from controller.core.estimate.plating import ColdCharge
 from controller.core.estimate.rows import Look, rows
 from controller.core.estimate.verdicts import BIN_MS, Strings
 from controller.core.field_image import Points
+from controller.core.frozen import replace
 from controller.core.image_warnings import Fault, Warnings
 from controller.core.memory import EstimationMemory
 from controller.core.memory_watch import WatchMemory
@@ -75,7 +76,7 @@ class Watch:
     def heed(self, memory: WatchMemory, points: Points, elapsed_ms: int) -> tuple[WatchMemory, list[Finding]]:
         """What waits for no look: runaway."""
         samples, lasting = runaway.follow(memory.samples, points, self.sensors, elapsed_ms)
-        memory = dataclasses.replace(memory, samples=samples)
+        memory = replace(memory, samples=samples)
         if lasting is None:
             return memory, []
         r = np.flatnonzero(lasting.any(axis=1))
@@ -92,7 +93,7 @@ class Watch:
             w["bin_ms"] = np.where(fresh, self.phase_ms, w["bin_ms"])
         w["bin_ms"] += elapsed_ms
         w["wait_ms"] += elapsed_ms
-        memory = dataclasses.replace(memory, rack=w)
+        memory = replace(memory, rack=w)
         found: list[Finding] = []
         late = 2 * w["wait_ms"] >= 2 * LOOK_MS - elapsed_ms
         if not late.any():
@@ -130,12 +131,12 @@ class Watch:
         )
         square = np.where(look.current_ok, look.current_a / self.model.capacity_ah, 0.0) ** 2
         own["load"] += (square - own["load"]) * np.minimum(1.0, look.elapsed_ms / 1000.0 / LOAD_TAU_S)
-        memory = dataclasses.replace(memory, samples=_copied(memory.samples), means=_copied(memory.means))
+        memory = replace(memory, samples=_copied(memory.samples), means=_copied(memory.means))
         over_v, over_k = take(memory.samples, own, look, self.model)
         full = hard.add(memory.means, own, look, over_v, over_k)
         if self.cold_charge is not None:
             bins = self.cold_charge.book(memory.bins, own, look, estimation, self.nearest)
-            memory = dataclasses.replace(memory, bins=bins)
+            memory = replace(memory, bins=bins)
         own["wait_ms"] = 0
         own["looks"] += 1
         found: list[Finding] = []
@@ -145,7 +146,7 @@ class Watch:
         return memory, found
 
     def _hard(self, memory: WatchMemory, own: Any, look: Look, full: Ints) -> tuple[WatchMemory, list[Finding]]:
-        memory = dataclasses.replace(memory, blocks=_copied(memory.blocks))
+        memory = replace(memory, blocks=_copied(memory.blocks))
         shorts = hard.close(
             memory.means, memory.blocks, own, look, full, self.nearest, self.model, memory.samples.drop_long
         )
@@ -186,17 +187,17 @@ class Watch:
                 bins.age_bins[at] = 0
                 bins.told[at] = told | bit
                 found.append(f)
-        return dataclasses.replace(memory, bins=bins, told_count=memory.told_count + len(found)), found
+        return replace(memory, bins=bins, told_count=memory.told_count + len(found)), found
 
     def _judge(self, memory: WatchMemory, estimation: EstimationMemory, r: Ints) -> tuple[WatchMemory, list[Finding]]:
-        memory = dataclasses.replace(memory, samples=_copied(memory.samples), bins=_copied(memory.bins))
+        memory = replace(memory, samples=_copied(memory.samples), bins=_copied(memory.bins))
         own = memory.rack[r]
         strings = Strings(memory.bins, memory.samples, own, r, self.cells[r], self.sensors[r], self.seat, self.nearest)
         found, withdrawn = judge(strings, estimation, self.model.r0, self.model.capacity_ah)
         own["bin_ms"] %= BIN_MS
         memory.rack[r] = own
         healthy = int((self.cells[r] & (rows(memory.bins.told, r) == 0)).sum())
-        return dataclasses.replace(
+        return replace(
             memory,
             healthy_cell_days=memory.healthy_cell_days + healthy * BIN_MS / DAY_MS,
             told_count=memory.told_count + len(found),

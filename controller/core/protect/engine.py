@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from controller.core.command import LEAST_ROLE, Answer, Command, Kind, Role
+from controller.core.frozen import replace
 from controller.core.image import SiteMode, Trips
 from controller.core.memory import ProtectionMemory
 from controller.core.protect.facts import suspected
@@ -169,13 +170,13 @@ def protect(
     in_a_row = memory.overruns_in_a_row + 1 if overrun else 0
     accepted = matrix.configuration if released or not memory.configuration else memory.configuration
     trend = follow(memory.trend, facts)
-    facts = dataclasses.replace(
+    facts = replace(
         facts, emergency_stop=emergency, overruns_in_a_row=in_a_row, trend=trend, utc_before_ms=memory.trend.utc_ms,
         configuration_changed=accepted != matrix.configuration,
     )  # fmt: skip
     cause = matrix.evaluate(facts)
     stands = standing(matrix, memory.present, memory.element, cause.present, facts)
-    cause = dataclasses.replace(cause, present=cause.present | stands, clear=cause.clear & ~stands)
+    cause = replace(cause, present=cause.present | stands, clear=cause.clear & ~stands)
 
     elapsed = min(facts.system.elapsed_ms, matrix.most_elapsed_ms)
     reached = cause.present & (memory.timer_ms >= matrix.due_ms)

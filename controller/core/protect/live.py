@@ -7,11 +7,11 @@ their sisters do. One faulty sensor alone therefore never stops a bank.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Final
 
 import numpy as np
 
+from controller.core.frozen import replace
 from controller.core.memory import SwingMemory, TrendMemory
 from controller.core.protect.flow import closed, pcs_power
 from controller.core.protect.look import Facts
@@ -88,7 +88,7 @@ def swing(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
     s = m.swing
     age = s.age_ms + elapsed_ms
     if age < TICK_MS:
-        return {"swing": dataclasses.replace(s, age_ms=age)}
+        return {"swing": replace(s, age_ms=age)}
     t, cells = f.topology, f.measured.extremes.module_cell_voltage_mean_v
     seen = usable(cells) & t.module_fitted
     count = seen.sum(axis=1)

@@ -5,11 +5,11 @@ Work on every cell has its own cadence, so that a scan stays short. Nothing here
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Final
 
 import numpy as np
 
+from controller.core.frozen import replace
 from controller.core.memory import TrendMemory
 from controller.core.protect.flow import closed, expected_current, worst_current
 from controller.core.protect.live import commanded_open, swing
@@ -44,7 +44,7 @@ FOREIGN_MS: Final = 2000
 def follow(memory: TrendMemory, facts: Facts) -> TrendMemory:
     """The trends with this scan's data in them."""
     elapsed = facts.system.elapsed_ms
-    return dataclasses.replace(
+    return replace(
         memory,
         **_temperatures(memory, facts, elapsed),
         **_cells(memory, facts, elapsed),

@@ -10,11 +10,11 @@ live link without load nothing can be told, so the test waits; when the rack clo
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Final
 
 import numpy as np
 
+from controller.core.frozen import replace
 from controller.core.image import Contactors, Measured, Modes, RackMode, SiteMode, System, WeldTest
 from controller.core.memory import SequencingMemory
 from controller.core.settings import SequenceSettings
@@ -62,7 +62,7 @@ def keep(
     wear = operations / s.contactor.life_operations + breaks / s.contactor.life_breaks
     result, test_ms = _weld_test(topology, s, old, mode, mode_ms, memory, measured, system)
     changed = result != book.rack_weld_test
-    ledger = dataclasses.replace(
+    ledger = replace(
         book,
         rack_contactor_operations=operations,
         rack_contactor_hot_openings=hot,
@@ -72,7 +72,7 @@ def keep(
         rack_weld_test_utc_ms=np.where(changed, system.utc_ms, book.rack_weld_test_utc_ms),
     )
     seen_now = np.where(readable, seen, memory.main_seen_closed & now)
-    return ledger, dataclasses.replace(memory, main_seen_closed=seen_now, last_current_a=current, weld_test_ms=test_ms)
+    return ledger, replace(memory, main_seen_closed=seen_now, last_current_a=current, weld_test_ms=test_ms)
 
 
 def _weld_test(

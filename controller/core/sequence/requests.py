@@ -12,6 +12,7 @@ import numpy as np
 
 from controller.core.command import LEAST_ROLE, Answer, Command, Kind, Role
 from controller.core.effect import NO_CLOSING
+from controller.core.frozen import replace
 from controller.core.image import Modes, SiteMode, System, Trips
 from controller.core.memory import SequencingMemory
 
@@ -61,8 +62,8 @@ def judge(
             answers.append(Answer(command, False, f"needs the {least.name.title()} role"))
             continue
         verdict = handler(command, Situation(modes, memory, trips, system))
-        modes = dataclasses.replace(modes, **verdict.modes)
-        memory = dataclasses.replace(memory, **verdict.memory)
+        modes = replace(modes, **verdict.modes)
+        memory = replace(memory, **verdict.memory)
         answers.append(Answer(command, verdict.accepted, verdict.reason, verdict.value))
     return modes, memory, answers
 

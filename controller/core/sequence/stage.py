@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence as Seq
 from typing import Final, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from controller.core.command import Answer, Command
 from controller.core.effect import LOCKOUT, OPEN_NOW, OPENING, STOP, TRIP
+from controller.core.frozen import replace
 from controller.core.image import Measured, Modes, RackMode, RetainedState, SiteMode, System, Trips
 from controller.core.memory import SequencingMemory
 from controller.core.sequence.closing import closed_by_itself
@@ -72,16 +72,14 @@ def sequence(
     permitted = permit(q.topology, q.settings, modes, memory, measured, trips)
     heat = warm(q.topology, q.settings, modes, memory, measured, system)
     again = rejoin(q.settings, modes, memory, trips, system, _site_wants(modes))
-    memory = dataclasses.replace(
+    memory = replace(
         memory, join=again.join, needs_person=again.needs_person, rejoin_clear_ms=again.clear_ms, rejoins=again.rejoins
     )
     racks = _step_racks(q, modes, memory, measured, trips, system, permitted, heat)
     site_mode, site_ms, site_reason = _step_site(q, modes, memory, racks, measured, trips, system)
     contactors, memory = keep(q.topology, q.settings, modes, racks.mode, racks.mode_ms, memory, measured, system)
     budget = q.settings.precharge_energy_wh
-    contactors = dataclasses.replace(
-        contactors, rack_precharge_heat_ratio=heat.held_wh / budget, rack_inrush_a=permitted.inrush_a
-    )
+    contactors = replace(contactors, rack_precharge_heat_ratio=heat.held_wh / budget, rack_inrush_a=permitted.inrush_a)
     wanted = modes.connect_wanted if site_mode in (SiteMode.STANDBY, SiteMode.CONNECTING, SiteMode.ONLINE) else 0
     armed = max(memory.armed_ms - system.elapsed_ms, 0)
     new_modes = Modes(
@@ -89,7 +87,7 @@ def sequence(
         permitted.ready, again.left_ms, wanted, armed, _retained_state(modes),
     )  # fmt: skip
     begun = among(racks.mode, RackMode.PRECHARGE) & ~among(modes.rack_mode, RackMode.PRECHARGE)
-    new_memory = dataclasses.replace(
+    new_memory = replace(
         memory,
         join=racks.join,
         cool_down_ms=racks.cool_down,
