@@ -38,7 +38,7 @@ class OpenCircuit:
     def __call__(self, soc: Floats) -> Floats:
         """OCV at 25 degC, clamped to the ends of the table."""
         at = (soc + OUTSIDE) * self.scale
-        np.clip(at, 0.0, TABLE_POINTS - 1.0, out=at)
+        at.clip(0.0, TABLE_POINTS - 1.0, out=at)
         index = at.astype(np.int32)
         at -= index
         at *= self.slope.take(index)
@@ -115,7 +115,7 @@ class Cells:
 
     def step(self, dt_s: float, rack_current_a: Floats, ambient_degc: float, cooling: float) -> None:
         """Advance all cells by `dt_s` under the mean rack currents of that time."""
-        current = np.broadcast_to(rack_current_a[:, None, None], self.shape)
+        current = rack_current_a[:, None, None]
         if self.any_bleed:
             self.bleed_age_ms += dt_s * 1000
             self.bleed_on[self.bleed_age_ms > self.constants.bleed_timeout_ms] = False
@@ -139,8 +139,7 @@ class Cells:
         self.refresh()
 
     def _charge(self, dt_s: float, current: Floats, rack_current_a: Floats) -> None:
-        part = current * dt_s
-        part /= self.capacity_as
+        part = current * dt_s / self.capacity_as
         pull = np.abs(part)
         pull *= self.constants.hysteresis_rate
         np.minimum(pull, 1.0, out=pull)

@@ -67,17 +67,17 @@ class Converters:
 
     def _aim_w(self) -> Floats:
         top_w = self.constants.pcs_overload * self.rated_w
-        return np.asarray(np.where(self.ignores, self.target_w, np.clip(self.setpoint_w, -top_w, top_w)))
+        return np.asarray(np.where(self.ignores, self.target_w, self.setpoint_w.clip(-top_w, top_w)))
 
     def _ramp(self, dt_s: float) -> None:
         c = self.constants
         top = c.pcs_overload
         self.target_w = self._aim_w()
-        target_var = np.clip(self.setpoint_var, -top * self.rated_var, top * self.rated_var)
+        target_var = self.setpoint_var.clip(-top * self.rated_var, top * self.rated_var)
         step_w = self.rated_w * dt_s / c.pcs_full_ramp_s
         step_var = self.rated_var * dt_s / c.pcs_full_ramp_s
-        self.power_w = self.power_w + np.clip(self.target_w - self.power_w, -step_w, step_w)
-        self.reactive_var = self.reactive_var + np.clip(target_var - self.reactive_var, -step_var, step_var)
+        self.power_w = self.power_w + (self.target_w - self.power_w).clip(-step_w, step_w)
+        self.reactive_var = self.reactive_var + (target_var - self.reactive_var).clip(-step_var, step_var)
         self.power_w = np.where(self.running, self.power_w, 0.0)
         self.reactive_var = np.where(self.running, self.reactive_var, 0.0)
 

@@ -207,7 +207,7 @@ class Plant:
             contactors.write(place[0], bool(value))
             return changed
         if output == "cell_bleed_on":
-            return self._bleed(place, values)
+            return self.bleed(place, np.asarray(values, float) != 0)
         if output in _PCS_COMMANDS:
             array: Any = getattr(self.pcs, _PCS_COMMANDS[output])
             changed = bool(array[place[0]] != value)
@@ -219,12 +219,13 @@ class Plant:
             return bool(changed)
         return False
 
-    def _bleed(self, place: tuple[int, ...], values: list[float]) -> bool:
-        wanted = np.asarray(values, float) != 0
-        row = self.cells.bleed_on[place]
-        changed = bool((row[: len(wanted)] != wanted).any())
-        row[: len(wanted)] = wanted
-        row |= self.cells.bleed_stuck[place]
+    def bleed(self, place: tuple[int, ...], wanted: Bools) -> bool:
+        """The first cells of every module of a rack or module are told to bleed or not; True when any changed."""
+        on = self.cells.bleed_on[place]
+        told = on[..., : wanted.shape[-1]]
+        changed = bool((told != wanted).any())
+        told[...] = wanted
+        on |= self.cells.bleed_stuck[place]
         self.cells.bleed_age_ms[place] = 0.0
         self.cells.any_bleed = self.cells.any_bleed or bool(wanted.any())
         return changed

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -65,7 +66,7 @@ class Sensors:
 
     def _noise(self, shape: tuple[int, ...], amount: float) -> Floats:
         self.at = (self.at + NOISE_STRIDE) % NOISE_POOL
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         return (self.pool[self.at : self.at + size] * (amount * self.plant.options.noise)).reshape(shape)
 
     def refresh_modules(self) -> None:

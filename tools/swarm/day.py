@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from collections import deque
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from controller.core.command import Command, Kind, Origin, Role
 from controller.core.effect import LOCKOUT
 from controller.core.field_image import Points
+from controller.core.frozen import replace
 from controller.core.image import InputImage, OutputImage, ProcessImage, SiteMode
 from controller.core.layout import Layout, tags_of
 from controller.core.scan import scan
@@ -63,6 +63,8 @@ class Day:
         self.memory = self.program.blank_memory()
         self.outputs: OutputImage = self.program.safe_outputs()
         self.input = self._first_input()
+        self.instruments = [(t.name, t.dims[:1] == ("rack",), getattr(self.input.points, t.name)) for t in POINTS]
+        """Name of every point, whether it falls silent with its rack, and where its samples go."""
         self.number = self.command_id = self.online = 0
         self.now_ms = 10_000_000
         self.silent: dict[int, int] = {}
@@ -107,26 +109,27 @@ class Day:
         copy = self.views[turn]
         for i, command in enumerate(commands):
             copy.command_records[i] = command.record()
-        system = dataclasses.replace(
+        system = replace(
             copy.system,
             scan=self.number,
             now_ms=self.now_ms,
             utc_ms=UTC_MS + self.now_ms,
             elapsed_ms=self.program.cycle_ms,
         )
-        return dataclasses.replace(copy, system=system, command_count=len(commands))
+        return replace(copy, system=system, command_count=len(commands))
 
     def _read(self) -> None:
         faces, sampled = self.simulator.sensors.faces, self.now_ms - SAMPLE_AGE_MS
         deaf = [r for r, until in self.silent.items() if until > self.now_ms]
-        for t in POINTS:
-            samples = getattr(self.input.points, t.name)
-            value = np.asarray(faces[t.name])
-            heard = np.ones(samples.value.shape, bool)
-            if t.dims[:1] == ("rack",) and deaf:
-                heard[deaf] = False
-            samples.value[heard] = value[heard] if value.shape else value
-            samples.time_ms[heard] = sampled
+        heard = np.ones(self.program.topology.racks, bool)
+        heard[deaf] = False
+        for name, of_rack, samples in self.instruments:
+            if of_rack and deaf:
+                samples.value[heard] = faces[name][heard]
+                samples.time_ms[heard] = sampled
+            else:
+                samples.value[...] = faces[name]
+                samples.time_ms[...] = sampled
         self._blind()
 
     def _blind(self) -> None:
@@ -148,8 +151,7 @@ class Day:
             plant.command("rack", "heartbeat", (r,), [float(o.heartbeat % 65536)])
             plant.command("rack", "rack_main_close", (r,), [float(o.rack_main_close[r])])
             plant.command("rack", "rack_precharge_close", (r,), [float(o.rack_precharge_close[r])])
-            for m in range(t.modules):
-                plant.command("module", "cell_bleed_on", (r, m), o.cell_bleed_on[r, m].astype(float).tolist())
+            plant.bleed((r,), o.cell_bleed_on[r])
         for p in range(t.pcs):
             plant.command("pcs", "heartbeat", (p,), [float(o.heartbeat % 65536)])
             plant.command("pcs", "pcs_run", (p,), [float(o.pcs_run[p])])
