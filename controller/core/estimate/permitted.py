@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.estimate.circuit import Table
+from controller.core.frozen import replace
 from controller.core.outlook import CHARGE, TEMPERATURE, VOLTAGE
 from controller.core.settings import Polyline
 from controller.core.signal import Floats
@@ -21,10 +22,10 @@ LEAST_CUT: Final = 0.02
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
-    """What the picked cells permit as a function of the current; arrays end in (rack, cell).
+    """What the picked cells permit as a function of the current.
 
-    `soc` and its `ocv_v` have one more axis: places within the doubt of the SOC, for a curve of steps and plateaus may
-    move the voltage further from any of them.
+    values: (VALUES, ..., rack, cell). spots: (2, ..., rack, cell, place), places within the doubt of the SOC and their
+    OCV, for a curve of steps and plateaus may move the voltage further from any of them.
     """
 
     ocv: Table
@@ -34,49 +35,40 @@ class Problem:
     volts: Polyline
     heat: Polyline
     hysteresis: bool
-    start_v: Floats
-    ohm: Floats
-    soc: Floats
-    ocv_v: Floats
-    per_amp: Floats
-    branch_v: Floats
-    charge_a: Floats
-    settle: Floats
-    surface_degc: Floats
-    surface_a: Floats
-    heating: Floats
-    rise: Floats
+    values: Floats
+    spots: Floats
 
-    def of(self, where: Any) -> Problem:
+    def of(self, where: tuple[Any, ...]) -> Problem:
         """The part of it that an index picks."""
-        return dataclasses.replace(self, **{n: getattr(self, n)[where] for n in ARRAYS})
+        return replace(self, values=self.values[(slice(None), *where)], spots=self.spots[(slice(None), *where)])
 
-    def permitted(self, amps: Floats, where: Any = ...) -> tuple[Floats, Floats, Floats]:
+    def permitted(self, amps: Floats) -> tuple[Floats, Floats, Floats]:
         """Current that voltage, charge and temperature of every cell still permit at the end of `amps`."""
-        p = self if where is ... else self.of(where)
+        start_v, ohm, per_amp, branch_v, charge_a, settle, surface_degc, surface_a, heating, rise_now = self.values
+        soc, ocv_v = self.spots
         i = amps[..., None]
         # The resistance is the one at the end, in the place nearest to it.
-        nearest = EMPTIEST if p.sign > 0 else FULLEST
-        moved, rise = p.ocv.beside(p.soc - (i * p.per_amp)[..., None], p.rises, nearest)
+        nearest = EMPTIEST if self.sign > 0 else FULLEST
+        moved, rise = self.ocv.beside(soc - (i * per_amp)[..., None], self.rises, nearest)
         # A branch that was charged where the resistance was higher keeps that. It is convex, so the mean is enough.
-        rise = np.maximum(rise, 0.5 * (rise + p.rise))
-        moved -= p.ocv_v
-        volts = p.start_v + (moved.min(axis=-1) if p.sign > 0 else moved.max(axis=-1))
-        volts -= p.sign * i * p.ohm * rise
-        if p.hysteresis:
-            volts = volts - p.branch_v * (1.0 - np.exp(-i * p.settle))
-        warm = p.surface_degc + i * i * p.heating
+        rise = np.maximum(rise, 0.5 * (rise + rise_now))
+        moved -= ocv_v
+        volts = start_v + (moved.min(axis=-1) if self.sign > 0 else moved.max(axis=-1))
+        volts -= self.sign * i * ohm * rise
+        if self.hysteresis:
+            volts = volts - branch_v * (1.0 - np.exp(-i * settle))
+        warm = surface_degc + i * i * heating
         return (
-            p.rated * p.volts(volts),
-            p.charge_a,
-            np.minimum(p.rated * p.heat(warm), p.surface_a),
+            self.rated * self.volts(volts),
+            charge_a,
+            np.minimum(self.rated * self.heat(warm), surface_a),
         )
 
 
-ARRAYS: Final = (
-    "start_v", "ohm", "soc", "ocv_v", "per_amp", "branch_v", "charge_a", "settle", "surface_degc", "surface_a",
-    "heating", "rise",
+VALUES: Final = (
+    "start_v", "ohm", "per_amp", "branch_v", "charge_a", "settle", "surface_degc", "surface_a", "heating", "rise",
 )  # fmt: skip
+"""In the order of `Problem.values`."""
 KINDS: Final = (VOLTAGE, CHARGE, TEMPERATURE)
 """In the order of `Problem.permitted`."""
 
@@ -91,7 +83,7 @@ def most(problem: Problem, rated: float) -> Floats:
     Regula falsi with halving of the end that stays (Illinois): what is permitted falls as the current grows. Only
     what is not settled at the rated current is looked at further.
     """
-    found = np.full(problem.ohm.shape[:-1], rated)
+    found = np.full(problem.values.shape[1:-1], rated)
     spare = _least(problem.permitted(found)) - rated
     open_ = np.nonzero(spare < 0)
     if not len(open_[0]):
@@ -101,7 +93,7 @@ def most(problem: Problem, rated: float) -> Floats:
     at_low, at_high = _least(part.permitted(low)), spare[open_]
     shut = at_low <= 0
     for _ in range(STEPS):
-        middle = low + (high - low) * np.clip(at_low / np.maximum(at_low - at_high, 1e-12), LEAST_CUT, 1 - LEAST_CUT)
+        middle = low + (high - low) * (at_low / np.maximum(at_low - at_high, 1e-12)).clip(LEAST_CUT, 1 - LEAST_CUT)
         at = _least(part.permitted(middle)) - middle
         fits = at >= 0
         low, high = np.where(fits, middle, low), np.where(fits, high, middle)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.estimate.circuit import SIGMAS, Cells, Circuit
-from controller.core.estimate.permitted import KINDS, Problem, most
+from controller.core.estimate.permitted import KINDS, VALUES, Problem, most
 from controller.core.estimate.thermal import heat_capacity
 from controller.core.outlook import (
     DIRECTIONS,
@@ -32,11 +32,17 @@ from controller.core.signal import Bools, Floats, Ints
 from controller.core.topology import Topology
 
 SECONDS: Final = np.array([seconds for _, seconds in HORIZONS])
+EVERY_HORIZON: Final = np.arange(len(HORIZONS))
+SIGNS: Final = np.array([sign for _, sign in DIRECTIONS])[:, None]
 MARGIN: Final = 0.05
 """Share of the current kept back: resistance falls with current less than the model says (HPPC: 8 % median)."""
 PARAMETER_SIGMAS: Final = 2.0
 SUM_MARGIN: Final = 0.01
 """Where only the rating limits: the rack's voltage is the sum of what two cells show."""
+K: Final = np.array([1.0, 0.0])[:, None, None]
+"""What is sure comes first, with all its margins, and then what is likely, without."""
+SURE: Final = (0,)
+KIND: Final = np.array(KINDS)
 SPOTS: Final = np.linspace(0.0, 1.0, 5)
 BEYOND: Final = 0.02
 """Of the rated current."""
@@ -55,7 +61,8 @@ def _kept(low: Floats, by: Ints, worst: Ints, at_once: Floats) -> tuple[Floats, 
     binding = np.maximum.accumulate(np.where(every[0] <= least[0], horizon, 0), axis=0)[1:]
     by = np.concatenate([np.full_like(by[:1], VOLTAGE), by])
     worst = np.concatenate([at_once[0].argmin(axis=-1)[None], worst])
-    return least[:, 1:], np.take_along_axis(by, binding, 0), np.take_along_axis(worst, binding, 0)
+    rack = np.arange(every.shape[2])
+    return least[:, 1:], by[binding, rack], worst[binding, rack]
 
 
 class PowerLimits:
@@ -65,6 +72,9 @@ class PowerLimits:
         self.circuit, self.derating = circuit, derating
         m = circuit.model
         self.a1, self.a2 = np.exp(-SECONDS / m.tau1_s), np.exp(-SECONDS / m.tau2_s)
+        self.rise1, self.rise2 = ((1 - a)[:, None, None] for a in (self.a1, self.a2))
+        """(horizon, 1, 1) share of the RC resistances that a current has met by then."""
+        self.hysteresis = bool(m.branch_v.any())
         self.heat_capacity = heat_capacity(m.sheet.heat_capacity_j_per_k, m.capacity_ah)
 
     def rack(self, cells: Cells, sop: Any, direction: int) -> None:
@@ -72,23 +82,25 @@ class PowerLimits:
         sign, sheet = DIRECTIONS[direction][1], self.derating.cell
         rated = sheet.discharge_current_a if sign > 0 else sheet.charge_current_a
         picked = self._weakest(cells, sign, rated)
-        problem = self._problem(cells, picked, sign, rated)
+        rack = np.arange(len(cells.racks))
+        at = rack[:, None] * cells.soc.shape[1] + picked
+        relaxed_v = self._relaxed(cells)
+        problem = self._problem(cells, at, relaxed_v, sign, rated)
         low = most(problem, rated)
         # What binds is judged just beyond the current found.
-        beyond = np.stack(problem.permitted(np.minimum(low[0] + BEYOND * rated, rated), 0))
-        at_once = self._at_once(cells, picked, sign, rated)
-        smallest = beyond.min(axis=-1)
-        kind = smallest.argmin(axis=0)
-        worst = np.take_along_axis(beyond.argmin(axis=-1), kind[None], axis=0)[0]
-        by = np.where(low[0] >= rated, RATED, np.array(KINDS)[kind])
+        beyond = np.array(problem.of(SURE).permitted(np.minimum(low[0] + BEYOND * rated, rated)))
+        at_once = self._at_once(cells, at, sign, rated)
+        kind = beyond.min(axis=-1).argmin(axis=0)
+        worst = beyond.argmin(axis=-1)[kind, EVERY_HORIZON[:, None], rack]
+        by = np.where(low[0] >= rated, RATED, KIND[kind])
         low, by, worst = _kept(low, by, worst, at_once)
-        cell = np.where(by == RATED, -1, cells.place + picked[np.arange(len(cells.racks)), worst])
+        cell = np.where(by == RATED, -1, cells.place + picked[rack, worst])
         known = cells.known
         amps = np.where(known, low * (1 - np.where(low < rated, MARGIN, SUM_MARGIN)), 0.0)
         sop["amps"][:, :, direction] = amps.transpose(2, 0, 1)
         sop["by"][:, direction] = np.where(known, by, NOT_KNOWN).T
         sop["cell"][:, direction] = np.where(known, cell, -1).T
-        self._sums(cells, sop, direction, amps[0], sign)
+        self._sums(cells, sop, direction, amps[0], relaxed_v)
 
     def _weakest(self, c: Cells, sign: float, rated: float) -> Ints:
         """(n, picked) columns of the cells of each rack that can limit: the extremes of all that is compared."""
@@ -103,54 +115,48 @@ class PowerLimits:
             ends.append(now - share * rated * ohm * rise + sign * (volts - start))
         if not c.fitted.all():
             ends = [np.where(c.fitted, e, np.inf) for e in ends]
-        return np.stack([e.argmin(axis=1) for e in ends], axis=1)
+        return np.array([e.argmin(axis=1) for e in ends]).T
 
-    def _problem(self, c: Cells, picked: Ints, sign: float, rated: float) -> Problem:
-        """All that does not change with the current, for the picked cells: (k, horizon, n, p)."""
-        at = (np.arange(len(c.racks))[:, None], picked)
-        seconds = SECONDS[:, None, None]
-        k = np.array([1.0, 0.0])[:, None, None, None]
-        sure = (c.low_soc if sign > 0 else c.high_soc)[at]
-        soc = np.where(k > 0, sure, c.soc[at])
-        extra = PARAMETER_SIGMAS * k * c.r0_sigma[at] / np.maximum(c.r0[at], 1e-9)
-        capacity = np.maximum(c.capacity_ah[at] - PARAMETER_SIGMAS * k * c.capacity_sigma_ah[at], 1e-6)
-        ohm = self._ohm(c, at) * (1.0 + extra)
-        start = c.emf_v[at] - sign * SIGMAS * k * c.emf_sigma_v[at] + self._relaxed(c)[..., None] * _own(c, at)
+    def _problem(self, c: Cells, at: Ints, relaxed_v: Floats, sign: float, rated: float) -> Problem:
+        """All that does not change with the current, for the picked cells: (k, horizon, n, p). at: their flat places."""
+        seconds, k = SECONDS[:, None, None], K[..., None]
+        soc, r0, surface = c.soc.take(at), c.r0.take(at), c.surface_degc.take(at)
+        low, high = (np.where(k > 0, edge.take(at), soc) for edge in (c.low_soc, c.high_soc))
+        extra = PARAMETER_SIGMAS * k * c.r0_sigma.take(at) / np.maximum(r0, 1e-9)
+        capacity = np.maximum(c.capacity_ah.take(at) - PARAMETER_SIGMAS * k * c.capacity_sigma_ah.take(at), 1e-6)
+        r1 = c.r1.take(at)
+        ohm = (r0 + r1 * self.rise1 + c.r2.take(at) * self.rise2) * (1.0 + extra)
+        start = c.emf_v.take(at) - sign * SIGMAS * k * c.emf_sigma_v.take(at) + relaxed_v[..., None] * _own(c, r1)
         volts, heat = self._curves(sign)
-        branch: Floats = np.zeros(1)
         m = self.circuit.model
-        if m.branch_v.any():
-            branch = m.branch(c.soc[at]) * (c.hysteresis[:, None] + sign)
-        shape = ohm.shape
-        charge = np.broadcast_to((soc if sign > 0 else 1.0 - soc) * capacity * 3600.0 / seconds, shape)
-        full = {
-            "start_v": start, "ohm": ohm,
-            "per_amp": sign * seconds / 3600.0 / capacity, "branch_v": branch, "charge_a": charge,
-            "settle": m.gamma / 3600.0 / m.capacity_ah * seconds, "surface_degc": c.surface_degc[at],
-            "surface_a": rated * heat(c.surface_degc[at]), "heating": ohm * (c.rise[at] * seconds) / self.heat_capacity,
-            "rise": self.circuit.rise_at(np.where(k > 0, c.low_soc[at], c.soc[at])),
-        }  # fmt: skip
-        arrays = {name: np.broadcast_to(a, shape) for name, a in full.items()}
-        low, high = (np.where(k > 0, edge[at], c.soc[at])[..., None] for edge in (c.low_soc, c.high_soc))
-        spots = low + SPOTS * (high - low)
-        arrays["soc"] = np.broadcast_to(spots, (*shape, len(SPOTS)))
-        arrays["ocv_v"] = np.broadcast_to(self.circuit.ocv(spots), (*shape, len(SPOTS)))
-        return Problem(self.circuit.ocv, self.circuit.rise, sign, rated, volts, heat, bool(m.branch_v.any()), **arrays)
+        values = np.empty((len(VALUES), *ohm.shape))
+        for whole, part in zip(values, (
+            start, ohm, sign * seconds / 3600.0 / capacity,
+            m.branch(soc) * (c.hysteresis[:, None] + sign) if self.hysteresis else 0.0,
+            (low if sign > 0 else 1.0 - high) * capacity * 3600.0 / seconds,
+            m.gamma / 3600.0 / m.capacity_ah * seconds, surface, rated * heat(surface),
+            ohm * (c.rise.take(at) * seconds) / self.heat_capacity, self.circuit.rise_at(low),
+        ), strict=True):  # fmt: skip
+            whole[...] = part
+        places = low[..., None] + SPOTS * (high - low)[..., None]
+        spots = np.empty((2, *ohm.shape, len(SPOTS)))
+        spots[0], spots[1] = places, self.circuit.ocv(places)
+        return Problem(self.circuit.ocv, self.circuit.rise, sign, rated, volts, heat, self.hysteresis, values, spots)
 
-    def _at_once(self, c: Cells, picked: Ints, sign: float, rated: float) -> Floats:
+    def _at_once(self, c: Cells, at: Ints, sign: float, rated: float) -> Floats:
         """(2, n, p) current that the voltage permits in the first moment, where only R0 drops.
 
         Exact: along a stretch of the curve both voltage and current are linear in the fraction.
         """
-        at = (np.arange(len(c.racks))[:, None], picked)
-        k = np.array([1.0, 0.0])[:, None, None]
-        ohm = (c.r0[at] + PARAMETER_SIGMAS * k * c.r0_sigma[at]) * c.rise[at]
-        volts = c.emf_v[at] - sign * SIGMAS * k * c.emf_sigma_v[at]
+        ohm = (c.r0.take(at) + PARAMETER_SIGMAS * K * c.r0_sigma.take(at)) * c.rise.take(at)
+        volts = c.emf_v.take(at) - sign * SIGMAS * K * c.emf_sigma_v.take(at)
         curve = self._curves(sign)[0]
+        v, f = curve.at[:, None, None, None], curve.fraction[:, None, None, None]
+        gain = f[1:] - f[:-1]
+        wide = np.maximum(v[1:] - v[:-1] + sign * rated * gain * ohm, 1e-9)
         fraction = np.full(volts.shape, curve.fraction[0])
-        for v0, v1, f0, f1 in zip(curve.at, curve.at[1:], curve.fraction, curve.fraction[1:], strict=False):
-            wide = np.maximum(v1 - v0 + sign * rated * (f1 - f0) * ohm, 1e-9)
-            fraction += (f1 - f0) * np.clip((volts - v0 - sign * rated * f0 * ohm) / wide, 0.0, 1.0)
+        for part in gain * ((volts - v[:-1] - sign * rated * f[:-1] * ohm) / wide).clip(0.0, 1.0):
+            fraction += part
         return np.asarray(rated * np.minimum(fraction, 1.0))
 
     def _curves(self, sign: float) -> tuple[Polyline, Polyline]:
@@ -158,12 +164,6 @@ class PowerLimits:
         if sign > 0:
             return d.discharge_voltage, d.discharge_temperature
         return d.charge_voltage, d.charge_temperature
-
-    def _ohm(self, c: Cells, at: Any) -> Floats:
-        """(horizon, n, ...) resistance that a current meets over the horizon."""
-        shape = (-1, *(1 for _ in c.r0[at].shape))
-        rise1, rise2 = (1 - self.a1).reshape(shape), (1 - self.a2).reshape(shape)
-        return np.asarray(c.r0[at] + c.r1[at] * rise1 + c.r2[at] * rise2)
 
     def _relaxed(self, c: Cells) -> Floats:
         """(horizon, n) what the RC voltages of today, the string filter's, give back by then."""
@@ -173,9 +173,9 @@ class PowerLimits:
         back2 = c.v2 * np.where(c.v2 < 0, rise, np.minimum(rise, 1.0))
         return np.asarray((1 - self.a1)[:, None] * back1 + (1 - self.a2)[:, None] * back2)
 
-    def _sums(self, c: Cells, sop: Any, direction: int, amps: Floats, sign: float) -> None:
+    def _sums(self, c: Cells, sop: Any, direction: int, amps: Floats, relaxed_v: Floats) -> None:
         """What the whole string shows at the end of each horizon, for power and for sharing between racks."""
-        one = c.weight
+        one, sign = c.weight, DIRECTIONS[direction][1]
         count = np.maximum(c.count, 1.0)
         emf = (c.emf_v * one).sum(axis=1)
         one_rise = one * c.rise
@@ -187,9 +187,9 @@ class PowerLimits:
         spread = np.sqrt((np.square(c.soc - soc[:, None]) * one).sum(axis=1) / count)
         low, high = ((edge * one).sum(axis=1) / count for edge in (c.low_soc, c.high_soc))
         two = (low + SPOTS[:, None] * (high - low))[:, None, None, :] + np.array([-1.0, 1.0])[:, None, None] * spread
-        drops = (self.circuit.ocv(two + 0.0 * moved) - self.circuit.ocv(two - moved)).mean(axis=1)
+        drops = (self.circuit.ocv(two) - self.circuit.ocv(two - moved)).mean(axis=1)
         drop = drops.max(axis=0)
-        end = emf + count * (self._relaxed(c) - drop)
+        end = emf + count * (relaxed_v - drop)
         # What the resistance rises by on the way to the end.
         then = self.circuit.rise_at(low - moved)
         now = one_rise.sum(axis=1) / count
@@ -202,25 +202,24 @@ class PowerLimits:
         sop["start_v"][:, direction] = (emf - sign * amps * r0).T
 
 
-def _own(c: Cells, at: Any) -> Floats:
+def _own(c: Cells, r1: Floats) -> Floats:
     """(n, p) RC voltage of the picked cells over their string's: all carry one current, each its own resistance."""
     mean = (c.r1 * c.weight).sum(axis=1) / np.maximum(c.count, 1.0)
-    return np.asarray(c.r1[at] / np.maximum(mean, 1e-12)[:, None])
+    return np.asarray(r1 / np.maximum(mean, 1e-12)[:, None])
 
 
 def rack_power(sop: Any) -> RackPower:
     """The published figures of all racks."""
     values: dict[str, Any] = {}
-    for d, (direction, sign) in enumerate(DIRECTIONS):
+    amps = sop["amps"][:, 0]
+    end = sop["emf_v"] - SIGNS * amps * sop["ohm"]
+    # At constant power the current is largest where the voltage is lowest.
+    watts = np.maximum(amps * np.minimum(sop["start_v"], end), 0.0)
+    by_rack = [a.transpose(1, 2, 0).copy() for a in (watts, sop["by"], sop["cell"])]
+    for d, (direction, _) in enumerate(DIRECTIONS):
         for h, (name, _) in enumerate(HORIZONS):
-            amps = sop["amps"][:, 0, d, h]
-            end = sop["emf_v"][:, d, h] - sign * amps * sop["ohm"][:, d, h]
-            # At constant power the current is largest where the voltage is lowest.
-            volts = np.minimum(sop["start_v"][:, d, h], end)
-            key = f"rack_{direction}_power_{name}"
-            values[f"{key}_w"] = np.maximum(amps * volts, 0.0)
-            values[f"{key}_limited_by"] = sop["by"][:, d, h].copy()
-            values[f"{key}_place"] = sop["cell"][:, d, h].copy()
+            for figure, a in zip(("w", "limited_by", "place"), by_rack, strict=True):
+                values[f"rack_{direction}_power_{name}_{figure}"] = a[d, h]
     return RackPower(**values)
 
 
@@ -264,14 +263,13 @@ def _banks(sop: Any, racks_of: list[Ints], ratings: list[float], d: int, sign: f
         amps, emf, ohm = sop["amps"][racks][:, :, d], sop["emf_v"][racks][:, None, d], sop["ohm"][racks][:, None, d]
         at_limit = emf - sign * amps * ohm
         bus = at_limit.max(axis=0) if sign > 0 else at_limit.min(axis=0)
-        shared = np.clip(sign * (emf - bus) / ohm, 0.0, amps)
+        shared = (sign * (emf - bus) / ohm).clip(0.0, amps)
         lowest = np.minimum(bus, sop["start_v"][racks][:, d].min(axis=0))
         watts = np.maximum(lowest * shared.sum(axis=0), 0.0)
         blind = (sop["by"][racks][:, d] == NOT_KNOWN).any(axis=0)
         watts[:, blind] = 0.0
-        first = (at_limit[:, 0].argmax(axis=0) if sign > 0 else at_limit[:, 0].argmin(axis=0))[None, :]
-        kind = np.take_along_axis(sop["by"][racks][:, d], first, 0)[0]
-        where = np.take_along_axis(sop["cell"][racks][:, d], first, 0)[0]
+        first = racks[at_limit[:, 0].argmax(axis=0) if sign > 0 else at_limit[:, 0].argmin(axis=0)]
+        kind, where = sop["by"][first, d, EVERY_HORIZON], sop["cell"][first, d, EVERY_HORIZON]
         capped = watts[0] > rated
         kind, where = np.where(blind, NOT_KNOWN, np.where(capped, PCS, kind)), np.where(capped | blind, -1, where)
         share = np.minimum(watts[0], rated) / max(rated, 1.0)
