@@ -42,7 +42,7 @@ class Table:
 
     def _between(self, at: Floats) -> tuple[Floats, NDArray[np.int32]]:
         place = (at - self.low) * self.scale
-        np.clip(place, 0.0, self.last, out=place)
+        place.clip(0.0, self.last, out=place)
         index = place.astype(np.int32)
         place -= index
         place *= self.steps.take(index)
@@ -159,8 +159,8 @@ def look(circuit: Circuit, memory: EstimationMemory, measured: Measured, topolog
     heard = i.quality[at] <= USABLE
     current = np.where(heard, i.value[at], 0.0)
     surface = cells(warmth.cell_surface_temperature_degc)
-    cold = m.heat(surface.mean(axis=1)) if m.sheet.r0_arrhenius_k or m.sheet.rc_arrhenius_k else (1.0, 1.0)
-    warm0, warm1 = (np.broadcast_to(np.asarray(h), (n,))[:, None] for h in cold)
+    cold = m.heat(surface.sum(axis=1) / flat) if m.sheet.r0_arrhenius_k or m.sheet.rc_arrhenius_k else (1.0, 1.0)
+    warm0, warm1 = (np.reshape(h, (-1, 1)) for h in cold)
     r25 = cells(health.cell_resistance_ohm)
     r0 = r25 * warm0
     soc = cells(memory.cell_charge_ratio)

@@ -15,7 +15,7 @@ import numpy as np
 from controller.core.estimate import capacity
 from controller.core.estimate.ageing import Ledger
 from controller.core.estimate.cell_model import CellModel
-from controller.core.estimate.circuit import Circuit, look
+from controller.core.estimate.circuit import Cells, Circuit, look
 from controller.core.estimate.energy import STILL_C, Energies, rack_energy, site_energy
 from controller.core.estimate.planner import Planner, plan_of
 from controller.core.estimate.power import PowerLimits, members, rack_power, site_power
@@ -40,6 +40,10 @@ STILL_W: Final = 0.001
 """Site power below which nothing gets emptier or fuller, as a fraction of the PCS rating."""
 LONGEST_MS: Final = 60_000
 """A longer gap is not booked as if its last current had flowed all the time."""
+
+
+Done = tuple[OutlookMemory, Cells]
+"""What a job leaves: the outlook with its part renewed, and the look that it was made with."""
 
 
 class Complete:
@@ -91,16 +95,17 @@ class Complete:
         kept = memory.outlook
         count = len(self.jobs) + 1
         due = min(kept.turn_ms * count // self.round_ms, count)
+        seen: Cells | None = None
         for turn in range(kept.turn, due):
             if turn < len(self.jobs):
                 subject, racks = self.jobs[turn]
-                memory = replace(memory, outlook=subject(memory, measured, racks))
+                kept, seen = subject(memory, measured, racks, seen)
             else:
-                memory = replace(memory, outlook=self._site(memory, measured))
+                kept = self._site(memory, measured)
+            memory = replace(memory, outlook=kept)
         done = due >= count
         left = min(kept.turn_ms - self.round_ms, self.round_ms) if done else kept.turn_ms
-        kept = replace(memory.outlook, turn=0 if done else max(due, kept.turn), turn_ms=left)
-        return replace(memory, outlook=kept)
+        return replace(memory, outlook=replace(kept, turn=0 if done else max(due, kept.turn), turn_ms=left))
 
     def publish(self, memory: EstimationMemory) -> Estimates:
         """SOC as the memory has it now, and everything else as the last finished round found it."""
@@ -108,7 +113,7 @@ class Complete:
         e, ready = kept.rack["energy"], kept.rack["warm"] == 1
         least = kept.health.cell_capacity_ah.ravel()[kept.health.rack_capacity_place]
         capacity_ah = np.where(ready, least, estimates.rack_capacity_ah)
-        soh = np.clip(capacity_ah / self.inputs.cell.capacity_ah, 0.0, 1.0)
+        soh = (capacity_ah / self.inputs.cell.capacity_ah).clip(0.0, 1.0)
         return replace(
             estimates,
             rack_soh_ratio=soh,
@@ -131,9 +136,15 @@ class Complete:
 
     # -- the jobs ------------------------------------------------------------------------------------------------
 
-    def _health(self, memory: EstimationMemory, measured: Measured, racks: Ints) -> OutlookMemory:
+    def _look(self, memory: EstimationMemory, measured: Measured, racks: Ints, seen: Cells | None) -> Cells:
+        """What is known of the cells now. Only the first job of a group changes that: the others share its look."""
+        if seen is not None and seen.racks is racks:
+            return seen
+        return look(self.circuit, memory, measured, self.topology, racks)
+
+    def _health(self, memory: EstimationMemory, measured: Measured, racks: Ints, _: Cells | None) -> Done:
         """Temperatures, capacity, resistance and the ledger of some racks."""
-        kept, t = memory.outlook, self.topology
+        kept = memory.outlook
         rack, ledger = kept.rack.copy(), kept.ledger.copy()
         r, book = rack[racks], ledger[racks]
         fresh = r["ready"] == 0
@@ -156,7 +167,7 @@ class Complete:
         heat = self.temperatures.rack(memory, cells, measured, racks, r["ms"], square, mean_a, r["warm"] == 0)
         warmth = self._warmth(kept.warmth, cells, racks, heat)
         memory = replace(memory, outlook=replace(kept, health=health, warmth=warmth))
-        seen = look(self.circuit, memory, measured, t, racks)
+        seen = self._look(memory, measured, racks, None)
         self.capacities.rack(seen, r["health"], r["ms"], self._counted(memory, r, racks), mean_a)
         middle = (seen.soc * seen.weight).sum(axis=1) / np.maximum(seen.count, 1.0)
         self.ledger.rack(book, measured, racks, r["ms"], mean_a, middle)
@@ -168,7 +179,7 @@ class Complete:
             kept, rack=rack, ledger=ledger, health=health, warmth=warmth, cell_lack=cells.cell_lack,
             cell_lack_variance=cells.cell_lack_variance, cell_resistance=cells.cell_resistance,
             cell_resistance_variance=cells.cell_resistance_variance,
-        )  # fmt: skip
+        ), seen  # fmt: skip
 
     def _counted(self, memory: EstimationMemory, r: Any, racks: Ints) -> Floats:
         """Ah out of the racks since their last turn, without what the SOC filter knows to be the sensor's bias."""
@@ -182,7 +193,7 @@ class Complete:
         h, q, r0 = r["health"], self.inputs.cell.capacity_ah, self.circuit.model.r0
         fitted = self.topology.cell_fitted[racks]
         ah, sigma = capacity.capacity_of(h["slow_ratio"], h["ratio"], h["ratio_sigma"], q)
-        lack = np.clip(cells.cell_lack[racks], *capacity.LACK_RANGE)
+        lack = cells.cell_lack[racks].clip(*capacity.LACK_RANGE)
         own = np.where(fitted, ah[:, None, None] / (1.0 + lack), 0.0)
         doubt = own * np.sqrt(cells.cell_lack_variance[racks] + (sigma / np.maximum(ah, 1e-9))[:, None, None] ** 2)
         ohm = np.where(
@@ -210,28 +221,27 @@ class Complete:
         place[racks], heat[racks] = racks * core.shape[1] + hottest, heat_w
         return Warmth(cells.surface, cells.core, most, place, heat)
 
-    def _discharge(self, memory: EstimationMemory, measured: Measured, racks: Ints) -> OutlookMemory:
-        return self._power(memory, measured, racks, 0)
+    def _discharge(self, memory: EstimationMemory, measured: Measured, racks: Ints, seen: Cells | None) -> Done:
+        return self._power(memory, self._look(memory, measured, racks, seen), 0)
 
-    def _charge(self, memory: EstimationMemory, measured: Measured, racks: Ints) -> OutlookMemory:
-        return self._power(memory, measured, racks, 1)
+    def _charge(self, memory: EstimationMemory, measured: Measured, racks: Ints, seen: Cells | None) -> Done:
+        return self._power(memory, self._look(memory, measured, racks, seen), 1)
 
-    def _power(self, memory: EstimationMemory, measured: Measured, racks: Ints, direction: int) -> OutlookMemory:
+    def _power(self, memory: EstimationMemory, seen: Cells, direction: int) -> Done:
         rack = memory.outlook.rack.copy()
-        r = rack[racks]
-        seen = look(self.circuit, memory, measured, self.topology, racks)
+        r = rack[seen.racks]
         self.limits.rack(seen, r["power"], direction)
-        rack[racks] = r
-        return replace(memory.outlook, rack=rack)
+        rack[seen.racks] = r
+        return replace(memory.outlook, rack=rack), seen
 
-    def _energy(self, memory: EstimationMemory, measured: Measured, racks: Ints) -> OutlookMemory:
+    def _energy(self, memory: EstimationMemory, measured: Measured, racks: Ints, seen: Cells | None) -> Done:
         rack = memory.outlook.rack.copy()
         r = rack[racks]
-        seen = look(self.circuit, memory, measured, self.topology, racks)
+        seen = self._look(memory, measured, racks, seen)
         self.energies.rack(seen, r["energy"])
         self.planner.rack(seen, r["plan"], r["energy"])
         rack[racks] = r
-        return replace(memory.outlook, rack=rack)
+        return replace(memory.outlook, rack=rack), seen
 
     def _site(self, memory: EstimationMemory, measured: Measured) -> OutlookMemory:
         """Racks to banks to site, and everything that was found in this round is published."""

@@ -118,7 +118,7 @@ class PowerLimits:
         return np.array([e.argmin(axis=1) for e in ends]).T
 
     def _problem(self, c: Cells, at: Ints, relaxed_v: Floats, sign: float, rated: float) -> Problem:
-        """All that does not change with the current, for the picked cells: (k, horizon, n, p). at: their flat places."""
+        """All that does not change with the current, for the picked cells `at` (flat): (k, horizon, n, p)."""
         seconds, k = SECONDS[:, None, None], K[..., None]
         soc, r0, surface = c.soc.take(at), c.r0.take(at), c.surface_degc.take(at)
         low, high = (np.where(k > 0, edge.take(at), soc) for edge in (c.low_soc, c.high_soc))
