@@ -17,7 +17,7 @@ from controller.core.image import (
     System,
     Trips,
 )
-from controller.core.signal import Bools, Ints, among
+from controller.core.signal import Bools, Ints, among, some
 from controller.core.topology import Topology
 
 OVERLAP_MS = 500
@@ -51,8 +51,8 @@ def compose(
     overlap = among(modes.rack_mode, RackMode.CLOSED) & (modes.rack_mode_ms < OVERLAP_MS)
     precharge = may & (precharging | overlap) & ~topology.self_precharging
     running = not trips.site_effect & OPEN_NOW and modes.site_mode in (SiteMode.ONLINE, SiteMode.STOPPING)
-    run = power.pcs_enable & (running and bool((may & closed).any()))
-    part = np.where(run, 1.0 / np.bincount(topology.pcs_bank)[topology.pcs_bank], 0.0)
+    run = power.pcs_enable & (running and some(may & closed))
+    part = np.where(run, 1.0 / topology.pcs_count[topology.pcs_bank], 0.0)
     unacked = among(alarms.alarm_state, AlarmState.UNACKNOWLEDGED, AlarmState.LATCHED_UNACKNOWLEDGED)
     return OutputImage(
         heartbeat=system.scan,
@@ -64,6 +64,6 @@ def compose(
         pcs_reactive_power_setpoint_var=np.where(run, power.pcs_reactive_power_target_var, 0.0),
         pcs_charge_limit_w=limits.bank_charge_limit_w[topology.pcs_bank] * part,
         pcs_discharge_limit_w=limits.bank_discharge_limit_w[topology.pcs_bank] * part,
-        horn_on=int((unacked & (priority == HIGH)).any()),
+        horn_on=int(some(unacked & (priority == HIGH))),
         cooling_on=int(modes.site_mode in (SiteMode.CONNECTING, SiteMode.ONLINE, SiteMode.STOPPING)),
     )

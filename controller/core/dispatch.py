@@ -74,7 +74,7 @@ def dispatch(
     reactive = 0.0 if lost or not online else memory.reactive_power_setpoint_var
     room = np.sqrt(np.maximum((s.rated_w / plan.topology.pcs) ** 2 - share**2, 0.0))
     enabled = joined[plan.topology.pcs_bank] & (online or (site is SiteMode.STOPPING and target != 0.0))
-    reactive_share = np.where(enabled, np.clip(reactive / max(int(enabled.sum()), 1), -room, room), 0.0)
+    reactive_share = np.where(enabled, np.asarray(reactive / max(int(enabled.sum()), 1)).clip(-room, room), 0.0)
     share = np.where(enabled, share, 0.0)
     power = Power(
         active_power_setpoint_w=memory.active_power_setpoint_w,
@@ -124,14 +124,13 @@ def _share(plan: Dispatch, limits: Limits, target: float, joined: Bools) -> Floa
     t = plan.topology
     bank_limit = limits.bank_discharge_limit_w if target >= 0 else limits.bank_charge_limit_w
     bank_limit = np.where(joined, bank_limit, 0.0)
-    pcs_per_bank = np.bincount(t.pcs_bank, minlength=t.banks)
     total = bank_limit.sum()
     if total <= 0.0:
         return np.zeros(t.pcs)
     equal = np.where(bank_limit > 0, 1.0, 0.0) / max(int((bank_limit > 0).sum()), 1)
     weight = bank_limit / total if plan.settings.share_by_limit else equal
     bank = np.sign(target) * np.minimum(np.abs(target) * weight, bank_limit)
-    return np.asarray(bank[t.pcs_bank] / np.maximum(pcs_per_bank, 1)[t.pcs_bank])
+    return np.asarray(bank[t.pcs_bank] / np.maximum(t.pcs_count, 1)[t.pcs_bank])
 
 
 def _judge(

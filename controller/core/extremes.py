@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from controller.core.image import Extremes
-from controller.core.signal import NOT_FITTED, USABLE, Codes, Floats, Ints, Samples
+from controller.core.signal import NOT_FITTED, USABLE, Codes, Floats, Ints, Samples, every, some
 
 VOLTAGE, TEMPERATURE = 0, 1
 
@@ -64,10 +64,10 @@ def extremes_of(voltage: Samples, temperature: Samples) -> Extremes:
 def total(s: Samples) -> Samples:
     """Sum over usable values; the quality is the worst of all fitted ones, the time that of the oldest."""
     fitted = s.quality != NOT_FITTED
-    if not fitted.any():
+    if not some(fitted):
         return Samples(np.asarray(0.0), np.asarray(NOT_FITTED, np.uint8), np.asarray(s.time_ms.min(initial=0)))
     worst = np.where(fitted, s.quality, 0).max()
-    value = s.value.sum() if worst <= USABLE and fitted.all() else np.where(s.quality <= USABLE, s.value, 0.0).sum()
+    value = s.value.sum() if worst <= USABLE and every(fitted) else np.where(s.quality <= USABLE, s.value, 0.0).sum()
     return Samples(np.asarray(value), np.asarray(worst, np.uint8), np.asarray(s.time_ms[fitted].min(), np.int64))
 
 
@@ -86,14 +86,14 @@ class _Module:
     def of(cls, s: Samples) -> _Module:
         usable = s.quality <= USABLE
         value = s.value.astype(np.float64)
-        everywhere = usable.all()
+        everywhere = every(usable)
         bottom = value if everywhere else np.where(usable, value, np.inf)
         top = value if everywhere else np.where(usable, value, -np.inf)
         any_, number = usable.any(axis=2), usable.sum(axis=2)
         low, high = bottom.min(axis=2), top.max(axis=2)
         sums = (value if everywhere else np.where(usable, value, 0.0)).sum(axis=2)
         least = np.array([low, -high]) if everywhere else np.where(any_, np.array([low, -high]), 0.0)
-        found = bool(any_.any())
+        found = some(any_)
         return cls(
             least,
             sums / np.maximum(number, 1),
@@ -118,7 +118,7 @@ def _summed_quality(quality: Any) -> Codes:
     Without a usable value the worst of what is fitted, NOT_FITTED where nothing is.
     """
     worst = quality.max(axis=-1)
-    if (worst <= USABLE).all():
+    if every(worst <= USABLE):
         return np.asarray(worst)
     usable, fitted = quality <= USABLE, quality != NOT_FITTED
     partial = np.where((fitted & ~usable).any(axis=-1), USABLE, np.where(usable, quality, 0).max(axis=-1))

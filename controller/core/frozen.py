@@ -29,6 +29,14 @@ else:
         return kind(*new)
 
 
+def copied(group: Kind) -> Kind:
+    """The same group on fresh arrays: a memory that was given is never changed."""
+    kind: Any = type(group)
+    _, values = _fields(kind)
+    new: Kind = kind(*[array.copy() for array in values(group)])
+    return new
+
+
 @cache
 def _fields(kind: Any) -> tuple[dict[str, int], Callable[[Any], tuple[Any, ...]]]:
     """Place of every field in the constructor, and all of them (two at least) at once."""

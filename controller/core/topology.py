@@ -111,6 +111,21 @@ class Topology:
         return np.asarray(np.where(self.extremes_only, self.represented, self.cell_fitted.sum(axis=2)), np.int64)
 
     @cached_property
+    def cell_count(self) -> Ints:
+        """Over rack: cells that are reported."""
+        return np.asarray(self.cell_fitted.sum(axis=(1, 2)), np.int64)
+
+    @cached_property
+    def all_cells_fitted(self) -> bool:
+        """Every place of the dense arrays holds a cell."""
+        return bool(self.cell_fitted.all())
+
+    @cached_property
+    def pcs_count(self) -> Ints:
+        """Over bank: its PCS."""
+        return np.asarray(np.bincount(self.pcs_bank, minlength=self.banks), np.int64)
+
+    @cached_property
     def cell_weight(self) -> Floats:
         """Over rack, module, cell: cells in series that a reported value stands for; 0 where none is fitted."""
         shown = np.maximum(self.cell_fitted.sum(axis=2), 1)

@@ -17,7 +17,7 @@ from controller.core.image import InputImage, Measured
 from controller.core.layout import tags_of
 from controller.core.memory import ValidationMemory
 from controller.core.settings import SensorSettings
-from controller.core.signal import NOT_FITTED, USABLE, Bools, Codes, Floats, Ints, Quality, Samples
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Codes, Floats, Ints, Quality, Samples, every, some
 from controller.core.topology import Topology
 
 POINT_TAGS = tags_of(Points)
@@ -49,14 +49,14 @@ def validate(sensors: Sensors, memory: ValidationMemory, inputs: InputImage) -> 
     raw: list[Samples] = [getattr(inputs.points, name) for name, _, _ in sensors.parts]
     value = np.concatenate([s.value for s in raw], axis=None)
     quality = _judge(sensors, raw, value, inputs.system.now_ms)
-    if not np.isfinite(value).all():
+    if not every(np.isfinite(value)):
         raw = [Samples(np.where(np.isfinite(s.value), s.value, 0.0), s.quality, s.time_ms) for s in raw]
 
     judged = zip(sensors.parts, raw, strict=True)
     checked = {name: Samples(s.value, quality[at].reshape(shape), s.time_ms) for (name, at, shape), s in judged}
     counter, elapsed_ms = checked["module_sample_counter"], inputs.system.elapsed_ms
     memory, frozen = _frozen(memory, counter, elapsed_ms, sensors.settings)
-    if frozen.any():
+    if some(frozen):
         for name in OF_MODULE:
             worse = checked[name].quality
             np.maximum(worse, np.uint8(Quality.BAD_SENSOR), out=worse, where=frozen[:, :, None])
@@ -69,10 +69,10 @@ def _judge(sensors: Sensors, raw: list[Samples], value: Floats, now_ms: int) -> 
     age = now_ms - np.concatenate([s.time_ms for s in raw], axis=None)
     quality = np.maximum(np.concatenate([s.quality for s in raw], axis=None), age > settings.stale_after_ms)
     inside = (value >= sensors.low) & (value <= sensors.high)
-    if not inside.all():
+    if not every(inside):
         quality = np.where(~inside & (quality <= USABLE), sensors.outside, quality)
     lost = age > settings.lost_after_ms
-    if lost.any():
+    if some(lost):
         quality = np.where(lost & (quality <= USABLE), np.uint8(Quality.BAD_COMM), quality)
     return np.asarray(quality, np.uint8)
 

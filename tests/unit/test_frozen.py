@@ -27,5 +27,6 @@ def test_a_copy_is_what_dataclasses_would_make() -> None:
 
 def test_a_field_that_does_not_exist_is_refused() -> None:
     modes = Layout(Memory, compile_site("bench").program.dims).blank().modes
+    unknown = {"site_mood": 3}
     with pytest.raises(KeyError):
-        replace(modes, **{"site_mood": 3})
+        replace(modes, **unknown)

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.signal import Bools, Floats
+from controller.core.signal import Bools, Floats, some
 from plc_config.schema.cell import CellType
 from tools.simulator.options import Constants, Options
 
@@ -120,7 +120,7 @@ class Cells:
             self.bleed_age_ms += dt_s * 1000
             self.bleed_on[self.bleed_age_ms > self.constants.bleed_timeout_ms] = False
             self.bleed_on |= self.bleed_stuck
-            self.any_bleed = bool(self.bleed_on.any())
+            self.any_bleed = some(self.bleed_on)
             current = current + self.bleed_current_a()
         if self.any_short:
             current = current + self.emf_v * self.short_siemens
@@ -144,7 +144,7 @@ class Cells:
         pull *= self.constants.hysteresis_rate
         np.minimum(pull, 1.0, out=pull)
         self.hysteresis -= pull * (self.hysteresis + np.sign(current))
-        if (rack_current_a < 0).any():
+        if some(rack_current_a < 0):
             part = np.where(part < 0, part * self.efficiency, part)
         self.soc -= part
         self.soc -= self.leak_a * dt_s / self.capacity_as

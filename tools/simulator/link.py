@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.signal import Bools, Floats, Ints
+from controller.core.signal import Bools, Floats, Ints, some
 
 LOAD_ROUNDS: Final = 3
 """Rounds of the fixed point i = P / V; each gains a factor of about P / (V^2 G), some percent."""
@@ -56,7 +56,7 @@ class Links:
         mean_v = self.voltage_v
         load_a = np.zeros_like(mean_v)
         final_v = mean_v
-        for _ in range(LOAD_ROUNDS if power_w.any() else 1):
+        for _ in range(LOAD_ROUNDS if some(power_w) else 1):
             load_a = np.where(power_w != 0, power_w / np.maximum(mean_v, LEAST_LOAD_V), 0.0)
             final_v = (source_a - load_a) / total_s
             mean_v = final_v + (self.voltage_v - final_v) * mean_share

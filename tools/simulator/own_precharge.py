@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.signal import Bools, Floats
+from controller.core.signal import Bools, Floats, some
 from tools.simulator.events import EventLog
 from tools.simulator.racks import Contactors
 
@@ -38,7 +38,7 @@ class OwnPrecharge:
 
     def quiet(self) -> bool:
         """No device is in its own precharge."""
-        return not (self.racks & self.wanted & ~self.given_up & (~self.main.closed | self.precharge.command)).any()
+        return not some(self.racks & self.wanted & ~self.given_up & (~self.main.closed | self.precharge.command))
 
     def step(self, dt_ms: float, rack_v: Floats, link_v: Floats) -> None:
         """Advance the device's own sequence."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.core.signal import Bools, Floats, Ints
+from controller.core.signal import Bools, Floats, Ints, every
 from tools.simulator.events import EventLog
 from tools.simulator.options import Constants
 from tools.simulator.racks import NEVER_MS
@@ -43,7 +43,7 @@ class Converters:
         """Every converter stands as it is told and gives the power it aims at, and no watchdog ends within `ms`."""
         settled = (self.running == self.run_command) & (self.power_w == np.where(self.running, self._aim_w(), 0.0))
         alive = ~self.run_command | (self.heartbeat_age_ms + ms <= self.constants.pcs_watchdog_ms)
-        return bool((settled & alive).all())
+        return every(settled & alive)
 
     def step(self, dt_ms: float, link_v: Floats, fed: Bools, chain_closed: bool) -> None:
         """Advance all converters; `fed` says per bank whether any rack feeds the link."""

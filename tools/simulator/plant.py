@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from controller.core.signal import Bools, Floats
+from controller.core.signal import Bools, Floats, some
 from controller.core.topology import place_name
 from plc_config.compile import Compiled
 from tools.simulator.cells import Cells
@@ -86,7 +86,7 @@ class Plant:
         """Advance by `step_ms`; when `CELLS_MS` have gathered, the cells follow."""
         dt_s = step_ms / 1000
         chain = self.chain_closed()
-        if self.own_precharge.wanted.any():
+        if some(self.own_precharge.wanted):
             self.own_precharge.step(step_ms, self.rack_emf_v, self.links.voltage_v[self.links.rack_bank])
         for rack in self.racks.step(step_ms, self.current_a, chain):
             self._note_closing(int(rack))
@@ -223,11 +223,11 @@ class Plant:
         """The first cells of every module of a rack or module are told to bleed or not; True when any changed."""
         on = self.cells.bleed_on[place]
         told = on[..., : wanted.shape[-1]]
-        changed = bool((told != wanted).any())
+        changed = some(told != wanted)
         told[...] = wanted
         on |= self.cells.bleed_stuck[place]
         self.cells.bleed_age_ms[place] = 0.0
-        self.cells.any_bleed = self.cells.any_bleed or bool(wanted.any())
+        self.cells.any_bleed = self.cells.any_bleed or some(wanted)
         return changed
 
     # -- truth events ----------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ class Plant:
             for rack in np.flatnonzero(before & ~racks):
                 self.events.add("cell_back_in_region", f"R{rack + 1:02d}", kind=kind)
             self.outside[kind] = racks
-            if not racks.any():
+            if not some(racks):
                 del self.outside[kind]
 
 

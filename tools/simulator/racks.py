@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.core.signal import Bools, Floats, Ints
+from controller.core.signal import Bools, Floats, Ints, some
 from tools.simulator.events import EventLog
 from tools.simulator.options import Constants
 
@@ -38,7 +38,7 @@ class Contactors:
 
     def at_rest(self) -> bool:
         """Every contactor is where its command wants it."""
-        return not ((self.command != self.closed) | self.blocked).any()
+        return not some((self.command != self.closed) | self.blocked)
 
     def step(self, dt_ms: float) -> Ints:
         """Advance the mechanics; racks whose contactor arrived in its new position."""
@@ -47,7 +47,7 @@ class Contactors:
         wanted = self.command & ~self.blocked & ~(self.fails_to_close & ~self.closed)
         wanted |= self.welded & self.closed
         differs = wanted != self.closed
-        if not differs.any():
+        if not some(differs):
             self.moving_ms[:] = 0
             return np.zeros(0, np.int64)
         self.moving_ms = np.where(differs, self.moving_ms + dt_ms, 0.0)
@@ -83,13 +83,13 @@ class Racks:
         if not (self.main.at_rest() and self.precharge.at_rest()):
             return False
         active = self.main.command | self.precharge.command
-        return not (active & self.watched & (self.heartbeat_age_ms + ms > self.constants.rack_watchdog_ms)).any()
+        return not some(active & self.watched & (self.heartbeat_age_ms + ms > self.constants.rack_watchdog_ms))
 
     def step(self, dt_ms: float, current_a: Floats, chain_closed: bool) -> Ints:
         """Advance watchdogs and contactors; racks whose main contactor has just closed."""
         self.heartbeat_age_ms += dt_ms
         active = self.main.command | self.precharge.command | self.main.closed | self.precharge.closed
-        if active.any():
+        if some(active):
             silent = active & self.watched & (self.heartbeat_age_ms > self.constants.rack_watchdog_ms)
             self._block(silent, "rack_watchdog_trip")
             self._block(active & (not chain_closed), "hardware_trip")

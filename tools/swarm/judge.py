@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.image import ProcessImage
-from controller.core.signal import Bools
+from controller.core.signal import Bools, some
 from tools.swarm.day import Day
 
 OPEN_MS: Final = 500
@@ -47,7 +47,7 @@ class Judge:
         self.told_open_ms = np.where(self.told_before, 0, self.told_open_ms + cycle)
         deaf = np.array([day.silent.get(r, 0) > day.now_ms - SILENT_OPEN_MS for r in range(len(told))])
         stuck = closed & (self.told_open_ms > OPEN_MS) & ~np.asarray(main.welded, bool) & ~deaf
-        if stuck.any():
+        if some(stuck):
             self._fail(f"rack {np.flatnonzero(stuck) + 1} closed although told to open")
         self._live(closed, deaf)
         self.told_before = told.copy()
@@ -68,11 +68,11 @@ class Judge:
         day, plant = self.day, self.day.plant
         current = np.abs(plant.current_a) > LIVE_RATIO * day.program.limit.rack_1c_a
         load = abs(plant.power_w()) > LOAD_RATIO * day.site.config.dispatch.rated_power
-        blind = any(f.point == "rack_current_a" for f in day.simulator.sensors.faults) or bool(deaf.any())
-        excused = blind or bool(plant.pcs.ignores.any()) or not load
+        blind = any(f.point == "rack_current_a" for f in day.simulator.sensors.faults) or some(deaf)
+        excused = blind or some(plant.pcs.ignores) or not load
         live = closed & (self.told_open_ms > OPEN_MS) & current & (not excused)
         self.live_ms = np.where(live, self.live_ms + day.program.cycle_ms, 0)
-        if (self.live_ms > LIVE_MS + LIVE_CYCLES * day.program.cycle_ms).any():
+        if some(self.live_ms > LIVE_MS + LIVE_CYCLES * day.program.cycle_ms):
             self._fail(f"rack {np.flatnonzero(live) + 1} carries load although told to open, and its bank runs on")
 
     def _events(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.memory import AnnunciationMemory
-from controller.core.signal import Bools, Ints
+from controller.core.signal import Bools, Ints, some
 
 CHATTER_MS: Final = 60_000
 """Three times within this time is chatter."""
@@ -56,7 +56,7 @@ def _shift(buckets: Ints, by: int, new: int) -> Ints:
 def chatter(memory: AnnunciationMemory, sounded: Bools, clock_ms: int, elapsed_ms: int) -> tuple[Ints, Ints]:
     """(time left as a chattering alarm, the last two times each slot sounded)."""
     left: Any = np.maximum(memory.chatter_ms - elapsed_ms, 0)
-    if not sounded.any():
+    if not some(sounded):
         return left, memory.sounded_ms
     last, before = memory.sounded_ms
     third = sounded & (before > 0) & (clock_ms - before <= CHATTER_MS)

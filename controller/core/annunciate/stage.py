@@ -13,7 +13,7 @@ from controller.core.event import Event
 from controller.core.frozen import replace
 from controller.core.image import Alarms, System, Trips
 from controller.core.memory import AnnunciationMemory
-from controller.core.signal import Codes, Ints, among
+from controller.core.signal import Codes, Ints, among, some
 
 MINE = frozenset({Kind.ACKNOWLEDGE, *shelf.KINDS})
 Result = tuple[Alarms, list[Answer], list[Event], AnnunciationMemory]
@@ -24,7 +24,7 @@ def annunciate(
 ) -> Result:
     """The alarm states, the answers to what was asked of them, and the events that this scan may tell."""
     mine = [c for c in commands if c.kind in MINE]
-    if not (mine or memory.busy or trips.slot_active.any()):
+    if not (mine or memory.busy or some(trips.slot_active)):
         return _at_rest(memory, system)
     elapsed, active = system.elapsed_ms, trips.slot_active
     lying = shelf.pass_time(memory.shelf, memory.shelf_changes, elapsed)
@@ -70,7 +70,7 @@ def annunciate(
         sounded_ms=sounded_ms,
         shelf=lying.places,
         shelf_changes=lying.changes,
-        busy=int(bool(waiting or active.any() or shown.any() or state.any() or chatter_ms.any())),
+        busy=int(bool(waiting or some(active) or some(shown) or some(state) or some(chatter_ms))),
         clock_ms=count.clock_ms,
         flood_count=count.flood_count,
         hour_count=count.hour_count,

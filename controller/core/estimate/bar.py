@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from controller.core.estimate.cell_model import CellModel, Heat, trust_in
 from controller.core.memory import BAR_ERRORS, BAR_STATES
-from controller.core.signal import Bools, Floats
+from controller.core.signal import Bools, Floats, some
 
 Strings = NDArray[Any]
 
@@ -135,7 +135,7 @@ class BarFilter:
         hours = dt_s / 3600.0
         out = np.where(i < 0, m.efficiency, 1.0) * i * hours / m.capacity_ah
         a1, a2 = np.exp(-dt_s / m.tau1_s), np.exp(-dt_s / m.tau2_s)
-        x[:, SOC] = np.clip(x[:, SOC] - out, SOC_LOW, SOC_HIGH)
+        x[:, SOC] = (x[:, SOC] - out).clip(SOC_LOW, SOC_HIGH)
         x[:, V1] = a1 * x[:, V1] + m.r1 * heat.rc * (1 - a1) * i
         x[:, V2] = a2 * x[:, V2] + m.r2 * heat.rc * (1 - a2) * i
         keep = np.exp(-np.abs(i) * (m.gamma * hours / m.capacity_ah))
@@ -168,7 +168,7 @@ class BarFilter:
         m, fast = self.model, self._fast(s, i, heat)
         change = fast - s["fast_v"]
         charge = i * s["sample_ms"] / 3.6e6 / m.capacity_ah
-        drop = -step_v - m.slope(np.clip(s["x"][:, SOC], 0.0, 1.0), 0.01) * charge
+        drop = -step_v - m.slope(s["x"][:, SOC].clip(0.0, 1.0), 0.01) * charge
         told = (np.abs(step_a) > FAST_STEP_C * m.capacity_ah) & (step_v != 0)
         told &= s["sample_ms"] * FAST_SAMPLES < m.tau1_s * 1000.0
         factor, variance = s["fast_factor"], s["fast_variance"] + np.where(told, FAST_WALK**2, 0.0)
@@ -176,7 +176,7 @@ class BarFilter:
         surprise, spread = drop - factor * change, variance * change**2 + noise
         told &= surprise**2 < GATE_SIGMAS**2 * spread
         gain = np.where(told, variance * change / spread, 0.0)
-        s["fast_factor"] = np.clip(factor + gain * surprise, FAST_LEAST, FAST_MOST)
+        s["fast_factor"] = (factor + gain * surprise).clip(FAST_LEAST, FAST_MOST)
         s["fast_variance"] = np.minimum(variance * (1.0 - gain * change), DATASHEET_SIGMA**2)
         s["fast_v"] = fast
 
@@ -184,13 +184,13 @@ class BarFilter:
         """Covariance over the time since the last correction, then what idle current and mean innovation teach."""
         p = self._propagated(s, idle, heat)
         x = s["x"].copy()
-        if idle.any():
+        if some(idle):
             p = self._zero_current(s, x, p, idle)
         p = self._listen(s, x, p, idle, heat)
         p = self._anchored(s, x, p, heat)
         q = self.model.capacity_ah
-        x[:, SOC] = np.clip(x[:, SOC], SOC_LOW, SOC_HIGH)
-        x[:, BIAS] = np.clip(x[:, BIAS], -BIAS_MOST_C * q, BIAS_MOST_C * q)
+        x[:, SOC] = x[:, SOC].clip(SOC_LOW, SOC_HIGH)
+        x[:, BIAS] = x[:, BIAS].clip(-BIAS_MOST_C * q, BIAS_MOST_C * q)
         # Shrunk as a whole row: cutting the variance alone would leave correlations beyond 1.
         shrink = 1.0 / np.sqrt(np.maximum(p[:, SOC, SOC], 1.0))[:, None]
         p[:, SOC, :] *= shrink
@@ -243,8 +243,8 @@ class BarFilter:
         count = np.maximum(s["samples"], 1.0)
         i = s["sampled_a"] / count
         # Over the uncertainty of the SOC, not at a point: a local slope misleads where the SOC is hardly known.
-        slope = m.slope(np.clip(self._surface(s), 0.0, 1.0), np.clip(0.7 * np.sqrt(p[:, SOC, SOC]), 0.005, 0.15))
-        low = 1.0 + LOW_SOC_FACTOR * np.clip(1.0 - soc / LOW_SOC, 0.0, 1.0)
+        slope = m.slope(self._surface(s).clip(0.0, 1.0), (0.7 * np.sqrt(p[:, SOC, SOC])).clip(0.005, 0.15))
+        low = 1.0 + LOW_SOC_FACTOR * (1.0 - soc / LOW_SOC).clip(0.0, 1.0)
         h = np.zeros((len(s), BAR_ERRORS))
         h[:, SOC] = h[:, TABLE_SOC] = slope
         factor, slow = s["fast_factor"], self._slow_factor(s)
@@ -271,7 +271,7 @@ class BarFilter:
         rest &= np.abs(s["drift_c"]) < END_DRIFT_C
         full, empty = rest & (volts >= self.full_v), rest & (volts <= self.empty_v)
         news = (full | empty) & (p[:, SOC, SOC] > END_SIGMA**2)
-        if not news.any():
+        if not some(news):
             return p
         h = np.zeros((len(s), BAR_ERRORS))
         h[:, SOC] = 1.0

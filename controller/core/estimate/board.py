@@ -13,6 +13,7 @@ from controller.core.frozen import replace
 from controller.core.image_warnings import Fault, Warnings
 from controller.core.layout import Layout
 from controller.core.memory_watch import WatchMemory
+from controller.core.signal import some
 from controller.core.topology import MOST_WARNINGS, Topology
 
 BITS: Final = 1 << (max(Fault) + 1)
@@ -46,7 +47,7 @@ class Board:
             "healthy_cell_days": memory.healthy_cell_days,
             "rack_plating_exposure_ratio": memory.rack["exposed"].copy(),
         }  # fmt: skip
-        if not b.told.any() and not b.told_k.any():
+        if not some(b.told) and not some(b.told_k):
             return replace(self.blank, **stays)
         cells, sensors = WORST[b.told], WORST[b.told_k]
         both = np.concatenate([b.told[b.told != 0], b.told_k[b.told_k != 0]])

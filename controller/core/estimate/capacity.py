@@ -14,7 +14,7 @@ import numpy as np
 
 from controller.core.estimate.circuit import Cells, Circuit, string_of
 from controller.core.memory import EstimationMemory
-from controller.core.signal import Bools, Floats, Ints
+from controller.core.signal import Bools, Floats, Ints, some
 
 SCALE: Final = 4.0
 """Charge (over the datasheet's) is stretched by this, so that its doubt and the SOC's are of one size."""
@@ -91,9 +91,9 @@ def solve(sums: Floats, start: Floats) -> tuple[Floats, Floats]:
         curvature = ((n2 * d - 2 * q * n1 - 4 * n) * d - 6 * q * a) / d**4
         convex = curvature > 0
         step = np.where(convex, slope / np.where(convex, curvature, 1.0), 0.0)
-        q = q - np.clip(step, -0.1 * SCALE, 0.1 * SCALE)
+        q = q - step.clip(-0.1 * SCALE, 0.1 * SCALE)
     sigma = np.sqrt(2.0 / np.where(curvature > 0, curvature, np.inf)) / SCALE
-    return np.clip(q / SCALE, 0.3, 1.5), np.where(curvature > 0, sigma, PRIOR_SIGMA)
+    return (q / SCALE).clip(0.3, 1.5), np.where(curvature > 0, sigma, PRIOR_SIGMA)
 
 
 class Capacities:
@@ -110,13 +110,13 @@ class Capacities:
         self._points(c, record)
         self._steps(c, record, elapsed_ms, mean_a)
         most = SLEW_PER_DAY * elapsed_ms / MS_PER_DAY
-        record["slow_ratio"] += np.clip(record["ratio"] - record["slow_ratio"], -most, most)
+        record["slow_ratio"] += (record["ratio"] - record["slow_ratio"]).clip(-most, most)
 
     def _points(self, c: Cells, r: Any) -> None:
         """Keeps the best-known SOC of every stay where the voltage tells it, and learns from pairs of them."""
         soc, sigma = self._voltage_soc(c)
         left = (r["best"][:, 1] > 0) & (np.abs(r["counted"] - r["best"][:, 2]) > LEFT)
-        if left.any():
+        if some(left):
             self._pair(r, left)
         better = c.known & (sigma < POINT_SIGMA) & ((r["best"][:, 1] == 0) | (sigma < r["best"][:, 1]))
         r["best"] = np.where(better[:, None], np.stack([soc, sigma, r["counted"]], axis=1), r["best"])
@@ -178,7 +178,7 @@ class Capacities:
         told = m.rise_known | (rise <= 1.0)
         valid = calm & told & (r["step_ms"] >= 0) & (age < STEP_MOST_MS) & (np.abs(di) > STEP_C * q)
         r["growth_variance"] += RESISTANCE_WALK**2 * elapsed_ms / MS_PER_HOUR
-        if valid.any():
+        if some(valid):
             sheet = m.r0 * m.heat(c.surface_degc.mean(axis=1))[0] * rise
             rc = (m.r1 * rise * (1 - np.exp(-0.5 * age / 1000.0 / m.tau1_s))) * di
             seen = -(volts - r["step_v"]) - rc
@@ -187,7 +187,7 @@ class Capacities:
             surprise, variance = seen - h * r["growth"], h * h * p + noise
             believed = valid & (surprise**2 < STEP_SIGMAS**2 * variance)
             gain = np.where(believed, p * h / variance, 0.0)
-            r["growth"] = np.clip(r["growth"] + gain * surprise, *RESISTANCE_RANGE)
+            r["growth"] = (r["growth"] + gain * surprise).clip(*RESISTANCE_RANGE)
             r["growth_variance"] = p * (1.0 - gain * h) * np.where(valid & ~believed, REFUSED_GROWTH, 1.0)
             r["steps"] += believed
         r["step_v"], r["step_a"] = np.where(calm, volts, r["step_v"]), np.where(calm, c.current_a, r["step_a"])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from controller.core.estimate.cell_model import HIGH, LOW, CellModel
 from controller.core.image import Measured
 from controller.core.memory import EstimationMemory
-from controller.core.signal import USABLE, Bools, Floats, Ints
+from controller.core.signal import USABLE, Bools, Floats, Ints, every, some
 from controller.core.topology import Topology
 
 SIGMAS: Final = 3.0
@@ -29,6 +29,7 @@ EVEN_SIGMA: Final = 0.2887
 """Standard deviation of what may lie anywhere in a span, as a share of it."""
 DEGC_UNKNOWN: Final = 25.0
 INVERSE_POINTS: Final = 2048
+UNCHANGED: Final = np.ones(1)
 
 
 class Table:
@@ -90,7 +91,7 @@ class Circuit:
         if self.model.rise_known:
             return rise
         charge = amps < 0
-        return np.where(charge, rise, 1.0) if charge.any() else np.ones(1)
+        return np.where(charge, rise, 1.0) if some(charge) else UNCHANGED
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ def look(circuit: Circuit, memory: EstimationMemory, measured: Measured, topolog
     usable = (v.quality[at] <= USABLE).reshape(n, flat) & heard[:, None]
     seen = np.asarray(v.value[at], np.float64).reshape(n, flat)
     seen = seen + r0 * circuit.given_back(rise, current[:, None]) * current[:, None]
-    if not usable.all():
+    if not every(usable):
         model_v = circuit.ocv(soc) + m.branch(soc) * h[:, None] - (v1 + v2)[:, None]
         seen = np.where(usable, seen, model_v)
     mask, weight = topology.cell_fitted[at].reshape(n, flat), topology.cell_weight[at].reshape(n, flat)

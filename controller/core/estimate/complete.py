@@ -27,7 +27,7 @@ from controller.core.memory import EstimationMemory
 from controller.core.outlook import Health, Outlook, Warmth
 from controller.core.outlook_memory import OutlookMemory
 from controller.core.settings import DeratingSettings
-from controller.core.signal import USABLE, Floats, Ints, seen_on
+from controller.core.signal import USABLE, Floats, Ints, seen_on, some
 
 ROUND_MS: Final = (2_000, 4_000)
 JOB_MS: Final = 200
@@ -148,7 +148,7 @@ class Complete:
         rack, ledger = kept.rack.copy(), kept.ledger.copy()
         r, book = rack[racks], ledger[racks]
         fresh = r["ready"] == 0
-        if fresh.any():
+        if some(fresh):
             begin = r["health"]
             new = begin[fresh]
             capacity.first(new)

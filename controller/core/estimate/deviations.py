@@ -13,7 +13,7 @@ import numpy as np
 
 from controller.core.estimate.cell_model import CellModel
 from controller.core.memory import EstimationMemory
-from controller.core.signal import Bools, Floats, Ints
+from controller.core.signal import Bools, Floats, Ints, some
 
 SHIFT_SIGMA, OFFSET_SIGMA_V, LACK_SIGMA = 0.03, 0.006, 0.015
 NOISE_V: Final = 0.008
@@ -106,7 +106,7 @@ class Deviations:
             median_v[:, None, None],
         )
         moved = (np.abs(step_a) > STEP_C * self.capacity_ah)[:, None, None]
-        if moved.any():
+        if some(moved):
             own = v - seen
             big = (np.abs(step_a) > STUCK_STEP_C * self.capacity_ah)[:, None, None] & usable & (seen > 0)
             big &= (np.abs(step_v) > STUCK_MEDIAN_V)[:, None, None]
@@ -141,7 +141,7 @@ class Deviations:
         limit = np.maximum(JUMP_V, JUMP_SIGMAS * MEAN_TO_SIGMA * mean) + ohm * np.abs(step_a)
         most = JUMP_MOST_V if self.model.flat else 2 * JUMP_MOST_V
         jumped = valid & (np.abs(m.cell_seen_v[r] + away_v - median_v) < most) & (size > limit)
-        if jumped.any():
+        if some(jumped):
             m.cell_offset_v[r] += np.where(jumped, away_v, 0.0)
             m.cell_p_offset[r] += jumped * self.share[r] * JUMP_V**2
 
@@ -163,12 +163,12 @@ class Deviations:
         p12, p13 = p12 - u * p23, p13 - u * p33
         p22 = p22 + OFFSET_WALK_V**2 * t * share
         p33 = p33 + LACK_WALK**2 * t * share
-        at = np.clip(string + d, LOWEST, HIGHEST)
+        at = (string + d).clip(LOWEST, HIGHEST)
         expected = self.model.ocv(at) - self.model.ocv(string)
         # The secant from the string to the cell: the tangent at a wrong place of a bent curve can run away.
         far = np.abs(at - string) > SLOPE_HALF_WIDTH
         secant = expected / np.where(far, at - string, 1.0)
-        s = np.clip(np.where(far, secant, self.model.slope(string, SLOPE_HALF_WIDTH)), 0.0, SLOPE_MOST_V)
+        s = np.where(far, secant, self.model.slope(string, SLOPE_HALF_WIDTH)).clip(0.0, SLOPE_MOST_V)
         noise = NOISE_V**2 + (0.3 * RESISTANCE_ERROR * self.r0 * i) ** 2
         noise = noise + (TABLE_RATIO * s) ** 2 + (BEND * expected) ** 2
         h1, h2, h3 = s * p11 + p12, s * p12 + p22, s * p13 + p23

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from controller.core.estimate import sisters
 from controller.core.estimate.bar import OFFSET, SIGMA_FLOOR, SOC, V1, BarFilter, Strings
 from controller.core.estimate.cell_model import CellModel, Heat
 from controller.core.estimate.deviations import Deviations
@@ -18,7 +19,7 @@ from controller.core.estimate.protocol import EstimatorInputs, summarize
 from controller.core.frozen import replace
 from controller.core.image import Estimates, Measured, OutputImage
 from controller.core.memory import EstimationMemory
-from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples, some
 
 SAMPLE_MS: Final = 1_000
 CORRECT_MS: Final = 10_000
@@ -58,7 +59,7 @@ class Ekf:
         self.model = CellModel(inputs.cell)
         self.bar = BarFilter(self.model)
         self.cells = Deviations(t.cell_fitted, self.model)
-        self.count = t.cell_fitted.sum(axis=(1, 2))
+        self.count = t.cell_count
         turns = min(max(-(-int(t.cell_fitted.sum()) // TURN_CELLS), 1), MOST_TURNS)
         self.phase = np.arange(t.racks) % turns / turns
 
@@ -85,7 +86,7 @@ class Ekf:
         memory = self._own(memory, s, current, ok, elapsed_ms)
         self._bleed(memory, outputs, elapsed_ms)
         start = (s["ready"] == 0) & ok
-        if start.any():
+        if some(start):
             self._start(memory, p.cell_voltage_v, np.flatnonzero(start), i, heat)
         due = np.flatnonzero((s["ready"] == 1) & (2 * s["sample_ms"] >= 2 * SAMPLE_MS - elapsed_ms))
         if due.size:
@@ -151,17 +152,17 @@ class Ekf:
         )  # fmt: skip
 
     def _bleed(self, memory: EstimationMemory, outputs: OutputImage, elapsed_ms: int) -> None:
-        if outputs.cell_bleed_on.any():
+        if some(outputs.cell_bleed_on):
             lost = self.inputs.balancing.bleed_current_a * elapsed_ms / MS_PER_HOUR / self.model.capacity_ah
             memory.cell_shift_ratio[...] -= lost * outputs.cell_bleed_on
 
     def _spread(self, memory: EstimationMemory) -> None:
         s = memory.string
         ready = (s["ready"] == 1)[:, None, None]
-        soc = np.clip(s["x"][:, SOC, None, None] + memory.cell_shift_ratio, 0.0, 1.0)
+        soc = (s["x"][:, SOC, None, None] + memory.cell_shift_ratio).clip(0.0, 1.0)
         np.copyto(memory.cell_charge_ratio, soc, where=ready)
         variance = (s["p"][:, SOC, SOC, None, None] + memory.cell_p_shift) * self.bar.trust.published**2
-        np.copyto(memory.cell_variance, np.clip(variance, SIGMA_FLOOR**2, 1.0), where=ready)
+        np.copyto(memory.cell_variance, variance.clip(SIGMA_FLOOR**2, 1.0), where=ready)
 
     # -- start ---------------------------------------------------------------------------------------------------
 
@@ -213,7 +214,7 @@ class Ekf:
         seen = (s["median_v"] > 0) & ok & heard
         step_a = np.where(seen, i - s["seen_a"], 0.0)
         step_v = np.where(seen, median - s["median_v"], 0.0)
-        soc, seen_v = np.clip(s["x"][:, SOC], 0.0, 1.0), np.where(seen, s["median_v"], 0.0)
+        soc, seen_v = s["x"][:, SOC].clip(0.0, 1.0), np.where(seen, s["median_v"], 0.0)
         usable = self.cells.sample(m, due, v, usable & (heard & ok)[:, None, None], step_a, step_v, soc, seen_v)
         median, heard = self._median(v, usable, due)
         listen = heard & ok
@@ -224,11 +225,11 @@ class Ekf:
         s["median_v"], s["seen_a"] = np.where(heard, median, 0.0), i
         s["sample_ms"] = 0
         turn = s["elapsed_ms"] >= CORRECT_MS
-        if turn.any():
+        if some(turn):
             own, at = s[turn], due[turn]
             charge, time_s = own["charge"].copy(), own["elapsed_ms"] / 1000.0
             self.bar.correct(own, idle[turn], warm.of(turn))
-            soc = np.clip(own["x"][:, SOC], 0.0, 1.0)
+            soc = own["x"][:, SOC].clip(0.0, 1.0)
             drive = i[turn] + own["x"][:, V1] / self.model.r0
             heard_cells = usable[turn] & listen[turn][:, None, None]
             deviation = v[turn] - median[turn][:, None, None]
@@ -238,12 +239,10 @@ class Ekf:
 
     def _median(self, v: Floats, usable: Bools, racks: Ints) -> tuple[Floats, Bools]:
         """Median over the usable cells of each rack; heard where at least half of what is fitted is usable."""
-        flat = np.sort(np.where(usable, v, np.inf).reshape(len(v), -1), axis=1)
-        n = usable.reshape(len(v), -1).sum(axis=1)
-        row, last = np.arange(len(v)), flat.shape[1] - 1
-        low, high = flat[row, np.clip((n - 1) // 2, 0, last)], flat[row, np.clip(n // 2, 0, last)]
+        one_row = (len(v), -1)
+        n = usable.reshape(one_row).sum(axis=1)
         heard = (n > 0) & (2 * n >= self.count[racks])
-        return np.where(heard, 0.5 * (np.where(heard, low, 0.0) + np.where(heard, high, 0.0)), 0.0), heard
+        return np.where(heard, sisters.median(v.reshape(one_row), usable.reshape(one_row)), 0.0), heard
 
 
 def _usable(voltage: Samples, racks: Ints) -> tuple[Floats, Bools]:

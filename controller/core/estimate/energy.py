@@ -18,7 +18,7 @@ from controller.core.estimate.cell_model import HIGH, LOW
 from controller.core.estimate.circuit import Cells, Circuit, Table
 from controller.core.outlook import NEVER_H, RackEnergy, SiteEnergy
 from controller.core.settings import DeratingSettings, Polyline
-from controller.core.signal import Floats, Ints
+from controller.core.signal import Floats, Ints, every
 
 RATE_C: Final = 0.25
 STILL_C: Final = 0.002
@@ -99,7 +99,7 @@ class Energies:
         empty, full = self.empty(drop), self.full(drop)
         open_room = np.stack([np.maximum(c.soc - empty, 0.0) * q, np.maximum(full - c.soc, 0.0) * q])
         spans, most = np.maximum(full - empty, 0.0) * q, drop
-        if not c.fitted.all():
+        if not every(c.fitted):
             open_room, spans = np.where(c.fitted, open_room, np.inf), np.where(c.fitted, spans, np.inf)
             most = np.where(c.fitted, drop, 0.0)
         cell = open_room.argmin(axis=2)
@@ -131,7 +131,7 @@ class Energies:
         volts = (c.weight * c.emf_v).sum(axis=1)
         soe["wh"] = np.where(c.known, np.maximum([out, taken], 0.0), 0.0).T
         soe["wh_sigma"] = np.where(c.known, volts * doubt, 0.0).T
-        soe["fast_wh"] = np.clip(fast, 0.0, soe["wh"][:, 0]).T
+        soe["fast_wh"] = fast.clip(0.0, soe["wh"][:, 0]).T
         soe["ah"], soe["limits_cell"] = ah.T, np.where(c.known, c.place + cell, -1).T
         soe["now_ah"] = np.where(c.known, now_ah, 0.0)
         soe["usable_wh"] = np.where(c.known, np.maximum(out + taken, 0.0), 0.0)
@@ -219,7 +219,7 @@ def site_energy(
         discharge_energy_three_quarters_c_wh=float(fast_wh[1]),
         discharge_energy_1c_wh=float(fast_wh[2]),
         energy_reference_power_w=told_w,
-        energy_loss_ratio=float(np.clip(loss / max(reference, 1e-9), 0.0, 1.0)),
+        energy_loss_ratio=min(max(0.0, loss / max(reference, 1e-9)), 1.0),
         time_to_empty_h=float(min(hours[0], NEVER_H)) if power_w > 0 else NEVER_H,
         time_to_full_h=float(min(hours[1], NEVER_H)) if power_w < 0 else NEVER_H,
         time_to_target_h=float(min(hours[2], NEVER_H)) if towards else NEVER_H,

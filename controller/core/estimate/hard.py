@@ -29,7 +29,7 @@ from controller.core.estimate.rows import Look, put, rows
 from controller.core.estimate.sisters import beside, median, scatter
 from controller.core.estimate.thermal import heat_capacity
 from controller.core.memory_watch import BLOCKS, WatchBlocks, WatchMeans
-from controller.core.signal import Bools, Floats, Ints
+from controller.core.signal import Bools, Floats, Ints, every, some
 
 BLOCK_MS, LONGEST_MS = 10_000, 15_000
 """Length of a mean, and time between two looks beyond which nothing is said of what was between them."""
@@ -69,7 +69,7 @@ def add(m: WatchMeans, w: NDArray[Any], now: Look, dev: Floats, lone_k: Floats) 
     for total, good, x, ok in ((m.sum_v, m.whole_v, dev, now.ok), (m.sum_k, m.whole_k, lone_k, now.warm_ok)):
         ok = ok & heard[:, None]
         put(total, r, rows(total, r) + np.where(ok, x, 0.0))
-        if not ok.all():
+        if not every(ok):
             put(good, r, np.where(ok, rows(good, r), 0))
     w["mean_a"] += np.where(heard, now.current_a, 0.0)
     w["mean_looks"] += 1
@@ -100,10 +100,10 @@ def close(
     for name in ("mean_a", "mean_looks", "mean_ms"):
         w[name][at] = 0
     whole = rows(m.whole_k, r) > BLOCKS
-    if not (whole & (blocks[1][..., -1] - blocks[1][..., 0] > 0.5 * LEAST_K)).any():
+    if not some(whole & (blocks[1][..., -1] - blocks[1][..., 0] > 0.5 * LEAST_K)):
         return []
     rise, rate, hot = _warming(blocks[1].astype(np.float64), whole, w["block_s"][at])
-    if not hot.any():
+    if not some(hot):
         return []
     fallen, over, sigmas = _fallen(blocks[0].astype(np.float64), w[at], now, at, model, rows(drop_long, r))
     fallen_enough = (rows(m.whole_v, r) > BLOCKS) & now.ok[at] & (over > 0)

@@ -15,7 +15,7 @@ from controller.core.estimate.cell_model import CellModel
 from controller.core.estimate.rows import Look, put, rows
 from controller.core.estimate.sisters import median, roughness, scatter
 from controller.core.memory_watch import WatchBins, WatchSamples
-from controller.core.signal import Bools, Floats, Ints
+from controller.core.signal import Bools, Floats, Ints, every, some
 
 MOVED_C: Final = 0.015
 LONE_OHM, LONE_OHM_LEARNT, LEARNT_MOVED, REST_STEP_V = 0.35, 0.08, 30.0, 0.001
@@ -57,18 +57,18 @@ def note(
     span = np.maximum(np.abs(now.current_a), np.abs(w["seen_a"]))
     told = (straight | ((span < MOVED_C * q) & (np.abs(w["step_v"]) < REST_STEP_V)))[:, None]
     size = np.abs(away) - share
-    if not told.all():
+    if not every(told):
         bent = BENT_SIGMAS * roughness(away, have, ROUGH_V)[:, None] + BENT_BEFORE * np.abs(rows(s.away_v, r))
         size = size - np.where(told, 0.0, bent)
     before = rows(s.sharp_v, r)
     larger = size > np.abs(before)
-    if larger.any():
+    if some(larger):
         put(s.sharp_v, r, np.where(larger, np.copysign(size, away), before))
         put(s.sharp_a, r, np.where(larger, now.current_a[:, None], rows(s.sharp_a, r)))
         put(s.span_a, r, np.where(larger, span[:, None], rows(s.span_a, r)))
     put(s.away_v, r, away)
     counted = have & straight[:, None]
-    if counted.any():
+    if some(counted):
         put(s.sum_v, r, rows(s.sum_v, r) + np.where(counted, dev - slope[:, None] * now.level, 0.0))
         put(s.count_v, r, rows(s.count_v, r) + counted)
     w["sum_a"] += np.where(straight, now.current_a, 0.0)

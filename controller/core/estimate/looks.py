@@ -79,7 +79,7 @@ def _resist(
     learnt = rows(s.drop_long, r) / np.maximum(w["moved_long"], 1e-9)[:, None]
     left_v = roughness(y + learnt * (heat * x)[:, None], have, ROUGH_V) / SENSE_V
     worth = np.where(use, time_s / np.maximum(left_v, 1.0) ** 2, 0.0)
-    drop, square = -np.clip(y, -bound, bound) * (x / heat * worth)[:, None], x**2 * worth
+    drop, square = -y.clip(-bound, bound) * (x / heat * worth)[:, None], x**2 * worth
     for name, (time, moved) in MEMORY.items():
         keep, a = np.exp(-np.minimum(time_s / time, square / (moved * q**2))), getattr(s, f"drop_{name}")
         put(a, r, rows(a, r) * keep[:, None] + drop)

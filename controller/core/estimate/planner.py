@@ -41,7 +41,7 @@ class Planner:
     def _told(self, soc: Floats) -> Floats:
         """Sigma of a SOC that only a rested voltage tells."""
         m = self.circuit.model
-        inside = np.clip(soc, WIDTH, 1 - WIDTH)
+        inside = soc.clip(WIDTH, 1 - WIDTH)
         half = np.interp(inside, m.grid, m.half_v) * 0.5
         return np.asarray(np.hypot(np.hypot(OFFSET_V, half) / m.slope(inside, WIDTH), TABLE_RATIO))
 
@@ -51,7 +51,7 @@ class Planner:
         count = np.maximum(c.count, 1.0)
         sigma = np.sqrt((np.square(c.sigma) * one).sum(axis=1) / count)
         soc = (c.soc * one).sum(axis=1) / count
-        around = np.stack([np.clip(soc + k * sigma, 0.0, 1.0) for k in (-1.0, 0.0, 1.0)])
+        around = np.stack([(soc + k * sigma).clip(0.0, 1.0) for k in (-1.0, 0.0, 1.0)])
         after = np.stack([
             np.full_like(sigma, np.inf), self._told(around).max(axis=0),
             np.full_like(sigma, self.ends[0]), np.full_like(sigma, self.ends[1]),

@@ -29,7 +29,7 @@ from controller.core.image_warnings import Fault
 from controller.core.memory import EstimationMemory
 from controller.core.memory_watch import WatchBins
 from controller.core.settings import CellSheet, Polyline
-from controller.core.signal import Bools, Floats, Ints
+from controller.core.signal import Bools, Floats, Ints, some
 
 MARGIN: Final = 0.05
 """Of the rated charge current, above the limit: what a PCS overshoots and half a kelvin on the derating's ramp."""
@@ -67,7 +67,7 @@ class ColdCharge:
         r = now.racks[at]
         core = rows(estimation.outlook.warmth.cell_core_temperature_degc, r)
         beyond = into_a[at] > self.rated_a * self.limit(core.min(axis=1))
-        if not beyond.any():
+        if not some(beyond):
             return bins
         at, r, core = at[beyond], r[beyond], core[beyond]
         doubted = rows(bins.told_k, r) & (1 << int(Fault.TEMPERATURE_SENSOR) | 1 << int(Fault.STUCK_SENSOR))

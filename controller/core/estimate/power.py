@@ -28,7 +28,7 @@ from controller.core.outlook import (
     SitePower,
 )
 from controller.core.settings import DeratingSettings, Polyline
-from controller.core.signal import Bools, Floats, Ints
+from controller.core.signal import Bools, Floats, Ints, every
 from controller.core.topology import Topology
 
 SECONDS: Final = np.array([seconds for _, seconds in HORIZONS])
@@ -113,7 +113,7 @@ class PowerLimits:
         for share in SEARCH_SHARES:
             volts, rise = self.circuit.ocv.beside(sure - share * moved, self.circuit.rise)
             ends.append(now - share * rated * ohm * rise + sign * (volts - start))
-        if not c.fitted.all():
+        if not every(c.fitted):
             ends = [np.where(c.fitted, e, np.inf) for e in ends]
         return np.array([e.argmin(axis=1) for e in ends]).T
 

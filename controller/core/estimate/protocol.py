@@ -13,7 +13,7 @@ from controller.core.layout import Layout
 from controller.core.memory import EstimationMemory
 from controller.core.outlook import Outlook
 from controller.core.settings import BalancingSettings, CellSheet
-from controller.core.signal import Bools, Floats
+from controller.core.signal import Bools, Floats, every, some
 from controller.core.topology import Topology
 
 
@@ -48,30 +48,29 @@ def summarize(inputs: EstimatorInputs, soc: Floats, sigma: Floats, known: Bools)
     """
     t = inputs.topology
     fitted = t.cell_fitted
-    count = fitted.sum(axis=(1, 2))
-    whole = bool(fitted.all())
+    whole = t.all_cells_fitted
     low = (soc if whole else np.where(fitted, soc, 1.0)).min(axis=(1, 2))
     high = (soc if whole else np.where(fitted, soc, 0.0)).max(axis=(1, 2))
-    rack_soc = low / np.maximum(1.0 - (high - low), 1e-6)
+    rack_soc = (low / np.maximum(1.0 - (high - low), 1e-6)).clip(0.0, 1.0)
     total = max(int(known.sum()), 1)
     square = np.square(sigma) if whole else np.where(fitted, np.square(sigma), 0.0)
-    site_sigma = float(np.sqrt(square.sum(axis=(1, 2)) / np.maximum(count, 1)).max(initial=0))
+    site_sigma = float(np.sqrt(square.sum(axis=(1, 2)) / np.maximum(t.cell_count, 1)).max(initial=0))
     return Estimates(
         cell_soc_ratio=soc,
         cell_soc_sigma_ratio=sigma,
-        rack_soc_ratio=np.clip(rack_soc, 0.0, 1.0),
+        rack_soc_ratio=rack_soc,
         rack_soc_min_ratio=low,
         rack_soc_max_ratio=high,
         rack_soh_ratio=np.ones(t.racks),
         rack_capacity_ah=np.full(t.racks, inputs.cell.capacity_ah),
         rack_discharge_energy_wh=np.zeros(t.racks),
         rack_charge_energy_wh=np.zeros(t.racks),
-        soc_ratio=float(np.where(known, np.clip(rack_soc, 0, 1), 0.0).sum() / total),
-        soc_sigma_ratio=site_sigma if known.any() else 1.0,
+        soc_ratio=float(np.where(known, rack_soc, 0.0).sum() / total),
+        soc_sigma_ratio=site_sigma if some(known) else 1.0,
         soh_ratio=1.0,
         discharge_energy_wh=0.0,
         charge_energy_wh=0.0,
-        soc_valid=int(known.all()),
+        soc_valid=int(every(known)),
         outlook=no_outlook(t.racks, t.modules, t.cells),
     )
 

@@ -31,7 +31,7 @@ class Look:
 
 def rows(a: NDArray[Any], r: Ints) -> NDArray[Any]:
     """The racks `r` of an array over (rack, module, element), elements in one row per rack; a copy."""
-    part = a[r]
+    part = a.take(r, axis=0)
     return part.reshape(len(r), -1) if part.ndim > 1 else part
 
 

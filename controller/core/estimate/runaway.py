@@ -13,7 +13,7 @@ from controller.core.estimate.rows import rows
 from controller.core.field_image import Points
 from controller.core.frozen import replace
 from controller.core.memory_watch import WatchSamples
-from controller.core.signal import USABLE, Bools, Floats, Ints
+from controller.core.signal import USABLE, Bools, Floats, Ints, some
 
 RATE_K_PER_S, LASTS_MS, DROP, HOT_DEGC = 1.0, 3000, 0.25, 60.0
 TRIGGER_K: Final = 0.6
@@ -25,13 +25,13 @@ poll bridges one; and behind, for resolution."""
 
 def follow(s: WatchSamples, points: Points, fitted: Bools, elapsed_ms: int) -> tuple[WatchSamples, Bools | None]:
     """The samples after this scan, and the sensors (rack, sensor) that heated long enough; None where nothing heats."""
-    t, running = points.cell_temperature_degc, bool(s.heating_ms.any())
+    t, running = points.cell_temperature_degc, some(s.heating_ms)
     rise = t.value - s.seen_degc
     need = max(TRIGGER_K, RATE_K_PER_S * elapsed_ms / 1000.0)
     if not running and rise.max(initial=0.0) < need:
         return s, None
     known = (t.quality <= USABLE) & fitted.reshape(t.value.shape) & (s.known_degc == 1)
-    if not running and not (known & (rise >= need)).any():
+    if not running and not some(known & (rise >= need)):
         return s, None
     clock = s.heating_ms > 0
     step = np.where(known, t.value - s.scan_degc, 0.0)
@@ -45,7 +45,7 @@ def follow(s: WatchSamples, points: Points, fitted: Bools, elapsed_ms: int) -> t
         scan_degc=np.where(known, t.value, s.scan_degc).astype(np.float32),
     )  # fmt: skip
     lasting = (heating >= LASTS_MS).reshape(len(heating), -1)
-    return now, lasting if lasting.any() else None
+    return now, lasting if some(lasting) else None
 
 
 def judge(s: WatchSamples, points: Points, r: Ints, cells: Bools, seat: Ints, elapsed_ms: int) -> tuple[Bools, Floats]:

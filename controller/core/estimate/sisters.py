@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.core.signal import Bools, Floats
+from controller.core.signal import Bools, Floats, every
 
 MAD_TO_SIGMA, MEAN_TO_SIGMA = 1.4826, 1.2533
 TAIL, TAIL_SIGMAS = 1.0 / 6.0, 0.967
@@ -20,11 +20,13 @@ TAIL, TAIL_SIGMAS = 1.0 / 6.0, 0.967
 
 def median(x: NDArray[Any], ok: Bools) -> Floats:
     """Median of each row of `x` (n, c) over `ok`; 0 where a row has nothing."""
+    if every(ok):
+        flat, count = np.sort(x, axis=1), x.shape[1]
+        return np.asarray(0.5 * (flat[:, (count - 1) // 2] + flat[:, count // 2]))
     flat = np.sort(np.where(ok, x, np.inf), axis=1)
     n = ok.sum(axis=1)
-    row, last = np.arange(len(x)), x.shape[1] - 1
-    low, high = flat[row, np.clip((n - 1) // 2, 0, last)], flat[row, np.clip(n // 2, 0, last)]
-    some = n > 0
+    row, some = np.arange(len(x)), n > 0
+    low, high = flat[row, np.maximum((n - 1) // 2, 0)], flat[row, n // 2]
     return np.asarray(np.where(some, 0.5 * (np.where(some, low, 0.0) + np.where(some, high, 0.0)), 0.0))
 
 

@@ -78,7 +78,7 @@ class Temperatures:
         # Exact over the step with the surface held: any length of step is stable.
         rest = surface + heat / self.conductance
         core = rest + (core - rest) * np.exp(-seconds * self.conductance / self.core_j_k)
-        core = np.clip(core, surface - RISE_MOST_K, surface + RISE_MOST_K)
+        core = core.clip(surface - RISE_MOST_K, surface + RISE_MOST_K)
         kept.surface[racks], kept.core[racks] = surface, core
         return np.asarray((self.topology.cell_weight[racks] * heat).sum(axis=(1, 2)))
 

@@ -6,8 +6,7 @@ racks taking turns. All that is remembered is in `WatchMemory`; the same inputs 
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,12 +20,12 @@ from controller.core.estimate.plating import ColdCharge
 from controller.core.estimate.rows import Look, rows
 from controller.core.estimate.verdicts import BIN_MS, Strings
 from controller.core.field_image import Points
-from controller.core.frozen import replace
+from controller.core.frozen import copied, replace
 from controller.core.image_warnings import Fault, Warnings
 from controller.core.memory import EstimationMemory
 from controller.core.memory_watch import WatchMemory
 from controller.core.settings import CellSheet, Polyline
-from controller.core.signal import USABLE, Ints
+from controller.core.signal import USABLE, Ints, every, some
 from controller.core.topology import Topology
 
 LOOK_MS: Final = 1_000
@@ -35,7 +34,6 @@ LOAD_TAU_S: Final = 5_000.0
 """Thermal time constant of a large cell in moving air: heat capacity over surface conductance."""
 BESIDE: Final = 3
 """Cells to both sides of one that has a short, which its heat reaches."""
-Group = TypeVar("Group")
 
 
 class Watch:
@@ -76,7 +74,8 @@ class Watch:
     def heed(self, memory: WatchMemory, points: Points, elapsed_ms: int) -> tuple[WatchMemory, list[Finding]]:
         """What waits for no look: runaway."""
         samples, lasting = runaway.follow(memory.samples, points, self.sensors, elapsed_ms)
-        memory = replace(memory, samples=samples)
+        if samples is not memory.samples:
+            memory = replace(memory, samples=samples)
         if lasting is None:
             return memory, []
         r = np.flatnonzero(lasting.any(axis=1))
@@ -88,7 +87,7 @@ class Watch:
         """The looks and verdicts that are due."""
         w = memory.rack.copy()
         string = estimation.string
-        if not w["bin_ms"].all():
+        if not every(w["bin_ms"]):
             fresh = (w["bins"] == 0) & (w["looks"] == 0) & (w["bin_ms"] == 0)
             w["bin_ms"] = np.where(fresh, self.phase_ms, w["bin_ms"])
         w["bin_ms"] += elapsed_ms
@@ -96,7 +95,7 @@ class Watch:
         memory = replace(memory, rack=w)
         found: list[Finding] = []
         late = 2 * w["wait_ms"] >= 2 * LOOK_MS - elapsed_ms
-        if not late.any():
+        if not some(late):
             return memory, found
         # The estimator samples a rack in the scan in which its own clock returns to zero: look in another one.
         elsewhere = (string["sample_ms"] > 0) | (string["ready"] == 0) | (elapsed_ms >= LOOK_MS)
@@ -123,7 +122,7 @@ class Watch:
             current_ok=i.quality[r] <= USABLE,
             warm_degc=rows(t.value, r),
             warm_ok=(rows(t.quality, r) <= USABLE) & self.sensors[r],
-            soc=np.where(estimation.string["ready"][r] == 1, np.clip(estimation.string["x"][r, 0], 0.0, 1.0), 0.5),
+            soc=np.where(estimation.string["ready"][r] == 1, estimation.string["x"][r, 0].clip(0.0, 1.0), 0.5),
             charge=rows(estimation.cell_shift_ratio, r),
             level=rows(memory.bins.level_charge, r),
             apart=rows(memory.bins.apart, r),
@@ -131,7 +130,7 @@ class Watch:
         )
         square = np.where(look.current_ok, look.current_a / self.model.capacity_ah, 0.0) ** 2
         own["load"] += (square - own["load"]) * np.minimum(1.0, look.elapsed_ms / 1000.0 / LOAD_TAU_S)
-        memory = replace(memory, samples=_copied(memory.samples), means=_copied(memory.means))
+        memory = replace(memory, samples=copied(memory.samples), means=copied(memory.means))
         over_v, over_k = take(memory.samples, own, look, self.model)
         full = hard.add(memory.means, own, look, over_v, over_k)
         if self.cold_charge is not None:
@@ -146,7 +145,7 @@ class Watch:
         return memory, found
 
     def _hard(self, memory: WatchMemory, own: Any, look: Look, full: Ints) -> tuple[WatchMemory, list[Finding]]:
-        memory = replace(memory, blocks=_copied(memory.blocks))
+        memory = replace(memory, blocks=copied(memory.blocks))
         shorts = hard.close(
             memory.means, memory.blocks, own, look, full, self.nearest, self.model, memory.samples.drop_long
         )
@@ -176,7 +175,7 @@ class Watch:
 
     def _told_at_once(self, memory: WatchMemory, seen: list[Finding]) -> tuple[WatchMemory, list[Finding]]:
         """What waits for no bin; the onsets among it. The evidence of the worst fault of a cell is kept."""
-        bins, found = _copied(memory.bins), []
+        bins, found = copied(memory.bins), []
         for f in seen:
             at = (f.rack, *divmod(f.element, bins.told.shape[2]))
             told, bit = int(bins.told[at]), 1 << int(f.fault)
@@ -190,7 +189,7 @@ class Watch:
         return replace(memory, bins=bins, told_count=memory.told_count + len(found)), found
 
     def _judge(self, memory: WatchMemory, estimation: EstimationMemory, r: Ints) -> tuple[WatchMemory, list[Finding]]:
-        memory = replace(memory, samples=_copied(memory.samples), bins=_copied(memory.bins))
+        memory = replace(memory, samples=copied(memory.samples), bins=copied(memory.bins))
         own = memory.rack[r]
         strings = Strings(memory.bins, memory.samples, own, r, self.cells[r], self.sensors[r], self.seat, self.nearest)
         found, withdrawn = judge(strings, estimation, self.model.r0, self.model.capacity_ah)
@@ -203,9 +202,3 @@ class Watch:
             told_count=memory.told_count + len(found),
             withdrawn_count=memory.withdrawn_count + withdrawn,
         ), found
-
-
-def _copied(group: Group) -> Group:
-    """The same group on fresh arrays: a memory that was given is never changed."""
-    fields: Any = dataclasses.fields(group)  # type: ignore[arg-type]
-    return type(group)(**{f.name: getattr(group, f.name).copy() for f in fields})

@@ -23,7 +23,7 @@ from controller.core.protect.row import Evaluation, Reset, Row, Threshold, Warne
 from controller.core.protect.trend import follow
 from controller.core.protect.witness import standing
 from controller.core.settings import LimitSettings
-from controller.core.signal import Bools, Ints
+from controller.core.signal import Bools, Ints, some
 from controller.core.topology import Topology, place_name
 
 GIVE_BACK: Final = 4
@@ -111,7 +111,7 @@ class Matrix:
         present, element = np.zeros(self.size, bool), self.blank_element.copy()
         if self.conditions:
             present[self.condition_at] = np.concatenate([look(facts) for look in self.conditions], axis=None)
-        if facts.warnings.rack_warning.any():
+        if some(facts.warnings.rack_warning):
             for fault, where in self.faults:
                 present[where], element[where] = suspected(facts, fault)
         clear, value = ~present, present.astype(np.float64)
@@ -130,7 +130,7 @@ class Matrix:
         """Effects per rack and for the whole site: OR over everything active, nothing subtracts."""
         rack = np.zeros(self.topology.racks, np.int64)
         site = 0
-        for number in np.unique(self.row_of[active]).tolist():
+        for number in np.bincount(self.row_of[active]).nonzero()[0].tolist():
             row = self.rows[number]
             if row.place == "site":
                 site |= int(row.effect)
@@ -138,8 +138,7 @@ class Matrix:
             at_racks = self._racks(row, active[self.start[number] : self.stop[number]].reshape(self.shape[number]))
             rack |= np.where(at_racks, int(row.effect), 0)
             if row.bank_effect:
-                banks = np.unique(self.topology.rack_bank[at_racks])
-                rack |= np.where(np.isin(self.topology.rack_bank, banks), int(row.bank_effect), 0)
+                rack |= np.where(self._of_banks(self.topology.rack_bank[at_racks]), int(row.bank_effect), 0)
         return rack | site, site
 
     def _racks(self, row: Row, active: Bools) -> Bools:
@@ -150,7 +149,13 @@ class Matrix:
         if row.place == "bus":
             wires = self.topology.wires
             return np.asarray((wires.racks | wires.modules.any(axis=2))[active].any(axis=0))
-        return np.asarray(np.isin(self.topology.rack_bank, self.topology.pcs_bank[active]))
+        return self._of_banks(self.topology.pcs_bank[active])
+
+    def _of_banks(self, banks: Ints) -> Bools:
+        """Racks of these banks."""
+        chosen = np.zeros(self.topology.banks, bool)
+        chosen[banks] = True
+        return np.asarray(chosen[self.topology.rack_bank])
 
 
 def _joined(places: Iterable[Ints]) -> Ints:
@@ -181,7 +186,7 @@ def protect(
     elapsed = min(facts.system.elapsed_ms, matrix.most_elapsed_ms)
     reached = cause.present & (memory.timer_ms >= matrix.due_ms)
     change = np.where(cause.present, elapsed, -max(elapsed // GIVE_BACK, 1))
-    timer = np.clip(memory.timer_ms + change, 0, matrix.delay_ms)
+    timer = (memory.timer_ms + change).clip(0, matrix.delay_ms)
     latched = memory.latched | (reached & matrix.holds)
     for command in resets:
         latched, answer = _reset(matrix, facts, cause, reached, latched, command)
@@ -212,12 +217,12 @@ def _first_out(memory: ProtectionMemory, facts: Facts, cause: Evaluation, trips:
 
     When the first is over, those that were there before this scan come before those that are new.
     """
-    if not trips.any():
+    if not some(trips):
         return -1, 0
     if memory.first_out >= 0 and trips[memory.first_out]:
         return memory.first_out, memory.first_out_utc_ms
     older = trips & ~new
-    among = older if older.any() else trips
+    among = older if some(older) else trips
     excess = np.abs(cause.value - cause.limit) / np.maximum(np.abs(cause.limit), 1e-9)
     return int(np.where(among, excess, -1.0).argmax()), facts.system.utc_ms
 

@@ -14,7 +14,7 @@ from controller.core.image import DISK_FULL, STORE_FAULT, ClockSync, RackMode, R
 from controller.core.image_warnings import Fault
 from controller.core.protect.flow import worst_current
 from controller.core.protect.look import Facts, Reading, once
-from controller.core.signal import USABLE, Bools, Samples, among, lost
+from controller.core.signal import USABLE, Bools, Samples, among, every, lost
 
 CELL_SLEW_V_PER_S: Final = 0.02
 TEMPERATURE_SLEW_K_PER_S: Final = 0.2
@@ -31,7 +31,7 @@ def _outermost(s: Samples, now_ms: int, slew_per_s: float) -> tuple[Reading, Rea
     push = (now_ms - s.time_ms) * (slew_per_s / 1000.0)
     high, low = np.where(usable, s.value + push, -np.inf), np.where(usable, s.value - push, np.inf)
     known, top, bottom = np.asarray(usable.any(axis=-1)), high.max(axis=-1), low.min(axis=-1)
-    if not known.all():
+    if not every(known):
         top, bottom = np.where(known, top, 0.0), np.where(known, bottom, 0.0)
     return Reading(top, known, high.argmax(axis=-1)), Reading(bottom, known, low.argmin(axis=-1))
 
@@ -191,7 +191,7 @@ def bus_lost(f: Facts) -> Bools:
     w, p = f.topology.wires, f.measured.points
     heard = ~w.used | np.array([not all(lost(getattr(p, n)) for n in s) for s in w.site], bool)
     heard |= (w.racks & ~rack_lost(f)).any(axis=1) | (w.pcs & ~pcs_lost(f)).any(axis=1)
-    return np.asarray(~(heard if heard.all() else heard | (w.modules & ~module_lost(f)).any(axis=(1, 2))))
+    return np.asarray(~(heard if every(heard) else heard | (w.modules & ~module_lost(f)).any(axis=(1, 2))))
 
 
 @once

@@ -15,7 +15,7 @@ from controller.core.frozen import replace
 from controller.core.memory import SwingMemory, TrendMemory
 from controller.core.protect.flow import closed, pcs_power
 from controller.core.protect.look import Facts
-from controller.core.signal import Bools, Floats, usable
+from controller.core.signal import Bools, Floats, some, usable
 
 LIVE_A, LIVE_RATIO = 5.0, 0.02
 """An open rack carries current when it shows more than the larger of these, the ratio being of 1C."""
@@ -44,7 +44,7 @@ def open_rack_live(f: Facts) -> Bools:
     first, second = first & usable(p.rack_current_a), second & usable(p.rack_current_redundant_a)
     shown = np.where(first, p.rack_current_a.value, np.where(second, p.rack_current_redundant_a.value, 0.0))
     suspected = (first | second) & commanded_open(f)
-    if not suspected.any():
+    if not some(suspected):
         return suspected
     both = first & second & (p.rack_current_a.value * p.rack_current_redundant_a.value > 0)
     return np.asarray(suspected & (both | _unaccounted(f, shown) | moves_with_bank(f.trend.swing)))
@@ -70,7 +70,7 @@ def _unaccounted(f: Facts, shown_a: Floats) -> Bools:
     unknown = np.bincount(t.rack_bank, shut & ~known, t.banks)
     dc = usable(p.pcs_dc_current_a) & usable(p.pcs_dc_voltage_v)
     by_dc = np.bincount(t.pcs_bank, ~dc, t.banks) == 0
-    rating = f.limit.pcs_rated_w * np.bincount(t.pcs_bank, minlength=t.banks)
+    rating = f.limit.pcs_rated_w * t.pcs_count
     may = np.where(by_dc, DC_RATIO * np.abs(pcs) + DC_FLOOR * rating, AC_RATIO * np.abs(pcs) + AC_FLOOR * rating)
     gap, own = (pcs - racks)[t.rack_bank], shown_a * p.rack_voltage_v.value
     sure = (told & (unknown == 0))[t.rack_bank] & usable(p.rack_voltage_v) & (np.abs(gap) > may[t.rack_bank])

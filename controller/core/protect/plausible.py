@@ -11,7 +11,7 @@ from controller.core.image import RackMode
 from controller.core.protect.flow import closed, expected_current, pcs_power, rack_power, seen_open
 from controller.core.protect.look import Facts, Reading, once
 from controller.core.protect.trend import EMPTY
-from controller.core.signal import USABLE, Bools, Floats, Quality, among, lost, usable
+from controller.core.signal import USABLE, Bools, Floats, Quality, among, lost, some, usable
 from controller.core.topology import Topology
 
 WIRE_LOW, WIRE_HIGH = 0.4, 1.6
@@ -80,7 +80,7 @@ def sense_wire_open(f: Facts) -> Bools:
     """A cell reads next to nothing and its neighbour about twice its module's mean."""
     v = f.measured.points.cell_voltage_v
     shown = v.quality <= int(Quality.BAD_RANGE)
-    if not (shown & (v.value < WIRE_LOW * f.measured.extremes.module_cell_voltage_mean_v.value[..., None])).any():
+    if not some(shown & (v.value < WIRE_LOW * f.measured.extremes.module_cell_voltage_mean_v.value[..., None])):
         return np.zeros(v.value.shape[:2], bool)
     count = np.maximum(shown.sum(axis=2, keepdims=True), 1)
     mean = np.where(shown, v.value, 0.0).sum(axis=2, keepdims=True) / count
@@ -135,7 +135,7 @@ def sum_of_cells_differs(f: Facts) -> Bools:
     p, t = f.measured.points, f.topology
     fitted, rack_v = t.cell_fitted, p.rack_voltage_v.value
     complete = ((p.cell_voltage_v.quality <= USABLE) | ~fitted).all(axis=(1, 2)) & (p.rack_voltage_v.quality <= USABLE)
-    if not t.extremes_only.any():
+    if not some(t.extremes_only):
         total = np.where(fitted, p.cell_voltage_v.value, 0.0).sum(axis=(1, 2), dtype=np.float64)
         return np.asarray(complete & (np.abs(total - rack_v) > SUM_TOLERANCE * np.maximum(total, 1.0)))
     least, most = _sum_bounds(t, np.asarray(p.cell_voltage_v.value, np.float64))
@@ -287,7 +287,7 @@ def dc_power_differs(f: Facts) -> Bools:
     """The power of a bank's racks and that of its PCS differ by more than 10 % of the rating."""
     t = f.topology
     (racks, known), (pcs, told) = rack_power(f), pcs_power(f)
-    rating = f.limit.pcs_rated_w * np.bincount(t.pcs_bank, minlength=t.banks)
+    rating = f.limit.pcs_rated_w * t.pcs_count
     return np.asarray(known & told & (np.abs(racks - pcs) > WITNESS_RATIO * rating))[t.pcs_bank]
 
 

@@ -126,7 +126,7 @@ def _heat(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
         grown = getattr(m, name) + (np.maximum(amps, 0.0) ** 2 - band.warn**2) * elapsed_ms / whole
         # What nobody hears may go on as it was, but has not ended.
         least = np.where(heard, 0.0, getattr(m, name))
-        parts[name] = np.where(known, np.clip(grown, least, MOST_HEAT), getattr(m, name))
+        parts[name] = np.where(known, grown.clip(least, MOST_HEAT), getattr(m, name))
     return parts
 
 

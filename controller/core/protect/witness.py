@@ -19,7 +19,7 @@ from controller.core.protect import plausible as p
 from controller.core.protect.flow import seen_open
 from controller.core.protect.look import Facts, once
 from controller.core.protect.row import Row, Threshold, When
-from controller.core.signal import USABLE, Bools, Ints, lost, usable
+from controller.core.signal import USABLE, Bools, Ints, lost, some, usable
 
 if TYPE_CHECKING:
     from controller.core.protect.engine import Matrix
@@ -99,7 +99,7 @@ def standing(matrix: Matrix, before: Bools, element: Ints, present: Bools, facts
     """
     stands = np.zeros(matrix.size, bool)
     fallen = before & ~present
-    if not fallen.any():
+    if not some(fallen):
         return stands
     for number in np.unique(matrix.row_of[fallen]).tolist():
         row = matrix.rows[number]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from controller.core.field_image import Points
-from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Quality, among
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Quality, among, some
 from controller.core.topology import Topology
 
 
@@ -20,7 +20,7 @@ def joined_voltage(topology: Topology, points: Points, joined: Bools) -> tuple[F
     """
     link, rack = points.rack_link_voltage_v, points.rack_voltage_v
     own, usable = link.value, link.quality <= USABLE
-    if not topology.self_precharging.any():
+    if not some(topology.self_precharging):
         return own, usable
     bank_of, banks = topology.rack_bank, topology.banks
     counts = joined & (rack.quality <= USABLE)

@@ -18,7 +18,7 @@ from controller.core.frozen import replace
 from controller.core.image import Contactors, Measured, Modes, RackMode, SiteMode, System, WeldTest
 from controller.core.memory import SequencingMemory
 from controller.core.settings import SequenceSettings
-from controller.core.signal import USABLE, Bools, Floats, Ints, among, seen_on
+from controller.core.signal import USABLE, Bools, Floats, Ints, among, seen_on, some
 from controller.core.topology import Topology
 
 PART_V: Final = 5.0
@@ -94,7 +94,7 @@ def _weld_test(
         # An engineer is at it; what the test found stays in the journal and in the latched alarm.
         result = np.where(among(result, WeldTest.FAILED), int(WeldTest.NONE), result)
     running = among(result, WeldTest.RUNNING) & ~was
-    if not running.any():
+    if not some(running):
         return result, np.where(now, 0, memory.weld_test_ms)
     p = measured.points
     parted, readable = _parted(measured)

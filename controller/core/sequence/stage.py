@@ -29,7 +29,7 @@ from controller.core.sequence.rejoin import rejoin
 from controller.core.sequence.requests import judge
 from controller.core.sequence.site import SITE_MOVES, SiteView
 from controller.core.settings import SequenceSettings
-from controller.core.signal import USABLE, Bools, Floats, Ints, among, seen_on
+from controller.core.signal import USABLE, Bools, Floats, Ints, among, every, seen_on, some
 from controller.core.topology import Topology
 
 START_JUDGED_MS: Final = 1000
@@ -146,7 +146,7 @@ def _step_racks(
     )
     busy = np.bincount(t.rack_bank, among(old_mode, RackMode.PRECHARGE), t.banks)[t.rack_bank] > 0
     candidates = ready & join & among(old_mode, RackMode.OPEN) & ~busy & site_wants
-    turn = its_turn(t, s, candidates, permitted, measured, pause_ms) if candidates.any() else candidates
+    turn = its_turn(t, s, candidates, permitted, measured, pause_ms) if some(candidates) else candidates
     settled = (current_ok & (current <= s.precharge_current_a)) | permitted.live
     done = permitted.close_enough & precharging(p.rack_precharge_closed) & settled
     done = np.where(t.self_precharging, closed_by_itself(t, p, permitted.close_enough), done)
@@ -205,14 +205,14 @@ def _step_site(
     view.lockout, view.trip, view.stop = bool(effect & LOCKOUT), bool(effect & TRIP), bool(effect & STOP)
     view.wanted, view.maintenance_wanted = bool(modes.connect_wanted), bool(memory.maintenance_wanted)
     seen = seen_on(measured.points.rack_main_closed)
-    heard = bool((trips.rack_effect & TRIP == 0).all())
+    heard = every(trips.rack_effect & TRIP == 0)
     view.inputs_judged = elapsed >= START_AT_MOST_MS or (elapsed >= START_JUDGED_MS and heard)
     on_the_way = racks.join & ready & among(rack_mode, RackMode.OPEN, RackMode.PRECHARGE)
     closing = among(rack_mode, RackMode.PRECHARGE) | (joined & ~seen)
-    view.all_joined = bool(joined.any()) and not on_the_way.any() and not closing.any()
+    view.all_joined = some(joined) and not some(on_the_way) and not some(closing)
     view.enough_racks = int(joined.sum()) >= q.settings.least_racks
     energised = among(rack_mode, RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT)
-    view.all_open = not (energised | seen).any()
+    view.all_open = not some(energised | seen)
     most = int(np.bincount(banks).max())
     s = q.settings
     patience = s.precharge_attempts * (s.precharge_timeout_ms + s.cool_down_ms) + most * (
