@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.core.signal import Bools, Floats, Ints, every
+from controller.core.signal import Bools, Floats, Ints, every, some
 from tools.simulator.events import EventLog
 from tools.simulator.options import Constants
 from tools.simulator.racks import NEVER_MS
@@ -49,7 +49,7 @@ class Converters:
         """Advance all converters; `fed` says per bank whether any rack feeds the link."""
         self.heartbeat_age_ms += dt_ms
         c = self.constants
-        for pcs in np.flatnonzero(self.run_command & (self.heartbeat_age_ms > c.pcs_watchdog_ms)):
+        for pcs in (self.run_command & (self.heartbeat_age_ms > c.pcs_watchdog_ms)).nonzero()[0]:
             self.run_command[pcs] = False
             self.setpoint_w[pcs] = self.setpoint_var[pcs] = 0.0
             self.events.add("pcs_watchdog_trip", f"P{pcs + 1:02d}", power_w=float(self.power_w[pcs]))
@@ -59,7 +59,7 @@ class Converters:
             able = np.zeros_like(able)
         self.starting_ms = np.where(able, self.starting_ms + dt_ms, 0.0)
         running = able & (self.starting_ms >= c.pcs_start_ms)
-        for pcs in np.flatnonzero(running != self.running):
+        for pcs in (running != self.running).nonzero()[0]:
             what = "pcs_started" if running[pcs] else "pcs_stopped"
             self.events.add(what, f"P{pcs + 1:02d}", power_w=round(float(self.power_w[pcs]), 1))
         self.running = running
@@ -71,15 +71,16 @@ class Converters:
 
     def _ramp(self, dt_s: float) -> None:
         c = self.constants
-        top = c.pcs_overload
         self.target_w = self._aim_w()
-        target_var = self.setpoint_var.clip(-top * self.rated_var, top * self.rated_var)
         step_w = self.rated_w * dt_s / c.pcs_full_ramp_s
-        step_var = self.rated_var * dt_s / c.pcs_full_ramp_s
-        self.power_w = self.power_w + (self.target_w - self.power_w).clip(-step_w, step_w)
-        self.reactive_var = self.reactive_var + (target_var - self.reactive_var).clip(-step_var, step_var)
-        self.power_w = np.where(self.running, self.power_w, 0.0)
-        self.reactive_var = np.where(self.running, self.reactive_var, 0.0)
+        power_w = self.power_w + (self.target_w - self.power_w).clip(-step_w, step_w)
+        self.power_w = np.where(self.running, power_w, 0.0)
+        if some(self.setpoint_var) or some(self.reactive_var):
+            top_var = c.pcs_overload * self.rated_var
+            step_var = self.rated_var * dt_s / c.pcs_full_ramp_s
+            target_var = self.setpoint_var.clip(-top_var, top_var)
+            reactive_var = self.reactive_var + (target_var - self.reactive_var).clip(-step_var, step_var)
+            self.reactive_var = np.where(self.running, reactive_var, 0.0)
 
     def dc_power_w(self) -> Floats:
         """Power each PCS takes from its DC link; negative while charging."""

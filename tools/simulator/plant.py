@@ -114,8 +114,9 @@ class Plant:
 
     def quiet(self, ms: int) -> bool:
         """True when no contactor or converter moves, and no watchdog ends within `ms`."""
-        quiet = self.racks.quiet(ms) and self.own_precharge.quiet() and self.pcs.quiet(ms)
-        return self.player is None and quiet and self.chain_closed()
+        if self.player is not None or not self.chain_closed():
+            return False
+        return self.pcs.quiet(ms) and self.racks.quiet(ms) and self.own_precharge.quiet()
 
     def advance(self, seconds: float) -> None:
         """Step through `seconds` of plant time."""

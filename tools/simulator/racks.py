@@ -107,7 +107,7 @@ class Racks:
     def _block(self, who: Bools, event: str) -> None:
         fresh = who & ~self.told.get(event, np.zeros_like(who))
         self.told[event] = who
-        for rack in np.flatnonzero(fresh):
+        for rack in fresh.nonzero()[0]:
             self.events.add(event, f"R{rack + 1:02d}", heartbeat_age_ms=float(self.heartbeat_age_ms[rack]))
         self.main.blocked |= who
         self.precharge.blocked |= who
