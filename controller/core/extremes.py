@@ -66,9 +66,11 @@ def total(s: Samples) -> Samples:
     fitted = s.quality != NOT_FITTED
     if not some(fitted):
         return Samples(np.asarray(0.0), np.asarray(NOT_FITTED, np.uint8), np.asarray(s.time_ms.min(initial=0)))
-    worst = np.where(fitted, s.quality, 0).max()
-    value = s.value.sum() if worst <= USABLE and every(fitted) else np.where(s.quality <= USABLE, s.value, 0.0).sum()
-    return Samples(np.asarray(value), np.asarray(worst, np.uint8), np.asarray(s.time_ms[fitted].min(), np.int64))
+    all_fitted = every(fitted)
+    worst = s.quality.max() if all_fitted else np.where(fitted, s.quality, 0).max()
+    value = s.value.sum() if worst <= USABLE and all_fitted else np.where(s.quality <= USABLE, s.value, 0.0).sum()
+    oldest = s.time_ms.min() if all_fitted else s.time_ms[fitted].min()
+    return Samples(np.asarray(value), np.asarray(worst, np.uint8), np.asarray(oldest, np.int64))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,21 +88,17 @@ class _Module:
     def of(cls, s: Samples) -> _Module:
         usable = s.quality <= USABLE
         value = s.value.astype(np.float64)
-        everywhere = every(usable)
-        bottom = value if everywhere else np.where(usable, value, np.inf)
-        top = value if everywhere else np.where(usable, value, -np.inf)
+        quality, oldest = _summed_quality(s.quality), s.time_ms.min(axis=2)
+        if every(usable) and value.size:
+            least, mean = np.array([value.min(axis=2), -value.max(axis=2)]), value.sum(axis=2) / value.shape[2]
+            return cls(least, mean, quality, oldest, int(value.argmin()), int(value.argmax()))
+        bottom, top = np.where(usable, value, np.inf), np.where(usable, value, -np.inf)
         any_, number = usable.any(axis=2), usable.sum(axis=2)
-        low, high = bottom.min(axis=2), top.max(axis=2)
-        sums = (value if everywhere else np.where(usable, value, 0.0)).sum(axis=2)
-        least = np.array([low, -high]) if everywhere else np.where(any_, np.array([low, -high]), 0.0)
+        least = np.where(any_, np.array([bottom.min(axis=2), -top.max(axis=2)]), 0.0)
+        mean = np.where(usable, value, 0.0).sum(axis=2) / np.maximum(number, 1)
         found = some(any_)
         return cls(
-            least,
-            sums / np.maximum(number, 1),
-            _summed_quality(s.quality),
-            s.time_ms.min(axis=2),
-            int(bottom.argmin()) if found else -1,
-            int(top.argmax()) if found else -1,
+            least, mean, quality, oldest, int(bottom.argmin()) if found else -1, int(top.argmax()) if found else -1
         )
 
 

@@ -8,6 +8,8 @@ over the whole image: a scan has dozens of short arrays, and calling NumPy for e
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 import numpy as np
 
@@ -42,28 +44,31 @@ class Sensors:
             high.append(np.full(size, t.high if ranged else np.finfo(np.float64).max))
             outside.append(np.full(size, Quality.BAD_RANGE if ranged else Quality.BAD_SENSOR, np.uint8))
         self.low, self.high, self.outside = np.concatenate(low), np.concatenate(high), np.concatenate(outside)
+        names = [name for name, _, _ in self.parts]
+        self.all_of: Callable[[Points], tuple[Samples, ...]] = attrgetter(*names)
+        self.counter_at, self.module_at = names.index("module_sample_counter"), [names.index(n) for n in OF_MODULE]
 
 
 def validate(sensors: Sensors, memory: ValidationMemory, inputs: InputImage) -> tuple[Measured, ValidationMemory]:
     """Every point with honest quality, the extremes over usable values, and the memory of sample counters."""
-    raw: list[Samples] = [getattr(inputs.points, name) for name, _, _ in sensors.parts]
+    raw: Sequence[Samples] = sensors.all_of(inputs.points)
     value = np.concatenate([s.value for s in raw], axis=None)
     quality = _judge(sensors, raw, value, inputs.system.now_ms)
     if not every(np.isfinite(value)):
         raw = [Samples(np.where(np.isfinite(s.value), s.value, 0.0), s.quality, s.time_ms) for s in raw]
 
     judged = zip(sensors.parts, raw, strict=True)
-    checked = {name: Samples(s.value, quality[at].reshape(shape), s.time_ms) for (name, at, shape), s in judged}
-    counter, elapsed_ms = checked["module_sample_counter"], inputs.system.elapsed_ms
+    checked = [Samples(s.value, quality[at].reshape(shape), s.time_ms) for (_, at, shape), s in judged]
+    counter, elapsed_ms = checked[sensors.counter_at], inputs.system.elapsed_ms
     memory, frozen = _frozen(memory, counter, elapsed_ms, sensors.settings)
     if some(frozen):
-        for name in OF_MODULE:
-            worse = checked[name].quality
+        for of_module in sensors.module_at:
+            worse = checked[of_module].quality
             np.maximum(worse, np.uint8(Quality.BAD_SENSOR), out=worse, where=frozen[:, :, None])
-    return _measured(Points(**checked), quality), memory
+    return _measured(Points(*checked), quality), memory
 
 
-def _judge(sensors: Sensors, raw: list[Samples], value: Floats, now_ms: int) -> Codes:
+def _judge(sensors: Sensors, raw: Sequence[Samples], value: Floats, now_ms: int) -> Codes:
     """Quality of every element by age and range, on its own memory."""
     settings = sensors.settings
     age = now_ms - np.concatenate([s.time_ms for s in raw], axis=None)
