@@ -121,6 +121,21 @@ class Topology:
         return bool(self.cell_fitted.all())
 
     @cached_property
+    def rack_cells(self) -> Ints:
+        """Over rack: its cells in series."""
+        return np.asarray(self.series_cells.sum(axis=1), np.int64)
+
+    @cached_property
+    def every_rack(self) -> Bools:
+        """Over rack: True."""
+        return np.ones(self.racks, bool)
+
+    @cached_property
+    def fed_by(self) -> Bools:
+        """Over PCS, rack: the rack is in the PCS's bank."""
+        return np.asarray(self.pcs_bank[:, None] == self.rack_bank[None, :])
+
+    @cached_property
     def pcs_count(self) -> Ints:
         """Over bank: its PCS."""
         return np.asarray(np.bincount(self.pcs_bank, minlength=self.banks), np.int64)

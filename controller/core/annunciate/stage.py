@@ -38,8 +38,9 @@ def annunciate(
     sounding = among(shown, *states.SOUNDING)
     sounded = sounding & ~among(memory.shown, *states.SOUNDING)
     state, acknowledger, told_back = _acknowledge(memory, state, shown, [c for c in mine if c.kind is Kind.ACKNOWLEDGE])
-    answers += told_back
-    shown = states.shown_states(plan, memory, state, time, root_of, taken)
+    if told_back:
+        answers += told_back
+        shown = states.shown_states(plan, memory, state, time, root_of, taken)
 
     visible = (shown != states.NORMAL) & (active | among(state, *states.UNACKED))
     came = visible & ~memory.noted
@@ -49,7 +50,7 @@ def annunciate(
     noted = memory.noted | came
     teller = telling.Teller(plan, trips, lying, root_of, acknowledger)
     events, told, heard, waiting = teller.tell(memory, now, noted, since)
-    count = figures.count(memory, int(sounded.sum()), elapsed)
+    count = figures.count(memory, int(np.count_nonzero(sounded)), elapsed)
     chatter_ms, sounded_ms = figures.chatter(memory, sounded, count.clock_ms, elapsed)
     lasts = active | (state != states.NORMAL) | (shown == states.SUPPRESSED)
     on_list = among(shown, *states.ACTIVE)
@@ -128,17 +129,17 @@ def _image(plan: Annunciator, m: AnnunciationMemory, root_of: Ints, waiting: int
         alarm_root=np.where(m.shown == states.SUPPRESSED, root_of, -1),
         alarm_consequences=states.consequences(m.shown, root_of),
         shelf=m.shelf,
-        active_alarms=int(on_list.sum()),
-        unacknowledged_alarms=int(among(m.shown, *states.UNACKED).sum()),
+        active_alarms=int(np.count_nonzero(on_list)),
+        unacknowledged_alarms=int(np.count_nonzero(among(m.shown, *states.UNACKED))),
         highest_priority=int(np.where(on_list, plan.priority, 0).max(initial=0)),
-        shelved_alarms=int((m.shown == shelf.SHELVED).sum()),
-        suppressed_alarms=int((m.shown == states.SUPPRESSED).sum()),
-        out_of_service_alarms=int((m.shown == shelf.OUT_OF_SERVICE).sum()),
+        shelved_alarms=int(np.count_nonzero(m.shown == shelf.SHELVED)),
+        suppressed_alarms=int(np.count_nonzero(m.shown == states.SUPPRESSED)),
+        out_of_service_alarms=int(np.count_nonzero(m.shown == shelf.OUT_OF_SERVICE)),
         alarms_in_ten_minutes=count.in_ten_minutes,
         alarms_per_hour=count.per_hour,
         alarm_flood=count.flood,
-        chattering_alarms=int((m.chatter_ms > 0).sum()),
-        stale_alarms=int((m.age_ms > figures.STALE_MS).sum()),
+        chattering_alarms=int(np.count_nonzero(m.chatter_ms > 0)),
+        stale_alarms=int(np.count_nonzero(m.age_ms > figures.STALE_MS)),
         untold_alarms=waiting,
         dropped_transitions=m.dropped,
     )

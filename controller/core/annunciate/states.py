@@ -66,11 +66,9 @@ def true_states(plan: Annunciator, memory: AnnunciationMemory, trips: Trips, tim
     present = (active & ~held & (was_active | (time.due > plan.after_ms))) | lasting
     known = among(old, ACKNOWLEDGED, LATCHED)
     missed = ~active & (memory.acting_ms > 0) & plan.opens & ~memory.noted
-    state = np.select(
-        [present & known, present, held & known, held, ~hidden & ((among(old, *UNACKED)) | missed)],
-        [ACKNOWLEDGED, UNACKNOWLEDGED, LATCHED, LATCHED_UNACKNOWLEDGED, RETURNED],
-        NORMAL,
-    )
+    gone = np.where(~hidden & (among(old, *UNACKED) | missed), RETURNED, NORMAL)
+    latched = np.where(held, np.where(known, LATCHED, LATCHED_UNACKNOWLEDGED), gone)
+    state = np.where(present, np.where(known, ACKNOWLEDGED, UNACKNOWLEDGED), latched)
     return np.asarray(state, np.uint8)
 
 

@@ -92,7 +92,7 @@ class Teller:
 
 def overtaken(told: NDArray[Any], before: NDArray[Any], now: NDArray[Any]) -> int:
     """Transitions that were waiting and are now overtaken by another one, so that nobody will hear of them."""
-    return int(((told != before) & (before != now)).sum())
+    return int(np.count_nonzero((told != before) & (before != now)))
 
 
 def since(acting_ms: Ints, came: NDArray[Any], elapsed_ms: int) -> Ints:

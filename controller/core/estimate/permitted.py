@@ -83,14 +83,17 @@ def most(problem: Problem, rated: float) -> Floats:
     Regula falsi with halving of the end that stays (Illinois): what is permitted falls as the current grows. Only
     what is not settled at the rated current is looked at further.
     """
-    found = np.full(problem.values.shape[1:-1], rated)
-    spare = _least(problem.permitted(found)) - rated
+    ends: Floats = np.zeros((2, *problem.values.shape[1:-1]))
+    ends[1] = rated
+    at_nothing, at_rated = _least(problem.permitted(ends))
+    found: Floats = ends[1]
+    spare = at_rated - rated
     open_ = np.nonzero(spare < 0)
     if not len(open_[0]):
         return found
     part = problem.of(open_)
-    low, high = np.zeros(len(open_[0])), np.full(len(open_[0]), rated)
-    at_low, at_high = _least(part.permitted(low)), spare[open_]
+    low, high = ends[0][open_], ends[1][open_]
+    at_low, at_high = at_nothing[open_], spare[open_]
     shut = at_low <= 0
     for _ in range(STEPS):
         middle = low + (high - low) * (at_low / np.maximum(at_low - at_high, 1e-12)).clip(LEAST_CUT, 1 - LEAST_CUT)

@@ -10,7 +10,7 @@ import numpy as np
 from controller.core.effect import OPEN_NOW, OPENING, Effect
 from controller.core.image import Estimates, Limits, Measured, Modes, RackMode, Trips
 from controller.core.settings import DeratingSettings, Polyline
-from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples, among, seen_on
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples, among, seen_on, usable
 from controller.core.topology import Topology
 
 NAMES: Final = (
@@ -53,8 +53,7 @@ def limit_power(derating: Derating, measured: Measured, estimates: Estimates, tr
     """
     s, e, p = derating.settings, measured.extremes, measured.points
     hot, cold = e.rack_temperature_max_degc, e.rack_temperature_min_degc
-    readable = [s_.quality <= USABLE for s_ in (e.rack_cell_voltage_max_v, hot, p.rack_current_a, p.rack_voltage_v)]
-    known = np.logical_and.reduce(readable)
+    known = usable(e.rack_cell_voltage_max_v) & usable(hot) & usable(p.rack_current_a) & usable(p.rack_voltage_v)
     waiting = among(modes.rack_mode, RackMode.FUSE_WAIT)
     ramp = np.maximum(1.0 - modes.rack_mode_ms / LEAVING_RAMP_MS, 0.0)
     left = np.where(among(modes.rack_mode, RackMode.STOPPING), ramp, ~waiting)
@@ -75,8 +74,11 @@ def limit_power(derating: Derating, measured: Measured, estimates: Estimates, tr
     )  # fmt: skip
     staying = ((trips.rack_effect & OPEN_NOW) == 0) | waiting
     closed = staying & seen_on(p.rack_main_closed)
-    charge_site = _site_limit(derating, measured, closed, charge, charge_by)
-    discharge_site = _site_limit(derating, measured, closed, discharge, discharge_by)
+    members = [
+        np.flatnonzero(closed & (derating.topology.rack_bank == bank)) for bank in range(derating.topology.banks)
+    ]
+    charge_site = _site_limit(derating, measured, members, charge, charge_by)
+    discharge_site = _site_limit(derating, measured, members, discharge, discharge_by)
     return Limits(
         rack_charge_limit_a=charge,
         rack_discharge_limit_a=discharge,
@@ -110,9 +112,9 @@ def _rack_limit(rated_a: float, *parts: Floats | Bools) -> tuple[Floats, Ints]:
 
 
 def _site_limit(
-    derating: Derating, measured: Measured, closed: Bools, rack_a: Floats, rack_by: Ints
+    derating: Derating, measured: Measured, members: list[Ints], rack_a: Floats, rack_by: Ints
 ) -> tuple[Floats, int, int]:
-    """Limit of each bank in W, and which named limit of which rack binds the tightest bank.
+    """Limit of each bank in W, and which named limit of which rack binds the tightest bank. members: by bank.
 
     Racks in parallel share by their resistances, not by our wishes, so a bank may carry as many times its
     weakest connected rack's limit as there are racks connected.
@@ -121,14 +123,13 @@ def _site_limit(
     voltage = np.where(p.rack_voltage_v.quality <= USABLE, p.rack_voltage_v.value, 0.0)
     watts = np.zeros(t.banks)
     names, racks = np.full(t.banks, NO_RACK), np.full(t.banks, -1)
-    for bank in range(t.banks):
-        members = np.flatnonzero(closed & (t.rack_bank == bank))
-        if len(members) == 0:
+    for bank, connected in enumerate(members):
+        if len(connected) == 0:
             continue
-        weakest = int(members[rack_a[members].argmin()])
-        watts[bank] = len(members) * rack_a[weakest] * voltage[members].min()
+        weakest = int(connected[rack_a[connected].argmin()])
+        watts[bank] = len(connected) * rack_a[weakest] * voltage[connected].min()
         names[bank], racks[bank] = rack_by[weakest], weakest
-        rated = derating.settings.pcs_rated_w * int((t.pcs_bank == bank).sum())
+        rated = derating.settings.pcs_rated_w * int(t.pcs_count[bank])
         if rated < watts[bank]:
             watts[bank], names[bank], racks[bank] = rated, PCS, -1
     tightest = int(watts.argmin())

@@ -45,17 +45,17 @@ LEAST_ALLOWED_RATIO: Final = 0.02
 
 def charge_heat(f: Facts) -> Reading:
     """I2t used up by charging, of what the cells endure."""
-    return Reading(f.trend.charge_heat_ratio, np.ones(f.topology.racks, bool))
+    return Reading(f.trend.charge_heat_ratio, f.topology.every_rack)
 
 
 def discharge_heat(f: Facts) -> Reading:
     """I2t used up by discharging, of what the cells endure."""
-    return Reading(f.trend.discharge_heat_ratio, np.ones(f.topology.racks, bool))
+    return Reading(f.trend.discharge_heat_ratio, f.topology.every_rack)
 
 
 def rack_mean_cell_voltage(f: Facts) -> Reading:
     """Rack voltage over its number of cells in series: a witness beside the cell monitors."""
-    v, cells = f.measured.points.rack_voltage_v, f.topology.series_cells.sum(axis=1)
+    v, cells = f.measured.points.rack_voltage_v, f.topology.rack_cells
     return Reading(v.value / np.maximum(cells, 1), usable(v) & (cells > 0))
 
 
@@ -136,7 +136,8 @@ def sum_of_cells_differs(f: Facts) -> Bools:
     fitted, rack_v = t.cell_fitted, p.rack_voltage_v.value
     complete = ((p.cell_voltage_v.quality <= USABLE) | ~fitted).all(axis=(1, 2)) & (p.rack_voltage_v.quality <= USABLE)
     if not some(t.extremes_only):
-        total = np.where(fitted, p.cell_voltage_v.value, 0.0).sum(axis=(1, 2), dtype=np.float64)
+        cell_v = p.cell_voltage_v.value if t.all_cells_fitted else np.where(fitted, p.cell_voltage_v.value, 0.0)
+        total = cell_v.sum(axis=(1, 2), dtype=np.float64)
         return np.asarray(complete & (np.abs(total - rack_v) > SUM_TOLERANCE * np.maximum(total, 1.0)))
     least, most = _sum_bounds(t, np.asarray(p.cell_voltage_v.value, np.float64))
     low = rack_v < least - SUM_TOLERANCE * np.maximum(least, 1.0)
@@ -308,7 +309,7 @@ def link_voltages_differ(f: Facts) -> Bools:
     # A PCS at rest may have its own DC switch open; it must not keep racks from joining.
     resting = usable(p.pcs_running) & (p.pcs_running.value < 0.5)
     heard = (usable(dc) & ~resting)[:, None]
-    same = (t.pcs_bank[:, None] == t.rack_bank[None, :]) & (closed(f) & usable(link))[None, :] & heard
+    same = t.fed_by & (closed(f) & usable(link))[None, :] & heard
     apart = np.abs(dc.value[:, None] - link.value[None, :])
     return np.asarray((same & (apart > LINK_RATIO * np.abs(dc.value)[:, None] + LINK_FLOOR_V)).any(axis=1))
 

@@ -11,7 +11,7 @@ from controller.core.image import Measured, Modes, RackMode, System, Trips
 from controller.core.memory import SequencingMemory
 from controller.core.sequence.closing import joined_voltage, may_start
 from controller.core.settings import SequenceSettings
-from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples, among, seen_on
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples, among, seen_on, usable
 from controller.core.topology import Topology
 
 SAME_VOLTAGE_V: Final = 0.5
@@ -126,12 +126,10 @@ def warm(
     """
     p = measured.points
     inside = among(modes.rack_mode, RackMode.PRECHARGE) & ~topology.self_precharging
-    usable = np.logical_and.reduce(
-        [x.quality <= USABLE for x in (p.rack_current_a, p.rack_voltage_v, p.rack_link_voltage_v)]
-    )
+    known = usable(p.rack_current_a) & usable(p.rack_voltage_v) & usable(p.rack_link_voltage_v)
     now_w = np.abs(p.rack_current_a.value) * np.abs(p.rack_voltage_v.value - p.rack_link_voltage_v.value)
-    peak_w = np.where(inside & usable, np.maximum(memory.precharge_power_w, now_w), memory.precharge_power_w)
-    gained = np.where(inside, np.where(usable, now_w, peak_w), 0.0) * (system.elapsed_ms / MS_PER_HOUR)
+    peak_w = np.where(inside & known, np.maximum(memory.precharge_power_w, now_w), memory.precharge_power_w)
+    gained = np.where(inside, np.where(known, now_w, peak_w), 0.0) * (system.elapsed_ms / MS_PER_HOUR)
     budget = s.precharge_energy_wh
     given = budget * system.elapsed_ms / s.precharge_recovery_ms if np.isfinite(budget) else np.inf
     held = np.maximum(memory.precharge_heat_wh - given, 0.0) + gained

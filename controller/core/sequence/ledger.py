@@ -60,7 +60,7 @@ def keep(
     operations = book.rack_contactor_operations + (now & ~was)
     hot = book.rack_contactor_hot_openings + (opened & (broken > s.open_current_a))
     wear = operations / s.contactor.life_operations + breaks / s.contactor.life_breaks
-    result, test_ms = _weld_test(topology, s, old, mode, mode_ms, memory, measured, system)
+    result, test_ms = _weld_test(topology, s, old, mode, mode_ms, was, now, memory, measured, system)
     changed = result != book.rack_weld_test
     ledger = replace(
         book,
@@ -81,13 +81,14 @@ def _weld_test(
     old: Modes,
     mode: Ints,
     mode_ms: Ints,
+    was: Bools,
+    now: Bools,
     memory: SequencingMemory,
     measured: Measured,
     system: System,
 ) -> tuple[Ints, Ints]:
-    """The result per rack, and the time for which a dead link did not part from it."""
+    """The result per rack, and the time for which a dead link did not part from it. was, now: commanded closed."""
     before = old.contactors.rack_weld_test
-    was, now = closed_modes(old.rack_mode), closed_modes(mode)
     result = np.where(was & ~now & (s.contactor.weld_test_ms != 0), int(WeldTest.RUNNING), before)
     result = np.where(now & among(before, WeldTest.RUNNING), int(WeldTest.UNDECIDED), result)
     if old.site_mode == SiteMode.MAINTENANCE:
