@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -46,31 +47,36 @@ class Judge:
         # What this scan says reaches the plant in the next cycle: the time that passed belongs to the one before.
         self.told_open_ms = np.where(self.told_before, 0, self.told_open_ms + cycle)
         deaf = np.array([day.silent.get(r, 0) > day.now_ms - SILENT_OPEN_MS for r in range(len(told))])
-        stuck = closed & (self.told_open_ms > OPEN_MS) & ~np.asarray(main.welded, bool) & ~deaf
+        against = closed & (self.told_open_ms > OPEN_MS)
+        stuck = against & ~np.asarray(main.welded, bool) & ~deaf
         if some(stuck):
             self._fail(f"rack {np.flatnonzero(stuck) + 1} closed although told to open")
-        self._live(closed, deaf)
+        power_w = plant.power_w()
+        self._live(against, deaf, power_w)
         self.told_before = told.copy()
         rated = day.site.config.dispatch.rated_power
-        if abs(plant.power_w()) > RATING * rated:
-            self._fail(f"{plant.power_w():.0f} W is beyond the rating of {rated:.0f} W")
+        if abs(power_w) > RATING * rated:
+            self._fail(f"{power_w:.0f} W is beyond the rating of {rated:.0f} W")
         total = float(image.outputs.pcs_active_power_setpoint_w.sum())
         low, high = -image.limits.charge_limit_w - 1e-6, image.limits.discharge_limit_w + 1e-6
         if not low <= total <= high:
             self._fail(f"setpoint {total:.0f} W outside {low:.0f}..{high:.0f} W")
-        if not np.isfinite(total):
+        if not math.isfinite(total):
             self._fail("setpoint is not finite")
         self._events()
 
-    def _live(self, closed: Bools, deaf: Bools) -> None:
+    def _live(self, against: Bools, deaf: Bools, power_w: float) -> None:
         """A welded rack carries load though it is told to open. Only stopping its bank ends that, whatever its
         feedback says; unless the witnesses of it are taken away as well."""
+        if not some(against):
+            self.live_ms = np.zeros_like(self.live_ms)
+            return
         day, plant = self.day, self.day.plant
         current = np.abs(plant.current_a) > LIVE_RATIO * day.program.limit.rack_1c_a
-        load = abs(plant.power_w()) > LOAD_RATIO * day.site.config.dispatch.rated_power
+        load = abs(power_w) > LOAD_RATIO * day.site.config.dispatch.rated_power
         blind = any(f.point == "rack_current_a" for f in day.simulator.sensors.faults) or some(deaf)
         excused = blind or some(plant.pcs.ignores) or not load
-        live = closed & (self.told_open_ms > OPEN_MS) & current & (not excused)
+        live = against & current & (not excused)
         self.live_ms = np.where(live, self.live_ms + day.program.cycle_ms, 0)
         if some(self.live_ms > LIVE_MS + LIVE_CYCLES * day.program.cycle_ms):
             self._fail(f"rack {np.flatnonzero(live) + 1} carries load although told to open, and its bank runs on")
