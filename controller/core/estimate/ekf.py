@@ -126,10 +126,8 @@ class Ekf:
         closed, running = p.rack_main_closed, p.pcs_running
         is_open = (closed.quality <= USABLE) & (closed.value < 0.5)
         still = (running.quality <= USABLE) & (running.value < 0.5)
-        at_rest = np.ones(t.banks, bool)
-        np.logical_and.at(at_rest, t.pcs_bank, still)
-        told = np.zeros(t.banks, bool)
-        np.logical_or.at(told, t.pcs_bank, running.quality != NOT_FITTED)
+        at_rest = np.bincount(t.pcs_bank, ~still, t.banks) == 0
+        told = np.bincount(t.pcs_bank, running.quality != NOT_FITTED, t.banks) > 0
         untold = (closed.quality == NOT_FITTED) & ~told[t.rack_bank]
         return np.asarray(is_open | (at_rest & told)[t.rack_bank] | untold)
 

@@ -97,7 +97,7 @@ class Energies:
         energy, q = self.circuit.energy, c.capacity_ah
         drop = self.rate_a * (c.r0 + c.r1 + c.r2)
         empty, full = self.empty(drop), self.full(drop)
-        open_room = np.stack([np.maximum(c.soc - empty, 0.0) * q, np.maximum(full - c.soc, 0.0) * q])
+        open_room = np.array([np.maximum(c.soc - empty, 0.0) * q, np.maximum(full - c.soc, 0.0) * q])
         spans, most = np.maximum(full - empty, 0.0) * q, drop
         if not every(c.fitted):
             open_room, spans = np.where(c.fitted, open_room, np.inf), np.where(c.fitted, spans, np.inf)
@@ -107,23 +107,21 @@ class Energies:
         one = c.weight * q
         span = spans.min(axis=1)
         after = (c.soc - ah[0][:, None] / q, c.soc + ah[1][:, None] / q)
-        now, low, high = energy(c.soc), energy(after[0]), energy(after[1])
-        out, taken = (one * (now - low)).sum(axis=1), (one * (high - now)).sum(axis=1)
-        even = (one * (energy(full) - energy(full - span[:, None] / q))).sum(axis=1)
+        now, low, high, most_v, least_v = energy(np.array([c.soc, *after, full, full - span[:, None] / q]))
+        out, taken, even = (one * np.array([now - low, high - now, most_v - least_v])).sum(axis=2)
         # The most resistive cell may end a faster discharge before the one that ends this.
-        few = np.stack([cell[0], most.argmax(axis=1)], axis=1)
+        few = np.array([cell[0], most.argmax(axis=1)]).T
         now_ah, fast_ah = self._other_rates(c, few, drop, ah[0])
         count = np.maximum(c.count, 1.0)
         mean_q = one.sum(axis=1) / count
-        moved = np.stack([np.zeros_like(span), -ah[0], ah[1], ah[1] - span, *-fast_ah])
+        moved = np.array([np.zeros_like(span), -ah[0], ah[1], ah[1] - span, *-fast_ah])
         ends = (c.weight * c.soc).sum(axis=1) / count + moved / mean_q
         loss = (c.weight * drop).sum(axis=1) * mean_q
         heat = self.rise_sum(ends)
         out -= loss * (heat[0] - heat[1])
         taken += loss * (heat[2] - heat[0])
         even -= loss * (heat[2] - heat[3])
-        left = energy(ends[3:])
-        left[0] = energy(ends[1])
+        left = energy(np.concatenate([ends[1:2], ends[4:]]))
         fast = out - count * mean_q * (left[1:] - left[0])
         fast -= loss * (FASTER[:, None] * (heat[0] - heat[4:]) - (heat[0] - heat[1]))
         pick = (np.arange(len(c.racks)), cell)

@@ -177,15 +177,13 @@ class PowerLimits:
         """What the whole string shows at the end of each horizon, for power and for sharing between racks."""
         one, sign = c.weight, DIRECTIONS[direction][1]
         count = np.maximum(c.count, 1.0)
-        emf = (c.emf_v * one).sum(axis=1)
         one_rise = one * c.rise
-        r0, r1, r2 = ((r * one_rise).sum(axis=1) for r in (c.r0, c.r1, c.r2))
-        soc = (c.soc * one).sum(axis=1) / count
-        capacity = (c.capacity_ah * one).sum(axis=1) / count
+        r0, r1, r2 = (np.array([c.r0, c.r1, c.r2]) * one_rise).sum(axis=2)
+        emf, *sums = (np.array([c.emf_v, c.soc, c.capacity_ah, c.low_soc, c.high_soc]) * one).sum(axis=2)
+        soc, capacity, low, high = (s / count for s in sums)
         moved = sign * amps * SECONDS[:, None] / 3600.0 / np.maximum(capacity, 1e-6)
         # Two cells a standard deviation to both sides stand for all: where the curve bends they do not drop alike.
         spread = np.sqrt((np.square(c.soc - soc[:, None]) * one).sum(axis=1) / count)
-        low, high = ((edge * one).sum(axis=1) / count for edge in (c.low_soc, c.high_soc))
         two = (low + SPOTS[:, None] * (high - low))[:, None, None, :] + np.array([-1.0, 1.0])[:, None, None] * spread
         drops = (self.circuit.ocv(two) - self.circuit.ocv(two - moved)).mean(axis=1)
         drop = drops.max(axis=0)

@@ -117,11 +117,11 @@ class Watch:
         look = Look(
             racks=r,
             voltage_v=rows(v.value, r),
-            ok=(rows(v.quality, r) <= USABLE) & self.cells[r],
+            ok=(rows(v.quality, r) <= USABLE) & rows(self.cells, r),
             current_a=np.asarray(i.value[r], np.float64),
             current_ok=i.quality[r] <= USABLE,
             warm_degc=rows(t.value, r),
-            warm_ok=(rows(t.quality, r) <= USABLE) & self.sensors[r],
+            warm_ok=(rows(t.quality, r) <= USABLE) & rows(self.sensors, r),
             soc=np.where(estimation.string["ready"][r] == 1, estimation.string["x"][r, 0].clip(0.0, 1.0), 0.5),
             charge=rows(estimation.cell_shift_ratio, r),
             level=rows(memory.bins.level_charge, r),
