@@ -44,8 +44,11 @@ class Links:
 
     def step(self, dt_s: float, emf_v: Floats, ohm: Floats, main: Bools, precharge: Bools, power_w: Floats) -> Flow:
         """Advance the links by `dt_s` under the banks' DC powers; a load without any source draws nothing."""
-        resistor = np.where(self.shorted, 0.0, self.precharge_ohm)
-        siemens = np.where(main, 1 / ohm, np.where(precharge, 1 / (ohm + resistor), 0.0))
+        beside: Floats | float = 0.0
+        if some(precharge):
+            resistor = np.where(self.shorted, 0.0, self.precharge_ohm)
+            beside = np.where(precharge, 1 / (ohm + resistor), 0.0)
+        siemens = np.where(main, 1 / ohm, beside)
         source_s = self.member @ siemens
         source_a = self.member @ (siemens * emf_v)
         total_s = source_s + 1 / self.bleed_ohm
@@ -56,8 +59,9 @@ class Links:
         mean_v = self.voltage_v
         load_a = np.zeros_like(mean_v)
         final_v = mean_v
-        for _ in range(LOAD_ROUNDS if some(power_w) else 1):
-            load_a = np.where(power_w != 0, power_w / np.maximum(mean_v, LEAST_LOAD_V), 0.0)
+        loaded = power_w != 0
+        for _ in range(LOAD_ROUNDS if some(loaded) else 1):
+            load_a = np.where(loaded, power_w / np.maximum(mean_v, LEAST_LOAD_V), 0.0)
             final_v = (source_a - load_a) / total_s
             mean_v = final_v + (self.voltage_v - final_v) * mean_share
         self.voltage_v = np.maximum(final_v + (self.voltage_v - final_v) * decay, 0.0)

@@ -105,8 +105,11 @@ class Racks:
         return np.asarray([r for r in moved["main"] if self.main.closed[r]], np.int64)
 
     def _block(self, who: Bools, event: str) -> None:
-        fresh = who & ~self.told.get(event, np.zeros_like(who))
+        before = self.told.get(event)
         self.told[event] = who
+        if not some(who):
+            return
+        fresh = who if before is None else who & ~before
         for rack in fresh.nonzero()[0]:
             self.events.add(event, f"R{rack + 1:02d}", heartbeat_age_ms=float(self.heartbeat_age_ms[rack]))
         self.main.blocked |= who

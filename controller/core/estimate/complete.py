@@ -120,7 +120,7 @@ class Complete:
             rack_capacity_ah=capacity_ah,
             rack_discharge_energy_wh=e["wh"][:, 0].copy(),
             rack_charge_energy_wh=e["wh"][:, 1].copy(),
-            soh_ratio=float(soh.mean()),
+            soh_ratio=float(soh.sum() / soh.size),
             discharge_energy_wh=kept.discharge_energy_wh,
             charge_energy_wh=kept.charge_energy_wh,
             outlook=Outlook(
