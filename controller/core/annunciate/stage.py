@@ -54,7 +54,6 @@ def annunciate(
     chatter_ms, sounded_ms = figures.chatter(memory, sounded, count.clock_ms, elapsed)
     lasts = active | (state != states.NORMAL) | (shown == states.SUPPRESSED)
     on_list = among(shown, *states.ACTIVE)
-    age = np.where(on_list, memory.age_ms + elapsed, 0)
     after = AnnunciationMemory(
         state=state,
         shown=shown,
@@ -66,7 +65,7 @@ def annunciate(
         acting_ms=time.acting,
         due_ms=time.due,
         over_ms=time.over,
-        age_ms=age,
+        age_ms=np.where(on_list, memory.age_ms + elapsed, 0),
         chatter_ms=chatter_ms,
         sounded_ms=sounded_ms,
         shelf=lying.places,

@@ -182,8 +182,9 @@ def look(circuit: Circuit, memory: EstimationMemory, measured: Measured, topolog
     half = m.branch(soc) * BRANCH_ERROR if m.branch_v.any() else UNKNOWN_BRANCH_V
     doubt = SIGMAS * (np.sqrt(OFFSET_V**2 + half**2 + (CIRCUIT_ERROR * drops) ** 2) + np.where(usable, 0.0, UNTOLD_V))
     open_v = seen + (v1 + v2)[:, None]
-    low = np.maximum(soc - SIGMAS * sigma, np.minimum(circuit.soc_at(open_v - doubt), soc))
-    high = np.minimum(soc + SIGMAS * sigma, np.maximum(circuit.soc_at(open_v + doubt), soc))
+    told = circuit.soc_at(np.array([open_v - doubt, open_v + doubt]))
+    low = np.maximum(soc - SIGMAS * sigma, np.minimum(told[0], soc))
+    high = np.minimum(soc + SIGMAS * sigma, np.maximum(told[1], soc))
     low, high = np.maximum(low, 0.0), np.minimum(high, 1.0)
     sigma = np.minimum(sigma, (high - low) * EVEN_SIGMA)
     return Cells(

@@ -75,6 +75,7 @@ class Complete:
     # -- every scan ----------------------------------------------------------------------------------------------
 
     def _book(self, kept: OutlookMemory, measured: Measured, elapsed_ms: int) -> OutlookMemory:
+        """Throughput, on records that are this scan's own: what follows in it may change them."""
         p = measured.points
         rack, ledger = kept.rack.copy(), kept.ledger.copy()
         heard = p.rack_current_a.quality <= USABLE
@@ -91,7 +92,7 @@ class Complete:
         return replace(kept, rack=rack, ledger=ledger, turn_ms=kept.turn_ms + elapsed_ms)
 
     def _round(self, memory: EstimationMemory, measured: Measured) -> EstimationMemory:
-        """The jobs that are due; a long scan does one round at most."""
+        """The jobs that are due, on this scan's own records; a long scan does one round at most."""
         kept = memory.outlook
         count = len(self.jobs) + 1
         due = min(kept.turn_ms * count // self.round_ms, count)
@@ -102,7 +103,8 @@ class Complete:
                 kept, seen = subject(memory, measured, racks, seen)
             else:
                 kept = self._site(memory, measured)
-            memory = replace(memory, outlook=kept)
+            if kept is not memory.outlook:
+                memory = replace(memory, outlook=kept)
         done = due >= count
         left = min(kept.turn_ms - self.round_ms, self.round_ms) if done else kept.turn_ms
         return replace(memory, outlook=replace(kept, turn=0 if done else max(due, kept.turn), turn_ms=left))
@@ -145,8 +147,7 @@ class Complete:
     def _health(self, memory: EstimationMemory, measured: Measured, racks: Ints, _: Cells | None) -> Done:
         """Temperatures, capacity, resistance and the ledger of some racks."""
         kept = memory.outlook
-        rack, ledger = kept.rack.copy(), kept.ledger.copy()
-        r, book = rack[racks], ledger[racks]
+        r, book = kept.rack[racks], kept.ledger[racks]
         fresh = r["ready"] == 0
         if some(fresh):
             begin = r["health"]
@@ -174,11 +175,10 @@ class Complete:
         for name in ("ms", "a_ms", "square_ms"):
             r[name] = 0.0
         r["ready"], r["warm"] = 1, 1
-        rack[racks], ledger[racks] = r, book
+        kept.rack[racks], kept.ledger[racks] = r, book
         return replace(
-            kept, rack=rack, ledger=ledger, health=health, warmth=warmth, cell_lack=cells.cell_lack,
-            cell_lack_variance=cells.cell_lack_variance, cell_resistance=cells.cell_resistance,
-            cell_resistance_variance=cells.cell_resistance_variance,
+            kept, health=health, warmth=warmth, cell_lack=cells.cell_lack, cell_lack_variance=cells.cell_lack_variance,
+            cell_resistance=cells.cell_resistance, cell_resistance_variance=cells.cell_resistance_variance,
         ), seen  # fmt: skip
 
     def _counted(self, memory: EstimationMemory, r: Any, racks: Ints) -> Floats:
@@ -228,20 +228,20 @@ class Complete:
         return self._power(memory, self._look(memory, measured, racks, seen), 1)
 
     def _power(self, memory: EstimationMemory, seen: Cells, direction: int) -> Done:
-        rack = memory.outlook.rack.copy()
-        r = rack[seen.racks]
+        records = memory.outlook.rack
+        r = records[seen.racks]
         self.limits.rack(seen, r["power"], direction)
-        rack[seen.racks] = r
-        return replace(memory.outlook, rack=rack), seen
+        records[seen.racks] = r
+        return memory.outlook, seen
 
     def _energy(self, memory: EstimationMemory, measured: Measured, racks: Ints, seen: Cells | None) -> Done:
-        rack = memory.outlook.rack.copy()
-        r = rack[racks]
+        records = memory.outlook.rack
+        r = records[racks]
         seen = self._look(memory, measured, racks, seen)
         self.energies.rack(seen, r["energy"])
         self.planner.rack(seen, r["plan"], r["energy"])
-        rack[racks] = r
-        return replace(memory.outlook, rack=rack), seen
+        records[racks] = r
+        return memory.outlook, seen
 
     def _site(self, memory: EstimationMemory, measured: Measured) -> OutlookMemory:
         """Racks to banks to site, and everything that was found in this round is published."""

@@ -210,12 +210,14 @@ def precharge_does_not_close(f: Facts) -> Bools:
     return np.asarray(o.rack_precharge_close & ~o.rack_main_close & usable(s) & (s.value < 0.5))
 
 
-def _filled(f: Facts) -> tuple[Bools, Bools]:
-    """Racks that precharge a link which began empty, and whether it is full by now."""
+def _filled(f: Facts) -> tuple[Bools, Floats]:
+    """Racks that precharge a link which began empty, and there how full it is by now."""
     p = f.measured.points
     rack, link, began = p.rack_voltage_v, p.rack_link_voltage_v, f.trend.link_start_v
-    gap = rack.value - began
     precharging = (f.trend.precharge_ms > 0) & among(f.modes.rack_mode, RackMode.PRECHARGE)
+    if not some(precharging):
+        return precharging, began
+    gap = rack.value - began
     judged = precharging & usable(rack) & usable(link) & (gap > 0.5 * rack.value)
     return np.asarray(judged), np.asarray((link.value - began) / np.where(gap > 0, gap, 1.0))
 
@@ -295,10 +297,12 @@ def dc_power_differs(f: Facts) -> Bools:
 def no_current_though_commanded(f: Facts) -> Bools:
     """The PCS is told to give power, and its racks carry next to nothing."""
     t, o = f.topology, f.outputs
-    # Magnitudes: a reversed sensor beside a sound one must not look like no current at all.
-    racks, known = rack_power(f, magnitude=True)
     wanted = np.bincount(t.pcs_bank, np.where(o.pcs_run, o.pcs_active_power_setpoint_w, 0.0), t.banks)
     asked = np.abs(wanted) > WITNESS_RATIO * f.limit.pcs_rated_w
+    if not some(asked):
+        return np.zeros(t.pcs, bool)
+    # Magnitudes: a reversed sensor beside a sound one must not look like no current at all.
+    racks, known = rack_power(f, magnitude=True)
     return np.asarray(known & asked & (racks < NO_CURRENT_RATIO * np.abs(wanted)))[t.pcs_bank]
 
 
