@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from controller.core.estimate import Ekf, EstimatorInputs
 from controller.core.field_image import Points
@@ -38,10 +39,10 @@ class Rig:
         for field in dataclasses.fields(self.points):
             getattr(self.points, field.name).quality[...] = int(Quality.NOT_FITTED)
 
-    def begin(self, soc: Floats, sigma: float) -> None:
+    def begin(self, soc: Floats, sigma: Floats | float) -> None:
         """What is believed before the first value: SOC per rack and its standard deviation."""
         self.memory.cell_charge_ratio[...] = soc[:, None, None]
-        self.memory.cell_variance[...] = sigma**2
+        self.memory.cell_variance[...] = np.square(sigma).reshape(-1, 1, 1)
 
     def step(self, current_a: Floats, voltage_v: Floats, temperature_degc: Floats, elapsed_ms: int) -> EstimationMemory:
         """One row of data; what is outside its instrument range is no value, as in the stage `validate`."""
@@ -61,16 +62,16 @@ class Rig:
 
 def sheet_of(sheet: Mapping[str, Any]) -> CellSheet:
     """The product's cell sheet from a plain dict whose resistances are already at the temperature of the profile."""
-    capacity = float(sheet["capacity_ah"])
+    capacity, grid, half = float(sheet["capacity_ah"]), np.asarray(sheet["soc_grid"], float), sheet.get("hyst_half_v")
     return CellSheet(
         capacity_ah=capacity,
         resistance_ohm=float(sheet["r0"]),
         charge_current_a=capacity,
         discharge_current_a=capacity,
         efficiency=float(sheet.get("eta", 1.0)),
-        soc_grid=np.asarray(sheet["soc_grid"], float),
+        soc_grid=grid,
         ocv_v=np.asarray(sheet["ocv_mid_v"], float),
-        hysteresis_half_v=None if sheet.get("hyst_half_v") is None else np.asarray(sheet["hyst_half_v"], float),
+        hysteresis_half_v=None if half is None else np.broadcast_to(np.asarray(half, float), grid.shape),
         hysteresis_scale=float(sheet.get("ms", 1.0)),
         hysteresis_gamma=float(sheet.get("gamma", 15.0)),
         r1_ohm=_optional(sheet, "r1"),
@@ -88,21 +89,27 @@ def _optional(sheet: Mapping[str, Any], name: str) -> float | None:
 
 
 def estimate(
-    i: Floats, v: Floats, temp: Floats, dt: float, z0: Floats, sheet: Mapping[str, Any], told: Progress | None = None
+    i: ArrayLike,
+    v: ArrayLike,
+    temp: ArrayLike,
+    dt: float,
+    z0: ArrayLike,
+    sheet: Mapping[str, Any],
+    told: Progress | None = None,
 ) -> tuple[Floats, Floats]:
     """SOC and its standard deviation, both (N, K) in 0..1, of N virtual cells with a current sensor each; causal.
 
     i (A, discharge positive), v (V): (N, K); temp (degC): (K,); dt in s; z0: (N,) the SOC believed at the start, wrong
-    by `sheet["s0"]` (default 0.2). `told` hears about progress: (row, rows).
+    by `sheet["s0"]` (default 0.2; one figure or one per cell, as `h0`). `told` hears about progress: (row, rows).
     """
-    i, v, z0 = np.asarray(i, float), np.asarray(v, float), np.asarray(z0, float)
-    count, rows = i.shape
+    current, voltage, start = np.asarray(i, float), np.asarray(v, float), np.asarray(z0, float)
+    count, rows = current.shape
     warm = np.broadcast_to(np.asarray(temp, float), (rows,))
     rig = Rig(Topology.regular(count, 1, 1, 1), sheet_of(sheet))
-    rig.begin(z0, float(sheet.get("s0", START_SIGMA)))
-    rig.memory.string["hysteresis"] = float(sheet.get("h0", 0.0))
+    rig.begin(start, np.broadcast_to(np.asarray(sheet.get("s0", START_SIGMA), float), start.shape))
+    rig.memory.string["hysteresis"] = np.asarray(sheet.get("h0", 0.0), float)
     soc, sigma = np.empty((count, rows)), np.empty((count, rows))
-    volts, amperes, elapsed_ms = np.ascontiguousarray(v.T), np.ascontiguousarray(i.T), round(dt * 1000)
+    volts, amperes, elapsed_ms = np.ascontiguousarray(voltage.T), np.ascontiguousarray(current.T), round(dt * 1000)
     for k in range(rows):
         memory = rig.step(amperes[k], volts[k, :, None, None], warm[k], elapsed_ms)
         soc[:, k] = memory.cell_charge_ratio[:, 0, 0]

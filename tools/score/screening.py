@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from controller.core.estimate.faults import SEVERITY, Finding
 from controller.core.estimate.sisters import median
@@ -63,7 +64,7 @@ class Screen:
 
 
 def screen(
-    time_s: Floats, current_a: Floats, voltage_v: Floats, temperature_c: Floats, sheet: Mapping[str, Any]
+    time_s: ArrayLike, current_a: ArrayLike, voltage_v: ArrayLike, temperature_c: ArrayLike, sheet: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """The onsets found in one string, in order of time: dicts of t_s, cell, fault, severity, evidence; causal.
 
@@ -71,13 +72,13 @@ def screen(
     spread evenly over the cells. `sheet` as for `estimate`, its resistances at 25 degC. `cell` counts from 0; for a
     temperature sensor it is the sensor's index.
     """
-    voltage, warm = np.asarray(voltage_v, float), np.asarray(temperature_c, float)
-    warm = warm.reshape(len(warm), -1)
+    voltage, warm, current = (np.asarray(a, float) for a in (voltage_v, temperature_c, current_a))
+    warm = warm[:, None] if warm.ndim == 1 else warm
     work = Screen(1, voltage.shape[1], warm.shape[1], sheet)
     found: list[dict[str, Any]] = []
     for k, now in enumerate(np.asarray(time_s, float)):
-        current = np.asarray(current_a[k : k + 1], float)
-        found += [told(float(now), f) for f in work.row(float(now), current, voltage[k : k + 1], warm[k : k + 1])]
+        here = slice(k, k + 1)
+        found += [told(float(now), f) for f in work.row(float(now), current[here], voltage[here], warm[here])]
     return found
 
 
