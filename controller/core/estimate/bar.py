@@ -63,6 +63,8 @@ ZERO_REPEAT: Final = 4.0
 DIAGONAL: Final = np.arange(BAR_ERRORS)
 START_GRID: Final = np.linspace(-0.03, 1.03, 213)
 """Beyond full and empty, where many a start is: cut off there, the mean of what a voltage allows would lie inside."""
+BELIEF_MOST: Final = 30.0
+"""Square of the sigmas that what was believed before the first voltage may weigh: one belief in a million is wrong."""
 START_LEAN: Final = 0.8
 """Largest share of the starting variance that lasting errors may explain."""
 
@@ -82,8 +84,9 @@ class BarFilter:
         q, t = self.model.capacity_ah, self.trust
         shared = min(max(MEDIAN_SPREAD / np.sqrt(max(cells, 1)), COMMON_OFFSET), 1.0)
         offset_v = np.hypot(t.offset_v * shared, t.lasting_v)
-        s["x"], s["p"], s["drift_c"] = 0.0, 0.0, 0.0
-        s["x"][:, SOC] = soc
+        # What the current built up while the filter waited for voltages stays: RC voltages and the lag of the surface.
+        s["p"] = 0.0
+        s["x"][:, SOC], s["x"][:, BIAS] = soc, 0.0
         spread = (0.0, 0.003, 0.005, BIAS_SIGMA_C * q, offset_v, t.resistance, t.slow_resistance, t.table_ratio,
                   t.gain, t.table_v, t.diffusion_h)  # fmt: skip
         s["p"][:, range(BAR_ERRORS), range(BAR_ERRORS)] = np.square(spread)
@@ -95,7 +98,7 @@ class BarFilter:
     def begin_from_voltage(self, s: Strings, v: Floats, i: Floats, heat: Heat) -> None:
         """Sharpens a fresh start by the first voltage, over the whole range: a plateau may leave it open."""
         m, t, grid = self.model, self.trust, START_GRID
-        drop = (m.r0 * heat.r0 * i)[:, None]
+        drop = (m.r0 * heat.r0 * i + s["x"][:, V1] + s["x"][:, V2])[:, None]
         open_v = m.ocv(grid)[None, :] + (m.branch(grid) + m.assumed_branch_v) * s["hysteresis"][:, None] - drop
         slope = m.slope(grid, 0.005)[None, :]
         half = np.interp(grid, m.grid, m.doubt_v)[None, :]
@@ -106,7 +109,7 @@ class BarFilter:
         x, p = s["x"], s["p"]
         before = p[:, SOC, SOC].copy()
         badness = (v[:, None] - open_v) ** 2 / variance + np.log(variance)
-        badness += (grid - x[:, SOC, None]) ** 2 / before[:, None]
+        badness += np.minimum((grid - x[:, SOC, None]) ** 2 / before[:, None], BELIEF_MOST)
         weight = np.exp(-0.5 * (badness - badness.min(axis=1, keepdims=True)))
         weight /= weight.sum(axis=1, keepdims=True)
         mean = (weight * grid).sum(axis=1)
@@ -119,7 +122,7 @@ class BarFilter:
         held = np.zeros((len(s), BAR_ERRORS))
         held[:, OFFSET], held[:, TABLE_V] = offset, t.table_v**2
         held[:, TABLE_SOC] = at * t.table_ratio**2
-        held[:, RESIST] = -m.r0 * heat.r0 * i * t.resistance**2
+        held[:, RESIST] = -drop[:, 0] * t.resistance**2
         held *= gain[:, None]
         spread = np.maximum(p[:, DIAGONAL, DIAGONAL], 1e-30)
         explained = (held**2 / spread).sum(axis=1) / after
@@ -180,14 +183,17 @@ class BarFilter:
         s["fast_variance"] = np.minimum(variance * (1.0 - gain * change), DATASHEET_SIGMA**2)
         s["fast_v"] = fast
 
-    def correct(self, s: Strings, idle: Bools, heat: Heat) -> None:
-        """Covariance over the time since the last correction, then what idle current and mean innovation teach."""
+    def correct(self, s: Strings, idle: Bools, heat: Heat, still: Bools) -> None:
+        """Covariance over the time since the last correction, then what idle current and mean innovation teach.
+
+        `still`: the median voltage stood since the sample before, as at rest.
+        """
         p = self._propagated(s, idle, heat)
         x = s["x"].copy()
         if some(idle):
             p = self._zero_current(s, x, p, idle)
         p = self._listen(s, x, p, idle, heat)
-        p = self._anchored(s, x, p, heat)
+        p = self._anchored(s, x, p, heat, still)
         q = self.model.capacity_ah
         x[:, SOC] = x[:, SOC].clip(SOC_LOW, SOC_HIGH)
         x[:, BIAS] = x[:, BIAS].clip(-BIAS_MOST_C * q, BIAS_MOST_C * q)
@@ -262,12 +268,12 @@ class BarFilter:
         p[:, SOC, SOC] *= np.where(heard & ~kept, REJECTED_GROWTH, 1.0)
         return p
 
-    def _anchored(self, s: Strings, x: Floats, p: Floats, heat: Heat) -> Floats:
+    def _anchored(self, s: Strings, x: Floats, p: Floats, heat: Heat, still: Bools) -> Floats:
         """A string that rests at its full or empty voltage is full or empty, whatever was believed."""
         count = np.maximum(s["samples"], 1.0)
         i = s["sampled_a"] / count
         volts = s["median_v"] + s["fast_factor"] * self.model.r0 * heat.r0 * i
-        rest = (s["samples"] > 0) & (s["median_v"] > 0) & (np.abs(i) < END_CURRENT_C * self.model.capacity_ah)
+        rest = still & (s["samples"] > 0) & (s["median_v"] > 0) & (np.abs(i) < END_CURRENT_C * self.model.capacity_ah)
         rest &= np.abs(s["drift_c"]) < END_DRIFT_C
         full, empty = rest & (volts >= self.full_v), rest & (volts <= self.empty_v)
         news = (full | empty) & (p[:, SOC, SOC] > END_SIGMA**2)

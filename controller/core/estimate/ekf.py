@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.estimate import sisters
-from controller.core.estimate.bar import OFFSET, SIGMA_FLOOR, SOC, V1, BarFilter, Strings
+from controller.core.estimate.bar import END_V, OFFSET, SIGMA_FLOOR, SOC, V1, BarFilter, Strings
 from controller.core.estimate.cell_model import CellModel, Heat
 from controller.core.estimate.deviations import Deviations
 from controller.core.estimate.protocol import EstimatorInputs, summarize
@@ -26,6 +26,8 @@ CORRECT_MS: Final = 10_000
 TURN_CELLS: Final = 4_096
 """Cells that one scan samples at most, roughly: larger sites spread their racks over the second."""
 MOST_TURNS: Final = 10
+WAIT_MS: Final = 60_000
+"""So long a start waits for the voltages of all cells."""
 REST_CURRENT_C: Final = 0.01
 STEADY_MS: Final = 60_000
 STEADY_LEAST: Final = 5
@@ -42,6 +44,9 @@ RESTART_CORRELATION: Final = -0.7
 """A retained SOC already holds what its voltages said; without this the same lasting offset would be learnt twice."""
 RESTART_SHIFT_SIGMA: Final = 0.01
 MS_PER_HOUR: Final = 3_600_000.0
+STEP_SHARE, STEP_MOST_MS = 1.0 / 12.0, 10_000
+"""A step of the current came anywhere between two scans: variance of when, as a share of their distance squared. What
+logs more seldom than this logs means."""
 HELD_MS, HELD_FADE_MS = 30_000.0, 300_000.0
 RUNNING: Final = (
     "error_v", "samples", "sampled_a", "charge", "moved", "blind_ms", "median_v", "seen_a", "fast_v",
@@ -90,7 +95,7 @@ class Ekf:
             self._start(memory, p.cell_voltage_v, np.flatnonzero(start), i, heat)
         due = np.flatnonzero((s["ready"] == 1) & (2 * s["sample_ms"] >= 2 * SAMPLE_MS - elapsed_ms))
         if due.size:
-            self._sample(memory, p.cell_voltage_v, due, i, ok, idle, heat)
+            self._sample(memory, p.cell_voltage_v, due, i, ok, idle, heat, elapsed_ms)
         self._spread(memory)
         return memory
 
@@ -165,12 +170,18 @@ class Ekf:
     # -- start ---------------------------------------------------------------------------------------------------
 
     def _start(self, m: EstimationMemory, voltage: Samples, start: Ints, i: Floats, heat: Heat) -> None:
-        """Racks begin from what was retained, else from what was given and the first complete set of voltages."""
+        """Racks begin from what was retained, else from what was given and the first voltages.
+
+        All cells are waited for a while; then half of them tell the median, and a broken sensor does not hold it up.
+        """
         fitted = self.inputs.topology.cell_fitted
         v, usable = _usable(voltage, start)
-        complete = (usable | ~fitted[start]).all(axis=(1, 2)) & (self.count[start] > 0)
+        usable &= fitted[start]
+        heard, count = usable.sum(axis=(1, 2)), self.count[start]
+        waited = m.string["elapsed_ms"][start] >= WAIT_MS
+        enough = (heard > 0) & (heard >= np.where(waited, count / 2, count))
         known = m.rack_known[start]
-        for r in start[known | complete]:
+        for r in start[known | enough]:
             r1 = np.array([r])
             prior = float(np.median(m.cell_charge_ratio[r][fitted[r]]))
             spread = float(np.median(m.cell_variance[r][fitted[r]]))
@@ -183,12 +194,12 @@ class Ekf:
                 s["p"][:, SOC, OFFSET] = s["p"][:, OFFSET, SOC] = lean
                 self.cells.begin(m, r1, m.cell_charge_ratio[r1] - prior, np.full((1, 1, 1), RESTART_SHIFT_SIGMA**2))
             else:
-                sigma = np.array([min(np.sqrt(spread), NO_MEMORY_SIGMA)])
+                sigma = np.array([np.clip(np.sqrt(spread), SIGMA_FLOOR, NO_MEMORY_SIGMA)])
                 if self.inputs.initial_soc is not None:
                     prior, sigma = self.inputs.initial_soc, np.array([GIVEN_SIGMA])
                 self.bar.begin(s, np.array([prior]), sigma, int(self.count[r]))
                 at = np.flatnonzero(start == r)[0]
-                median = np.array([np.median(v[at][fitted[r]])])
+                median = np.array([np.median(v[at][usable[at]])])
                 self.bar.begin_from_voltage(s, median, i[r1], heat.of(r1))
                 self.cells.begin(m, r1, np.zeros((1, 1, 1)), np.full((1, 1, 1), -1.0))
             s["sample_ms"] = int(self.phase[r] * SAMPLE_MS)
@@ -202,7 +213,7 @@ class Ekf:
 
     def _sample(
         self, m: EstimationMemory, voltage: Samples, due: Ints, i: Floats, ok: Bools, idle: Bools,
-        heat: Heat,
+        heat: Heat, elapsed_ms: int,
     ) -> None:  # fmt: skip
         s, i, ok, idle = m.string[due], i[due], ok[due], idle[due]
         warm = heat.of(due)
@@ -216,6 +227,8 @@ class Ekf:
         usable = self.cells.sample(m, due, v, usable & (heard & ok)[:, None, None], step_a, step_v, soc, seen_v)
         median, heard = self._median(v, usable, due)
         listen = heard & ok
+        unseen = step_a * min(elapsed_ms, STEP_MOST_MS) / MS_PER_HOUR / self.model.capacity_ah
+        s["p"][:, SOC, SOC] += STEP_SHARE * unseen**2
         self.bar.learn_resistance(s, i, step_a, step_v, warm)
         s["error_v"] += np.where(listen, median - self.bar.voltage(s, i, warm), 0.0)
         s["samples"] += listen
@@ -226,7 +239,7 @@ class Ekf:
         if some(turn):
             own, at = s[turn], due[turn]
             charge, time_s = own["charge"].copy(), own["elapsed_ms"] / 1000.0
-            self.bar.correct(own, idle[turn], warm.of(turn))
+            self.bar.correct(own, idle[turn], warm.of(turn), np.abs(step_v[turn]) < END_V)
             soc = own["x"][:, SOC].clip(0.0, 1.0)
             drive = i[turn] + own["x"][:, V1] / self.model.r0
             heard_cells = usable[turn] & listen[turn][:, None, None]

@@ -1,0 +1,100 @@
+"""How an estimate begins and what it refuses: broken sensors, voltages that come late, wrong beliefs, single spikes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from controller.core.signal import Floats
+from controller.core.topology import Topology
+from tests.estimate_rig import CAPACITY_AH, GRID, sheet
+from tools.score import estimate, screen
+from tools.score.bench import Rig, sheet_of
+
+R0 = float(sheet()["r0"])
+
+
+def ocv(soc: float) -> float:
+    return float(np.interp(soc, GRID, sheet()["ocv_mid_v"]))
+
+
+def string(cells: int, soc: float = 0.5, sigma: float = 0.3, chemistry: str = "lfp-280") -> Rig:
+    made = Rig(Topology.regular(1, 1, cells, 1), sheet_of(sheet(chemistry)))
+    made.begin(np.full(1, soc), sigma)
+    return made
+
+
+def feed(rig: Rig, rows: int, current: float, volts: Floats, step_ms: int = 1000) -> None:
+    for _ in range(rows):
+        rig.step(np.full(1, current), volts.reshape(1, 1, -1), np.full(1, 25.0), step_ms)
+
+
+def test_a_cell_that_was_never_measured_does_not_hold_up_its_string() -> None:
+    rig, volts = string(8), np.full(8, ocv(0.3))
+    volts[3] = np.nan
+    feed(rig, 30, 0.0, volts)
+    assert not rig.memory.rack_known[0], "the others may still come"
+    feed(rig, 60, 0.0, volts)
+    assert rig.memory.rack_known[0]
+    variance = rig.memory.cell_variance[0, 0]
+    assert variance[3] == variance.max() and variance[3] > variance[2]
+
+
+def test_less_than_half_of_the_cells_tell_nothing() -> None:
+    rig, volts = string(8), np.full(8, np.nan)
+    volts[:3] = ocv(0.3)
+    feed(rig, 300, 0.0, volts)
+    assert not rig.memory.rack_known[0]
+
+
+def test_voltages_that_come_late_find_the_load_that_was_there_before() -> None:
+    """A minute of 0.5C without voltages has built up RC voltages; the first voltage is not taken for a lower SOC."""
+    load, soc = 0.5 * CAPACITY_AH, 0.12
+    errors = []
+    for wait in (0, 90):
+        rig = string(1, sigma=0.2)
+        feed(rig, wait, load, np.full(1, np.nan))
+        gone = load * wait / 3600 / CAPACITY_AH
+        rc = 0.7 * R0 * (1 - np.exp(-wait / 30.0)) + 1.5 * R0 * (1 - np.exp(-wait / 1500.0))
+        feed(rig, 1, load, np.full(1, ocv(soc - gone) - load * (R0 + rc)))
+        errors.append(abs(float(rig.memory.cell_charge_ratio[0, 0, 0]) - (soc - gone)))
+    assert errors[1] < errors[0] + 0.003
+
+
+def test_one_wrong_belief_does_not_outweigh_every_voltage() -> None:
+    rig = string(1, soc=0.0, sigma=0.01, chemistry="nmc-94")
+    volts = float(rig.estimator.model.ocv(np.array(0.7)))
+    feed(rig, 60, 0.0, np.full(1, volts))
+    assert float(rig.memory.cell_charge_ratio[0, 0, 0]) == pytest.approx(0.7, abs=0.05)
+
+
+def test_one_spike_at_rest_is_not_a_full_battery() -> None:
+    rig, calm = string(1, soc=0.8, sigma=0.1), np.full(1, ocv(0.8))
+    feed(rig, 95, 0.0, calm)
+    before = float(rig.memory.cell_charge_ratio[0, 0, 0])
+    for _ in range(30):
+        feed(rig, 1, 0.0, calm + 0.5)
+        feed(rig, 6, 0.0, calm)
+    assert float(rig.memory.cell_charge_ratio[0, 0, 0]) == pytest.approx(before, abs=0.05)
+
+
+def test_a_load_that_moves_between_scans_is_counted_with_more_doubt() -> None:
+    """Five minutes of a load that turns every scan: seen every 10 s most of it is guessed, every second hardly."""
+    sigmas = []
+    for step_ms, swing in ((10_000, 0.0), (10_000, 1.0), (1_000, 1.0)):
+        rig = string(1, sigma=0.005)
+        for k in range(300_000 // step_ms):
+            load = swing * CAPACITY_AH * (1.0 if k % 2 else -1.0)
+            feed(rig, 1, load, np.full(1, ocv(0.5) - R0 * load), step_ms)
+        sigmas.append(float(np.sqrt(rig.memory.string["p"][0, 0, 0])))
+    assert sigmas[1] > sigmas[0] + 0.002
+    assert sigmas[1] > sigmas[2] + 0.002
+
+
+def test_plain_lists_and_single_numbers_will_do() -> None:
+    rows = 30
+    given = {**sheet(), "soc_grid": GRID.tolist(), "hyst_half_v": 0.004, "h0": [0.5, -0.5], "s0": [0.0, 0.2]}
+    soc, sigma = estimate([[1.0] * rows] * 2, [[ocv(0.4)] * rows] * 2, [25.0] * rows, 1.0, [0.4, 0.4], given)
+    assert soc.shape == sigma.shape == (2, rows)
+    assert np.isfinite(soc).all() and (sigma > 0).all()
+    assert screen([], [], np.zeros((0, 4)), np.zeros((0, 2)), given) == []
