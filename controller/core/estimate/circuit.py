@@ -30,6 +30,7 @@ EVEN_SIGMA: Final = 0.2887
 DEGC_UNKNOWN: Final = 25.0
 INVERSE_POINTS: Final = 2048
 UNCHANGED: Final = np.ones(1)
+UNCHANGED.setflags(write=False)
 
 
 class Table:
