@@ -82,6 +82,19 @@ def test_runaway_is_called_within_seconds() -> None:
     assert first["cell"] == 3 and first["t_s"] <= 105
 
 
+def test_a_cell_that_burns_is_called_nothing_else() -> None:
+    """Its voltage falls to a dead 1 V and its sensor saturates: no short, no sensor that stands still, for hours."""
+    dt_s, cells, fire = 30.0, 24, 3120
+    current = duty(1.3, dt_s)
+    volts, _ = string(current, dt_s, cells, seed=2)
+    warm = np.round(25.0 + np.random.default_rng(4).normal(0, 0.1, volts.shape), 1)
+    after_s = dt_s * np.arange(len(current) - fire)
+    warm[fire:, 7] = np.minimum(25.0 + 2.0 * after_s, 150.0)
+    volts[fire:, 7] = np.maximum(volts[fire:, 7] - 0.03 * after_s, 1.0)
+    found = screen(np.arange(len(current)) * dt_s, current, volts, warm, sheet())
+    assert [(f["cell"], f["fault"]) for f in found] == [(7, "runaway")]
+
+
 def test_a_string_that_does_not_know_how_full_it_is_teaches_its_cells_nothing() -> None:
     """The first full charge of strings that began half full and believed it badly: cells at the knee are 0.2 V away."""
     fleet = Fleet(Plan("LFP", 280.0, 96, 8, 1.0, 30.0, 15.0, "two cycles", 902, faults=False))

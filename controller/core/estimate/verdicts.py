@@ -100,7 +100,7 @@ class Verdicts:
         if not where.any():
             return
         told = self.get(f"told{end}")
-        new = where & ((told & (1 << int(fault))) == 0)
+        new = where & ((told & (1 << int(fault))) == 0) & ~self._burning(sensor)
         if not new.any():
             return
         worst = new & ((told & WORSE[fault]) == 0)
@@ -114,6 +114,16 @@ class Verdicts:
             size, z = float(value[n, c]), float(np.broadcast_to(sigmas, new.shape)[n, c])
             words = text.format(size, z) if text else worded(fault, size, z)
             self.found.append(Finding(int(self.s.racks[n]), int(c), sensor, fault, size, z, words))
+
+    def _burning(self, sensor: bool) -> Bools:
+        """Cells that run away, or the sensors that stand for them: what these show from then on is the fire."""
+        cells = self.told(Fault.RUNAWAY)
+        if not sensor:
+            return cells
+        hot = np.zeros(self.s.sensors.shape, bool)
+        rack, cell = cells.nonzero()
+        hot[rack, self.s.nearest[cell]] = True
+        return hot
 
     def close(self) -> None:
         """Ages what was told, forgets what has had no evidence for a day, and begins the next bin."""

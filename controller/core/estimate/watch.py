@@ -150,11 +150,12 @@ class Watch:
             memory.means, memory.blocks, own, look, full, self.nearest, self.model, memory.samples.drop_long
         )
         q, seen = self.model.capacity_ah, []
-        bits = 1 << int(Fault.INTERNAL_SHORT) | 1 << int(Fault.RUNAWAY)
+        short = 1 << int(Fault.INTERNAL_SHORT)
+        bits = short | 1 << int(Fault.RUNAWAY)
         for s in shorts:
-            # What warms and eases the cells beside it is told already.
+            # What warms and eases the cells beside it is told already, and so is what burns.
             near = rows(memory.bins.told, look.racks[s.row : s.row + 1])[0]
-            if not near[s.cell] & bits and (near[max(s.cell - BESIDE, 0) : s.cell + BESIDE + 1] & bits).any():
+            if not near[s.cell] & short and (near[max(s.cell - BESIDE, 0) : s.cell + BESIDE + 1] & bits).any():
                 continue
             words = HARD.format(s.current_a, q / s.current_a, 1e3 * s.fallen_v, 60 * s.rate_k_per_s, s.sigmas)
             value = 100 * s.current_a / q
