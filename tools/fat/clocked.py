@@ -59,7 +59,7 @@ class LongCase:
 
 LONG: Final = (
     LongCase("stuck_sensor", "stuck_sensor_suspected", ("stick {sensor} cell_temperature_degc",), 2.0, 24.0),
-    LongCase("voltage_sensor", "voltage_sensor_suspected", ("offset {cell} cell_voltage_v 0.02",), 6.0, 12.0),
+    LongCase("voltage_sensor", "voltage_sensor_suspected", ("offset {cell} cell_voltage_v 0.02",), 13.0, 12.0),
     LongCase("temperature_sensor", "temperature_sensor_suspected", ("offset {sensor} cell_temperature_degc 6",), 6.0,
              12.0),
     LongCase("internal_short", "internal_short_suspected", ("leak {cell} {short_ohm}",), 24.0, 24.0),
