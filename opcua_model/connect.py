@@ -32,8 +32,11 @@ def login_of(state: Path, user: str | None, ask: Callable[[], str], remote: bool
     return Login(state / "client", user, ask(), known)
 
 
-def explain(error: BaseException, thumbprint: str) -> str:
-    """What a person can do about a connection that was refused."""
+def explain(error: BaseException, thumbprint: str = "", site: str = "") -> str:
+    """What a person can do about a connection that was refused, as a line to paste where there is one.
+
+    thumbprint: of the own certificate, if one was shown; site: as the command was given it.
+    """
     code: Any = getattr(error, "code", 0)
     if code == ua.StatusCodes.BadUserAccessDenied:
         return "wrong user name or password"
@@ -42,5 +45,5 @@ def explain(error: BaseException, thumbprint: str) -> str:
     if code == ua.StatusCodes.BadSecurityModeInsufficient:
         return "the server is not a demo: give --user"
     if thumbprint and (code == ua.StatusCodes.BadSecurityChecksFailed or isinstance(error, OSError | TimeoutError)):
-        return f"refused or unreachable; if refused: cellwarden cert trust {thumbprint}"
+        return f"refused or unreachable; if refused: cellwarden cert trust {thumbprint} --site {site}"
     return str(error) or type(error).__name__

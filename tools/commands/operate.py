@@ -147,7 +147,7 @@ async def reach(args: argparse.Namespace) -> SiteClient | None:
         return await SiteClient.connect(endpoint, login, compiled.config.site.id)
     except (ua.UaError, OSError, TimeoutError, asyncio.CancelledError, WrongServer) as error:
         mine = own_thumbprint(login.folder) if login.folder is not None else ""
-        print(f"{endpoint}: {explain(error, mine)}", file=sys.stderr)
+        print(f"{endpoint}: {explain(error, mine, args.site)}", file=sys.stderr)
         return None
 
 

@@ -126,7 +126,7 @@ class Watcher:
                 raise
             await self.close()
             self._try_s = time.monotonic() + RECONNECT_S
-            return self.last, self._silence(explain(error, ""))
+            return self.last, self._silence(explain(error))
         return self.last, ""
 
     def _silence(self, why: str) -> str:
