@@ -45,5 +45,5 @@ def explain(error: BaseException, thumbprint: str = "", site: str = "") -> str:
     if code == ua.StatusCodes.BadSecurityModeInsufficient:
         return "the server is not a demo: give --user"
     if thumbprint and (code == ua.StatusCodes.BadSecurityChecksFailed or isinstance(error, OSError | TimeoutError)):
-        return f"refused or unreachable; if refused: cellwarden cert trust {thumbprint} --site {site}"
+        return f"refused or unreachable; if refused: cellwarden cert --site {site} trust {thumbprint}"
     return str(error) or type(error).__name__
