@@ -7,20 +7,9 @@ import pytest
 
 from controller.core.estimate.faults import Finding
 from controller.core.image_warnings import Fault
-from controller.core.memory_watch import WatchMemory
 from tests.early_rig import String, kinds
 
 CELL, HEALTHY_OHM, LOOSE_OHM = 7, 2.5e-4, 5e-5
-
-
-@pytest.fixture(scope="module")
-def day() -> WatchMemory:
-    return String().healthy_day()
-
-
-@pytest.fixture
-def known(day: WatchMemory) -> String:
-    return String(seed=1).going_on(day)
 
 
 def brought(s: String, to_k: float, hours: float, activation_k: float) -> list[Finding]:

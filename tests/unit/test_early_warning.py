@@ -21,16 +21,6 @@ from tests.story import Story
 from tools.score.bench import sheet_of
 
 
-@pytest.fixture(scope="module")
-def day() -> WatchMemory:
-    return String().healthy_day()
-
-
-@pytest.fixture
-def known(day: WatchMemory) -> String:
-    return String(seed=1).going_on(day)
-
-
 def test_a_leak_is_a_short_above_c_over_10000_and_self_discharge_below(known: String) -> None:
     known.leak_per_h[0, 0, 5], known.leak_per_h[0, 0, 9] = 1.2e-3, 6e-5
     assert kinds(known.hours(20)) == {(5, Fault.INTERNAL_SHORT)}
