@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from controller.core.command import words
 from controller.core.layout import Layout
 from controller.core.signal import NEVER_MS, USABLE, Samples
 from opcua_model.quality import (
@@ -170,7 +171,7 @@ def words_reader(path: str) -> Reader:
     """Reads a tag that holds words."""
 
     def read(look: Look, _index: Index) -> Reading:
-        return Reading(bytes(Layout.get(look.image, path)).decode("utf-8", "replace"), GOOD, image_time(look))
+        return Reading(words(Layout.get(look.image, path)), GOOD, image_time(look))
 
     return read
 

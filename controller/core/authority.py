@@ -7,12 +7,12 @@ Disconnect, both steps of a shutdown and EmergencyStop are no concern of this st
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, Final
 
-from controller.core.command import Answer, Command, Kind, Role
+from controller.core.command import Answer, Command, Kind, Role, missing_role, words
 from controller.core.event import Event, What
+from controller.core.frozen import replace
 from controller.core.image import Authority, System
 from controller.core.memory import AuthorityMemory
 from controller.core.settings import AuthoritySettings
@@ -38,7 +38,7 @@ def authorise(
     answers: list[Answer] = []
     for command in commands:
         if memory.holder_digest and command.master_digest == memory.holder_digest:
-            memory = dataclasses.replace(memory, silent_ms=0)
+            memory = replace(memory, silent_ms=0)
         if command.kind in (Kind.TAKE_CONTROL, Kind.RELEASE_CONTROL):
             judge = _take if command.kind is Kind.TAKE_CONTROL else _release
             accepted, reason, memory = judge(settings, memory, system, command)
@@ -50,7 +50,7 @@ def authorise(
             continue
         passed.append(command)
         if command.kind is Kind.HEARTBEAT:
-            memory = dataclasses.replace(memory, beater=command.master_digest)
+            memory = replace(memory, beater=command.master_digest)
         elif command.kind in GOVERNED and _takes_by_asking(settings, memory, command):
             memory = _given(memory, system, command)
             events.append(_told(command.master, "has control, as the first who asked"))
@@ -64,8 +64,13 @@ def authorise(
 
 def publish(settings: AuthoritySettings, memory: AuthorityMemory) -> Authority:
     """Who has control, as others see it."""
-    left = max(settings.silence_ms - memory.silent_ms, 0) if memory.holder_digest else 0
-    return Authority(memory.holder, memory.since_utc_ms, left)
+    left_ms = _left_ms(settings, memory) if memory.holder_digest else 0
+    return Authority(memory.holder, memory.since_utc_ms, left_ms)
+
+
+def _left_ms(settings: AuthoritySettings, memory: AuthorityMemory) -> int:
+    """Time until a holder who stays silent loses control."""
+    return max(settings.silence_ms - memory.silent_ms, 0)
 
 
 def _lapse(
@@ -79,8 +84,8 @@ def _lapse(
     elif silent >= settings.silence_ms:
         why = f"lost control: silent for {settings.silence_ms // 1000} s"
     else:
-        return dataclasses.replace(memory, silent_ms=silent), []
-    return dataclasses.replace(memory, **NOBODY), [_told(_text(memory), why)]
+        return replace(memory, silent_ms=silent), []
+    return replace(memory, **NOBODY), [_told(_text(memory), why)]
 
 
 def _told(who: str, what: str) -> Event:
@@ -89,11 +94,11 @@ def _told(who: str, what: str) -> Event:
 
 
 def _text(memory: AuthorityMemory) -> str:
-    return bytes(memory.holder).decode("utf-8", "replace")
+    return words(memory.holder)
 
 
 def _given(memory: AuthorityMemory, system: System, command: Command) -> AuthorityMemory:
-    return dataclasses.replace(
+    return replace(
         memory, holder=command.master.encode(), holder_digest=command.master_digest, silent_ms=0,
         holder_user=command.user_digest, holder_role=int(command.role), since_utc_ms=system.utc_ms,
     )  # fmt: skip
@@ -114,7 +119,7 @@ def _refusal(settings: AuthoritySettings, memory: AuthorityMemory, command: Comm
 
 def _held(settings: AuthoritySettings, memory: AuthorityMemory, command: Command) -> str:
     """Who has control, and how one comes by it: short, because an answer has little room."""
-    left_s = -(-max(settings.silence_ms - memory.silent_ms, 0) // 1000)
+    left_s = -(-_left_ms(settings, memory) // 1000)
     who = _text(memory)
     same = " (another client)" if who == command.master else ""
     if _may_take_over(memory, command):
@@ -131,8 +136,9 @@ def _may_take_over(memory: AuthorityMemory, command: Command) -> bool:
 def _take(
     settings: AuthoritySettings, memory: AuthorityMemory, system: System, command: Command
 ) -> tuple[bool, str, AuthorityMemory]:
-    if command.role < Role.OPERATOR:
-        return False, "needs the Operator role", memory
+    missing = missing_role(command)
+    if missing:
+        return False, missing, memory
     if memory.holder_digest == command.master_digest:
         return True, "you have control already", memory
     if not memory.holder_digest:
@@ -145,12 +151,13 @@ def _take(
 def _release(
     settings: AuthoritySettings, memory: AuthorityMemory, system: System, command: Command
 ) -> tuple[bool, str, AuthorityMemory]:
-    if command.role < Role.OPERATOR:
-        return False, "needs the Operator role", memory
+    missing = missing_role(command)
+    if missing:
+        return False, missing, memory
     if not memory.holder_digest:
         return True, "nobody has control", memory
     mine = memory.holder_digest == command.master_digest
     if not mine and not _may_take_over(memory, command):
         return False, _held(settings, memory, command), memory
     whose = "" if mine else f", {_text(memory)} has lost it"
-    return True, f"control is free{whose}", dataclasses.replace(memory, **NOBODY)
+    return True, f"control is free{whose}", replace(memory, **NOBODY)

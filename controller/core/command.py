@@ -183,10 +183,10 @@ class Command:
             target=int(record["target"]),
             value=float(record["value"]),
             token=int(record["token"]),
-            user=bytes(record["user"]).rstrip(b"\0").decode("utf-8", "replace"),
-            text=bytes(record["text"]).rstrip(b"\0").decode("utf-8", "replace"),
+            user=words(record["user"]),
+            text=words(record["text"]),
             client=int(record["client"]),
-            station=bytes(record["station"]).rstrip(b"\0").decode("utf-8", "replace"),
+            station=words(record["station"]),
         )
 
 
@@ -200,6 +200,12 @@ class Answer:
     value: float = 0.0
 
 
+def missing_role(command: Command) -> str:
+    """Why somebody with that role may not give the command; empty when they may."""
+    least = LEAST_ROLE.get(command.kind, Role.OPERATOR)
+    return "" if command.role >= least else f"needs the {least.name.title()} role"
+
+
 def digest(text: str) -> int:
     """A 64-bit digest of a name, never 0."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") or 1
@@ -208,3 +214,8 @@ def digest(text: str) -> int:
 def cut(text: str, size: int) -> bytes:
     """UTF-8 bytes of `text`, shortened at a character boundary to fit a fixed record."""
     return text.encode()[:size].decode("utf-8", "ignore").encode()
+
+
+def words(field: Any) -> str:
+    """The text of a fixed record's field, as `cut` wrote it."""
+    return bytes(field).rstrip(b"\0").decode("utf-8", "replace")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from controller.core.command import Answer, Command, Kind, Role
+from controller.core.command import Answer, Command, Kind, missing_role, words
 from controller.core.frozen import replace
 from controller.core.image import Limits, Modes, OutputImage, Power, RackMode, SiteMode, System
 from controller.core.memory import DispatchingMemory
@@ -141,10 +141,10 @@ def _judge(
         if command.kind not in (Kind.SET_ACTIVE_POWER, Kind.SET_REACTIVE_POWER, Kind.HEARTBEAT):
             continue
         refusal = _refusal(s, site, command)
-        accepted = refusal
+        said = refusal
         if not refusal:
-            memory, accepted = _accept(memory, command)
-        answers.append(Answer(command, not refusal, accepted, command.value))
+            memory, said = _accept(memory, command)
+        answers.append(Answer(command, not refusal, said, command.value))
     return memory, answers
 
 
@@ -173,13 +173,14 @@ def _accept(memory: DispatchingMemory, command: Command) -> tuple[DispatchingMem
 
 
 def _name(memory: DispatchingMemory, name: str) -> str:
-    return bytes(getattr(memory, f"{name}_set_by")).decode("utf-8", "replace")
+    return words(getattr(memory, f"{name}_set_by"))
 
 
 def _refusal(s: DispatchSettings, site: SiteMode, command: Command) -> str:
     """Why a setpoint is refused; empty when it is not. Nothing is clamped silently."""
-    if command.role < Role.OPERATOR:
-        return "needs the Operator role"
+    missing = missing_role(command)
+    if missing:
+        return missing
     if not math.isfinite(command.value):
         return "not a number"
     if command.kind is Kind.HEARTBEAT:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.core.command import TEXT_BYTES, USER_BYTES, cut
+from controller.core.command import TEXT_BYTES, USER_BYTES, cut, words
 from controller.core.layout import RECORDS
 
 
@@ -91,4 +91,4 @@ class Event:
 
 def text_of(record: Any, field: str) -> str:
     """A text field of an event or command record."""
-    return bytes(record[field]).rstrip(b"\0").decode("utf-8", "replace")
+    return words(record[field])

@@ -45,9 +45,7 @@ RACK: Final = re.compile(r"^R?(\d{1,3})$")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """SITE, the command, and who gives it."""
     parser.add_argument("site", help="file, or name of a shipped site")
-    parser.add_argument(
-        "do", choices=(*PLAIN, "take-control", *BY_RACK, "power", "ack", *ALARM_METHODS, "shutdown", "estop")
-    )
+    parser.add_argument("do", choices=(*PLAIN, *BY_RACK, "power", "ack", *ALARM_METHODS, "shutdown", *WITH_REASON))
     parser.add_argument(
         "value",
         nargs="?",

@@ -213,7 +213,7 @@ class _Run:
         for _ in range(STOPPED_S * 1000 // CYCLE_MS):
             self.judge.look(day.cycle([]))
         t, number = day.program.topology, int(self.names[self.case.place][1:3]) - 1
-        racks = t.rack_bank == t.pcs_bank[number] if self.case.place == "pcs" else np.arange(t.racks) == number
+        racks = t.fed_by[number] if self.case.place == "pcs" else np.arange(t.racks) == number
         closed = np.flatnonzero(day.plant.racks.main.closed & racks)
         return [f"R{r + 1:02d} is still connected" for r in closed]
 

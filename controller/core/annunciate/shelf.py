@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.annunciate.plan import Annunciator
-from controller.core.command import LEAST_ROLE, TEXT_BYTES, USER_BYTES, Answer, Command, Kind, Role, cut
+from controller.core.command import TEXT_BYTES, USER_BYTES, Answer, Command, Kind, cut, missing_role
 from controller.core.event import text_of
 from controller.core.image import AlarmState
 from controller.core.signal import Codes
@@ -83,9 +83,9 @@ def judge(plan: Annunciator, shelf: Shelf, command: Command, utc_ms: int) -> Ans
 def _refusal(plan: Annunciator, shelf: Shelf, command: Command) -> str:
     """Why a command is refused; empty when it is not."""
     slot, shelve = command.target, command.kind is Kind.SHELVE
-    least = LEAST_ROLE.get(command.kind, Role.OPERATOR)
-    if command.role < least:
-        return f"needs the {least.name.capitalize()} role"
+    missing = missing_role(command)
+    if missing:
+        return missing
     if not 0 <= slot < plan.priority.size:
         return f"no alarm {slot}"
     place = shelf.find(slot)

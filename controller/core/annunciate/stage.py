@@ -8,7 +8,7 @@ import numpy as np
 
 from controller.core.annunciate import figures, shelf, states, telling
 from controller.core.annunciate.plan import Annunciator
-from controller.core.command import USER_BYTES, Answer, Command, Kind, Role, cut
+from controller.core.command import USER_BYTES, Answer, Command, Kind, cut, missing_role
 from controller.core.event import Event
 from controller.core.frozen import replace
 from controller.core.image import Alarms, System, Trips
@@ -102,8 +102,9 @@ def _acknowledge(
     answers: list[Answer] = []
     who: bytes = memory.acknowledger
     for command in commands:
-        if command.role < Role.OPERATOR:
-            answers.append(Answer(command, False, "needs the Operator role"))
+        missing = missing_role(command)
+        if missing:
+            answers.append(Answer(command, False, missing))
             continue
         if command.target >= len(state):
             answers.append(Answer(command, False, f"no alarm {command.target}"))

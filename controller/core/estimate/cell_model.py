@@ -32,6 +32,8 @@ every halving of the SOC below 10 %, above what was measured within 2 to 30 s (P
 8 %, 4.5 to 5.3 at 3 %; DMEGC NMC: 1.2 at 21 %, 1.5 at 13 %)."""
 REFERENCE_K: Final = 298.15
 REFERENCE_DEGC: Final = 25.0
+ARRHENIUS_PER_K: Final = 0.026
+"""Share by which a resistance usually falls per K near 25 degC."""
 COUNT_K: Final = 14.0
 """So far from the sheet's 25 degC capacity and efficiency are doubted as much again, in squares."""
 KELVIN: Final = 273.15

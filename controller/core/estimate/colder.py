@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from controller.core.estimate.cell_model import ARRHENIUS_PER_K
 from controller.core.estimate.sisters import median
 from controller.core.estimate.verdicts import WARM_BINS, Verdicts
 from controller.core.estimate.warm_sensors import Warm
@@ -23,8 +24,6 @@ COLD_PER_K: Final = 0.05
 COLD_FROM_K, COLD_WHOLE_K = 1.0, 2.0
 """Difference from which that counts, and from which all of it does: a sensor's own unrest is none."""
 COLD_MOST_K: Final = 40.0
-ARRHENIUS_PER_K: Final = 0.026
-"""What it usually does per K."""
 ERRS_K, ERRS_SHARE, ERRS_BINS = 4.0, 0.2, 18
 """A sensor errs that shows this much while for so many active bins the resistances show less than this share of it."""
 MEMORIES: Final = ("fast", "mid", "long")

@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.core.estimate.cell_model import CellModel
+from controller.core.estimate.cell_model import ARRHENIUS_PER_K, CellModel
 from controller.core.estimate.jumps import taught
 from controller.core.estimate.rows import Look, put, rows
 from controller.core.estimate.sisters import beside, median, scatter
@@ -43,8 +43,6 @@ SPANS: Final = (BLOCKS, 8)
 """Means over which a fall of the voltage is judged."""
 SPREAD, SPREAD_LEARNT = 0.35, 0.05
 """What resistances may differ by, of nominal: before and after the current taught them."""
-ARRHENIUS_PER_K: Final = 0.026
-"""How resistance falls with warmth near 25 degC."""
 RATIO_LEAST, RATIO_MOST, RATIO_DISCHARGE, DISCHARGE_C = 0.3, 6.0, 3.0, 0.03
 """Current that the voltage tells of over that of the warmth. The surface lags the core: warmth tells of less at first.
 In discharge a hot connection beside the sensor looks alike, so there they must agree better."""

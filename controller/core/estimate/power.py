@@ -55,13 +55,13 @@ def _kept(low: Floats, by: Ints, worst: Ints, at_once: Floats) -> tuple[Floats, 
 
     After a load the voltage comes back: a cell may be at its limit at once and no longer at the end.
     """
-    every = np.concatenate([at_once.min(axis=-1)[:, None], low], axis=1)
-    least = np.minimum.accumulate(every, axis=1)
-    horizon = np.arange(every.shape[1])[:, None]
-    binding = np.maximum.accumulate(np.where(every[0] <= least[0], horizon, 0), axis=0)[1:]
+    at_each = np.concatenate([at_once.min(axis=-1)[:, None], low], axis=1)
+    least = np.minimum.accumulate(at_each, axis=1)
+    horizon = np.arange(at_each.shape[1])[:, None]
+    binding = np.maximum.accumulate(np.where(at_each[0] <= least[0], horizon, 0), axis=0)[1:]
     by = np.concatenate([np.full_like(by[:1], VOLTAGE), by])
     worst = np.concatenate([at_once[0].argmin(axis=-1)[None], worst])
-    rack = np.arange(every.shape[2])
+    rack = np.arange(at_each.shape[2])
     return least[:, 1:], by[binding, rack], worst[binding, rack]
 
 

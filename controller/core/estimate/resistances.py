@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from controller.core.estimate import colder
-from controller.core.estimate.colder import ARRHENIUS_PER_K
+from controller.core.estimate.cell_model import ARRHENIUS_PER_K
 from controller.core.estimate.rows import rows
 from controller.core.estimate.sisters import median
 from controller.core.estimate.verdicts import FAST, LEVEL_MOST, LONG, NOW, WARM_BINS, Verdicts

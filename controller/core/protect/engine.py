@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.command import LEAST_ROLE, Answer, Command, Kind, Role
+from controller.core.command import Answer, Command, Kind, Role, missing_role
 from controller.core.frozen import replace
 from controller.core.image import SiteMode, Trips
 from controller.core.memory import ProtectionMemory
@@ -231,8 +231,9 @@ def _reset(
     matrix: Matrix, facts: Facts, cause: Evaluation, reached: Bools, latched: Bools, command: Command
 ) -> tuple[Bools, Answer]:
     """Releases every latch whose cause is clear and whose reset rule allows it; refused when none can go."""
-    if command.role < LEAST_ROLE.get(command.kind, Role.OPERATOR):
-        return latched, Answer(command, False, "needs the Operator role")
+    missing = missing_role(command)
+    if missing:
+        return latched, Answer(command, False, missing)
     engineer = command.role >= Role.ENGINEER and facts.modes.site_mode == SiteMode.MAINTENANCE
     wanted = latched if command.target < 0 else latched & (np.arange(matrix.size) == command.target)
     if not wanted.any():

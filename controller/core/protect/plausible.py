@@ -225,7 +225,7 @@ def _filled(f: Facts) -> tuple[Bools, Floats]:
 def precharge_too_fast(f: Facts) -> Bools:
     """The link filled faster than the precharge resistor of the site lets it, seen to or between two values."""
     judged, part = _filled(f)
-    if not judged.any():
+    if not some(judged):
         return judged
     took_ms = f.trend.link_rise_ms - (f.system.now_ms - f.measured.points.rack_link_voltage_v.time_ms)
     return np.asarray(judged & (part > PRECHARGE_FULL) & (took_ms < f.limit.precharge_fastest_ms))

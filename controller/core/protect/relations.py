@@ -139,7 +139,7 @@ def _touches(matrix: Matrix, number: int, whole: bool) -> Ints:
         racks[each, each], modules[each, each] = True, whole
     elif place == "pcs":
         pcs[each, each] = True
-        racks[...] = whole & (t.pcs_bank[:, None] == t.rack_bank[None, :])
+        racks[...] = whole & t.fed_by
     elif place == "bus":
         modules[...], racks[...], pcs[...] = t.wires.modules, t.wires.racks, t.wires.pcs
         site[...] = np.array([bool(names) for names in t.wires.site], bool).reshape(size, 1)

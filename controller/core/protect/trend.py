@@ -14,7 +14,7 @@ from controller.core.memory import TrendMemory
 from controller.core.protect.flow import closed, expected_current, worst_current
 from controller.core.protect.live import commanded_open, swing
 from controller.core.protect.look import Facts
-from controller.core.signal import USABLE
+from controller.core.signal import USABLE, some
 
 TEMPERATURE_WINDOW_MS: Final = 800
 RISE_K_PER_S: Final = 0.5
@@ -159,7 +159,7 @@ def _contactors(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
     rack, link = f.measured.points.rack_voltage_v, f.measured.points.rack_link_voltage_v
     alone = f.outputs.rack_precharge_close & ~f.outputs.rack_main_close
     rise = np.where(alone, m.link_rise_ms + elapsed_ms, 0)
-    if alone.any():
+    if some(alone):
         empty = (link.quality <= USABLE) & (link.value - m.link_start_v <= EMPTY * (rack.value - m.link_start_v))
         rise = np.where(empty, np.minimum(rise, f.system.now_ms - link.time_ms), rise)
     return {

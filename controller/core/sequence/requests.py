@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from controller.core.command import LEAST_ROLE, Answer, Command, Kind, Role
+from controller.core.command import Answer, Command, Kind, missing_role
 from controller.core.effect import NO_CLOSING
 from controller.core.frozen import replace
 from controller.core.image import Modes, SiteMode, System, Trips
@@ -57,9 +57,9 @@ def judge(
         handler = HANDLERS.get(command.kind)
         if handler is None:
             continue
-        least = LEAST_ROLE.get(command.kind, Role.OPERATOR)
-        if command.role < least:
-            answers.append(Answer(command, False, f"needs the {least.name.title()} role"))
+        missing = missing_role(command)
+        if missing:
+            answers.append(Answer(command, False, missing))
             continue
         verdict = handler(command, Situation(modes, memory, trips, system))
         modes = replace(modes, **verdict.modes)
