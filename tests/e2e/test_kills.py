@@ -121,8 +121,15 @@ async def test_a_latched_trip_survives_kill_and_restart(tmp_path: Path) -> None:
         await plant.online(client)
         plant.plant.override("R01/M01/C01", 3.9, "cell_voltage_v")
         await plant.wait_for(client, "Status/FirstOut", lambda t: t and "cell_overvoltage" in t)
-        trips = (plant.image() or pytest.fail("no image")).trips.trip_count
-        plant.until(lambda: plant.files.reader("status.store").read().latch_sequence > 0, "the latch is durable")
+        slot = next(
+            s.index for s in plant.site.program.matrix.slots if (s.row.id, s.place) == ("cell_overvoltage", "R01/M01")
+        )
+        tripped = plant.image()
+        assert tripped is not None and tripped.trips.slot_latched[slot]
+        plant.until(
+            lambda: plant.files.reader("status.store").read().latch_sequence >= tripped.system.scan,
+            "the latch is durable",
+        )
         plant.plant.clear("R01/M01/C01", "cell_voltage_v")
         children = [plant.pid(n) for n in ("scan", "io", "opcua", "store")]
         assert plant.controller is not None
@@ -137,11 +144,8 @@ async def test_a_latched_trip_survives_kill_and_restart(tmp_path: Path) -> None:
         plant.start()
         again = plant.image()
         assert again is not None
-        slot = next(
-            s.index for s in plant.site.program.matrix.slots if (s.row.id, s.place) == ("cell_overvoltage", "R01/M01")
-        )
         assert again.trips.slot_latched[slot], "from the database, after the shared memory was lost"
-        assert again.trips.trip_count == trips
+        assert again.trips.trip_count == tripped.trips.trip_count
         await asyncio.wait_for(client.close(), 60)
 
 
