@@ -103,11 +103,6 @@ def browse_name(tag: Tag) -> str:
     return camel(name) + ("s" if is_cell_array(tag) else "")
 
 
-def is_text(tag: Tag) -> bool:
-    """True for tags that hold words."""
-    return tag.dtype.startswith("S")
-
-
 def is_cell_array(tag: Tag) -> bool:
     """True for what a module has many of: one array variable per module."""
     return tag.dims[:2] == ("rack", "module") and len(tag.dims) == 3

@@ -21,7 +21,6 @@ from opcua_model.naming import (
     is_boolean,
     is_cell_array,
     is_list,
-    is_text,
     is_wall_time,
     site_path,
 )
@@ -122,7 +121,7 @@ class TagPoints:
         low, high = eu_range(tag)
         if is_wall_time(tag):
             return Spec(name, "DateTime", tag.doc, wall_time_reader(tag.path))
-        if is_text(tag):
+        if tag.is_text:
             return Spec(name, "String", tag.doc, words_reader(tag.path))
         if is_cell_array(tag):
             kind = "Boolean" if is_boolean(tag) else "Float"

@@ -104,6 +104,22 @@ def constants(bench: Bench) -> dict[int, tuple[str, int]]:
     return found
 
 
+OWN = """
+profile: own
+describes: States as numbers, and a bank of racks behind one unit
+level: rack
+repeat: {stride: 20, most: 8}
+points:
+  rack_voltage_v:   {address: 100, scale: 1 V}
+  rack_main_closed: {address: 101, equals: [3, 4]}
+  rack_precharge_closed: {address: 101, mask: 0x0F00, equals: [0x0200]}
+  rack_main_confirmed: {address: 101, equals: [0], active: low}
+outputs:
+  rack_main_close:  {address: 110, function: 6, raw_on: 11, raw_off: 8, confirm: rack_main_confirmed}
+"""
+"""A profile as an integrator may write it for a device of his own."""
+
+
 def own(tmp_path: Path, text: str, **more: Any) -> Bench:
     (tmp_path / "profiles").mkdir(exist_ok=True)
     (tmp_path / "profiles" / "own.yaml").write_text(text)

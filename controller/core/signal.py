@@ -123,6 +123,11 @@ class Tag:
         """The field's own name, without the groups it is nested in."""
         return self.path.rpartition(".")[2]
 
+    @property
+    def is_text(self) -> bool:
+        """True for a tag that holds words."""
+        return self.dtype.startswith("S")
+
     def shape(self, dims: Dims) -> tuple[int, ...]:
         """Array shape for a given plant."""
         return tuple(dims[d] for d in self.dims)

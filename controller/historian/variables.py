@@ -45,7 +45,7 @@ class Variable:
 def kept_tags() -> list[Tag]:
     """The tags of the process image that history keeps: numbers; what is said in words is among the events."""
     tags = (t for t in tags_of(ProcessImage) if t.dims in KEPT_DIMS and t.path not in CLOCKS)
-    return [t for t in tags if not t.dtype.startswith("S")]
+    return [t for t in tags if not t.is_text]
 
 
 class Sampler:

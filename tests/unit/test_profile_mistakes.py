@@ -8,24 +8,9 @@ import pytest
 
 from plc_config.problem import ConfigError
 from plc_config.schema import profile as schema
-from tests.profile_cases import CASES, memory, own
+from tests.profile_cases import CASES, OWN, memory, own
 from tests.profile_rig import Bench, Case, write_site
 from tools.commands.check import describe
-
-OWN = """
-profile: own
-describes: States as numbers, and a bank of racks behind one unit
-level: rack
-repeat: {stride: 20, most: 8}
-points:
-  rack_voltage_v:   {address: 100, scale: 1 V}
-  rack_main_closed: {address: 101, equals: [3, 4]}
-  rack_precharge_closed: {address: 101, mask: 0x0F00, equals: [0x0200]}
-  rack_main_confirmed: {address: 101, equals: [0], active: low}
-outputs:
-  rack_main_close:  {address: 110, function: 6, raw_on: 11, raw_off: 8, confirm: rack_main_confirmed}
-"""
-
 
 WRONG = [
     ("{address: 100, scale: 1 V}", "{address: bank+4, scale: 1 V}", "no base of the name 'bank'"),

@@ -10,7 +10,7 @@ from controller.core.image import OutputImage
 from controller.core.layout import Layout
 from controller.fieldbus.outputs import Output, Outputs
 from controller.fieldbus.unit import Unit
-from tests.profile_cases import CASES, constants, memory, own, written
+from tests.profile_cases import CASES, OWN, constants, memory, own, written
 from tests.profile_rig import Bench
 
 
@@ -61,21 +61,6 @@ def test_a_constant_is_written_once_and_again_when_its_time_has_come(tmp_path: P
     assert [a for again in later for a in again].count(40296 + 31) in (1, 2)
     outputs.silence()
     assert not any(outputs.permitted(o) for o in outputs.all if o.block.modulo == 1)
-
-
-OWN = """
-profile: own
-describes: States as numbers, and a bank of racks behind one unit
-level: rack
-repeat: {stride: 20, most: 8}
-points:
-  rack_voltage_v:   {address: 100, scale: 1 V}
-  rack_main_closed: {address: 101, equals: [3, 4]}
-  rack_precharge_closed: {address: 101, mask: 0x0F00, equals: [0x0200]}
-  rack_main_confirmed: {address: 101, equals: [0], active: low}
-outputs:
-  rack_main_close:  {address: 110, function: 6, raw_on: 11, raw_off: 8, confirm: rack_main_confirmed}
-"""
 
 
 def test_racks_behind_one_unit_each_have_their_registers(tmp_path: Path) -> None:
