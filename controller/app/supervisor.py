@@ -22,7 +22,8 @@ from controller.core.event import Event, What
 from controller.core.image import ProcessImage, RetainedState, SiteMode
 from controller.core.retained import Retained, lost, retain
 from controller.historian import identity
-from controller.historian import retained as durable
+from controller.historian.restore import Loaded, load
+from controller.historian.retained import Catalog
 from controller.image.files import PROCESSES, SiteFiles
 from controller.image.status import SupervisorStatus
 from plc_config.compile import Compiled
@@ -88,12 +89,12 @@ class Supervisor:
         layout = self.files.layouts["retained"]
         image = self.files.reader("retained").read()
         program = self.site.program
-        names = durable.Catalog.of(program).names
-        merged = durable.load(self.state_folder, layout, program.matrix.digest, image, names)
+        names = Catalog.of(program).names
+        merged = load(self.state_folder, layout, program.matrix.digest, image, names)
         self.problems = merged.problems
         self.files.writer("retained").write(self._retained(merged))
 
-    def _retained(self, merged: durable.Loaded) -> Retained:
+    def _retained(self, merged: Loaded) -> Retained:
         """What the scan starts from: what is known, a blank memory for a new site, or one that locks it out."""
         kept = merged.retained
         traces = identity.traces(self.state_folder)

@@ -21,7 +21,8 @@ from controller.core.event import Event, What
 from controller.historian.journal import verify_audit
 from controller.historian.reader import HistoryStore
 from controller.historian.replay import Replay, segments_of
-from controller.historian.retained import Catalog, load
+from controller.historian.restore import load
+from controller.historian.retained import Catalog
 from tests.store_rig import Rig
 from tools.cli import main
 

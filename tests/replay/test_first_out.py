@@ -14,7 +14,8 @@ from controller.core.image import AlarmState
 from controller.core.retained import restore
 from controller.historian import recorder, trips
 from controller.historian.reader import HistoryStore
-from controller.historian.retained import Catalog, load
+from controller.historian.restore import load
+from controller.historian.retained import Catalog
 from tests.store_rig import Rig
 from tests.story import Story
 from tools.cli import main

@@ -18,7 +18,8 @@ from controller.core.layout import Layout
 from controller.core.retained import MERGE, Merge, Retained, restore, retain, worse
 from controller.core.signal import Floats, Ints, tag
 from controller.historian import identity
-from controller.historian.retained import Catalog, RetainedStore, load
+from controller.historian.restore import load
+from controller.historian.retained import Catalog, RetainedStore
 from controller.image.folder import run_folder, state_folder
 from plc_config.compile import compile_site
 from tests.story import Story

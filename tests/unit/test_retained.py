@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from controller.core.layout import Layout
+from controller.core.layout import Layout, tags_of
 from controller.core.retained import Retained
 from controller.historian.raw import Bytes
-from controller.historian.retained import COUNTERS_EVERY_MS, Catalog, RetainedStore, load
+from controller.historian.restore import load
+from controller.historian.retained import COUNTERS_EVERY_MS, Catalog, RetainedStore
 
 DIMS = {"rack": 2, "module": 3, "cell": 4, "temperature": 2, "slot": 6, "shelf": 2}
 LAYOUT: Layout[Retained] = Layout(Retained, DIMS)
@@ -184,6 +185,29 @@ def test_latches_follow_their_names_into_another_program(store: RetainedStore, t
     assert any("door@R01 has no place" in p for p in loaded.problems)
     assert any("charge is unknown" in p for p in loaded.problems)
     assert not loaded.retained.rack_known.any()
+
+
+def test_every_field_follows_into_a_program_with_one_more_row(store: RetainedStore, tmp_path: Path) -> None:
+    """The accepted limits among them: who changes rows and limits at once is told so like anybody else."""
+    image = state(5, (1,), first_out=1)
+    for tag in tags_of(Retained):
+        if not tag.dims and tag.name not in ("program", "first_out"):
+            image = dataclasses.replace(image, **{tag.name: 7})
+        elif tag.dims and tag.name not in ("latched", "shelf"):
+            number = getattr(image, tag.name)
+            number[...] = np.ones_like(number)
+    store.offer(raw(image), 0, UTC)
+    store.finish(0, UTC)
+    names = ("new@R01", *CATALOG.names)
+    found = load(tmp_path, Layout(Retained, {**DIMS, "slot": len(names)}), 88, names=names).retained
+    assert found is not None
+    assert (found.program, found.first_out) == (88, 2)
+    for tag in tags_of(Retained):
+        before, after = getattr(image, tag.name), getattr(found, tag.name)
+        if tag.dims == ("slot",):
+            after = after[1:]
+        if tag.name not in ("program", "first_out"):
+            assert np.array_equal(before, after), tag.name
 
 
 def test_slots_of_an_unknown_program_are_not_guessed(store: RetainedStore, tmp_path: Path) -> None:

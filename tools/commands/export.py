@@ -80,9 +80,11 @@ def _ageing(site: Compiled, as_json: bool) -> int:
     """The newest ledger: of the running controller, else of the state folder."""
     from controller.core.layout import Layout
     from controller.core.retained import Retained
-    from controller.historian import retained as durable
+    from controller.historian.restore import load
+    from controller.historian.retained import Catalog
     from controller.image.files import SiteFiles
     from controller.image.folder import run_folder, state_folder
+    from controller.image.slots import ImageMismatch
     from tools.report.ageing import HEAD, rows
 
     program, site_id = site.program, site.config.site.id
@@ -90,10 +92,10 @@ def _ageing(site: Compiled, as_json: bool) -> int:
     files = SiteFiles(run_folder(site_id), site.dims)
     try:
         image = files.reader("retained").read()
-    except OSError:
+    except (OSError, ImageMismatch):  # never ran here, or what ran last was another program: the state folder knows
         image = None
-    names = durable.Catalog.of(program).names
-    loaded = durable.load(state_folder(site_id), layout, program.matrix.digest, image, names)
+    names = Catalog.of(program).names
+    loaded = load(state_folder(site_id), layout, program.matrix.digest, image, names)
     if loaded.retained is None:
         print("\n".join(loaded.problems) or "nothing kept yet", file=sys.stderr)
         return EXIT_FAILED

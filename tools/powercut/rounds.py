@@ -16,7 +16,8 @@ from typing import Final
 
 import numpy as np
 
-from controller.historian.retained import DATABASE, SLOT_FILE, load
+from controller.historian.restore import load
+from controller.historian.retained import DATABASE, SLOT_FILE
 from controller.historian.slots import SLOTS, slot_bytes
 from tools.powercut import disk
 from tools.powercut.writer import LAYOUT, PROGRAM, latches
