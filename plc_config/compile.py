@@ -255,7 +255,6 @@ def _sequence_settings(site: Compiled, sheet: CellSheet) -> SequenceSettings:
         precharge_attempts=p.attempts,
         cool_down_ms=p.cool_down,
         rack_voltage_v=p.rack_voltage_difference,
-        contactor_follow_ms=site.config.limits.contactor_follow,
         open_current_a=OPEN_CURRENT_C * sheet.capacity_ah,
         contactor=contactor,
         least_racks=c.least_racks,

@@ -19,7 +19,7 @@ from controller.core.topology import Topology
 
 SETTINGS = SequenceSettings(
     precharge_voltage_v=5.0, precharge_current_a=2.0, precharge_timeout_ms=3000, precharge_attempts=3,
-    cool_down_ms=1000, rack_voltage_v=8.0, contactor_follow_ms=300, open_current_a=5.0, inrush_a=100.0,
+    cool_down_ms=1000, rack_voltage_v=8.0, open_current_a=5.0, inrush_a=100.0,
     rack_resistance_ohm=0.02, rack_nominal_ohm=0.03, interval_ms=5000, precharge_energy_wh=2.0,
     precharge_recovery_ms=60_000,
     contactor=ContactorSettings(

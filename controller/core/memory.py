@@ -146,6 +146,10 @@ class TrendMemory:
     share_low_a: Floats = tag("A", "rack", doc="Least current the PCS asked of the rack since then")
     share_high_a: Floats = tag("A", "rack", doc="Largest current the PCS asked of the rack since then")
     main_followed: Bools = tag("1", "rack", doc="The contactor followed the close command in force", dtype="?")
+    main_told: Bools = tag("1", "rack", doc="Command of the main contactor in force", dtype="?")
+    main_told_ms: Ints = tag("ms", "rack", doc="Time since it was given", dtype="i8")
+    precharge_told: Bools = tag("1", "rack", doc="Command of the precharge contactor in force", dtype="?")
+    precharge_told_ms: Ints = tag("ms", "rack", doc="Time since it was given", dtype="i8")
     precharge_ms: Ints = tag("ms", "rack", doc="Time since the precharge command", dtype="i8")
     link_start_v: Floats = tag("V", "rack", doc="Link voltage when precharge began")
     link_rise_ms: Ints = tag(

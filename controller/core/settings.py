@@ -152,7 +152,6 @@ class SequenceSettings:
     precharge_attempts: int
     cool_down_ms: int
     rack_voltage_v: float
-    contactor_follow_ms: int
     open_current_a: float
     contactor: ContactorSettings
     least_racks: int = 1

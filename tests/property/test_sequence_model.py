@@ -33,7 +33,7 @@ FUSE_WAIT_MS = 10_000
 BREAKING_A = 200.0
 SETTINGS = SequenceSettings(
     precharge_voltage_v=5.0, precharge_current_a=1.0, precharge_timeout_ms=10_000, precharge_attempts=ATTEMPTS,
-    cool_down_ms=5000, rack_voltage_v=10.0, contactor_follow_ms=500, open_current_a=5.0,
+    cool_down_ms=5000, rack_voltage_v=10.0, open_current_a=5.0,
     contactor=ContactorSettings(BREAKING_A, FUSE_WAIT_MS, 280.0, 1e5, 100.0, 0),
 )  # fmt: skip
 TOPOLOGY = Topology.regular(1, 1, 1, 1)

@@ -181,16 +181,6 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
         all_of(out("rack_main_close", False), put("rack_link_voltage_v", 0.0)),
         put("rack_link_voltage_v", 0.0),
     ),
-    (
-        p.precharge_does_not_close,
-        all_of(out("rack_precharge_close", True), put("rack_precharge_closed", 1.0, ...)),
-        all_of(out("rack_precharge_close", True), out("rack_main_close", False), put("rack_precharge_closed", 0.0)),
-    ),
-    (
-        p.precharge_does_not_close,
-        all_of(out("rack_precharge_close", True), out("rack_main_close", True), put("rack_precharge_closed", 0.0)),
-        all_of(out("rack_precharge_close", True), out("rack_main_close", False), put("rack_precharge_closed", 0.0)),
-    ),
     (p.precharge_too_fast, precharge(249, 0.89), precharge(249, 0.91)),
     (p.precharge_too_fast, precharge(250, 0.95), precharge(249, 0.95)),
     (

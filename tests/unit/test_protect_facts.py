@@ -15,7 +15,7 @@ from controller.core.protect import facts as q
 from controller.core.protect.row import When
 from controller.core.signal import Quality
 from controller.core.topology import Wires
-from tests.protect_bench import BASE, Bench, Change, all_of, lose, out, own_precharge, put, rack_mode, unfitted
+from tests.protect_bench import BASE, Bench, Change, all_of, lose, out, put, rack_mode, unfitted
 from tests.sequence_bench import Racks
 
 MODULE = np.s_[0, 1]
@@ -65,7 +65,6 @@ def sound(b: Bench) -> None:
     """Nothing is wrong."""
 
 
-OPENED = out("rack_main_close", False, 0)
 CELLS, SENSORS = "cell_voltage_v", "cell_temperature_degc"
 TOO_MANY = BASE.program.limit.overrun_scans
 BOUNDARY: list[tuple[Any, Change, Change]] = [
@@ -84,30 +83,6 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
     (q.rack_lost, lose("rack_current_a", 0), lose("rack_main_closed", 0)),
     (q.rack_current_lost, lose("rack_voltage_v", 0), lose("rack_current_a", 0)),
     (q.insulation_lost, lose("rack_voltage_v", 0), lose("rack_insulation_ohm", 0)),
-    (q.main_does_not_close, put("rack_main_closed", 0.5), put("rack_main_closed", 0.49)),
-    (q.main_does_not_close, all_of(OPENED, put("rack_main_closed", 0.0)), put("rack_main_closed", 0.0)),
-    (q.main_does_not_close, lose("rack_main_closed"), put("rack_main_closed", 0.0)),
-    (
-        q.main_does_not_close,
-        all_of(own_precharge, rack_mode(RackMode.PRECHARGE), put("rack_main_closed", 0.0)),
-        all_of(own_precharge, rack_mode(RackMode.CLOSED), put("rack_main_closed", 0.0)),
-    ),
-    (q.main_does_not_close, sound, all_of(rack_mode(RackMode.PRECHARGE), put("rack_main_closed", 0.0))),
-    (q.main_does_not_open, all_of(OPENED, put("rack_main_closed", 0.49)), all_of(OPENED, put("rack_main_closed", 0.5))),
-    (q.main_does_not_open, all_of(OPENED, lose("rack_main_closed")), OPENED),
-    (
-        q.precharge_does_not_open,
-        all_of(out("rack_precharge_close", True, 0), put("rack_precharge_closed", 1.0)),
-        put("rack_precharge_closed", 1.0),
-    ),
-    (
-        q.precharge_does_not_open,
-        all_of(own_precharge, put("rack_precharge_closed", 1.0)),
-        all_of(own_precharge, OPENED, put("rack_precharge_closed", 1.0)),
-    ),
-    (q.command_not_confirmed, sound, put("rack_main_confirmed", 0.0)),
-    (q.command_not_confirmed, all_of(OPENED, put("rack_main_confirmed", 0.0)), OPENED),
-    (q.command_not_confirmed, lose("rack_main_confirmed"), put("rack_main_confirmed", 0.49)),
     (q.precharge_overdue, modes(rack_attempts=np.array([2, 0])), modes(rack_attempts=np.array([3, 0]))),
     (q.pcs_lost, lose("pcs_dc_voltage_v"), lose("pcs_active_power_w")),
     (q.pcs_fault, put("pcs_fault", 0.49), put("pcs_fault", 0.5)),

@@ -36,6 +36,11 @@ FOLLOWED: Final = ("tests/unit/test_protect_trend.py", "tests/unit/test_protect_
 ENGINE: Final = ("tests/unit/test_protect_engine.py", "tests/unit/test_protect_latches.py")
 TABLES: Final = ("tests/unit/test_sequence_tables.py",)
 TESTS: Final = {
+    "controller.core.protect.contactors": (
+        "tests/scenario/test_stalled_link.py",
+        "tests/unit/test_protect_facts.py",
+        "tests/unit/test_protect_causes.py",
+    ),
     "controller.core.protect.engine": ENGINE,
     "controller.core.protect.facts": ("tests/unit/test_protect_facts.py", *ENGINE),
     "controller.core.protect.flow": (*CAUSES, *FOLLOWED),

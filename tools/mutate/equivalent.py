@@ -19,7 +19,6 @@ EQUIVALENT: Final[dict[str, str]] = {
         "rows, starts and stops are made together",
     "protect.engine _first_out: 1 -> 2 in `np.where(among, excess, -1.0)`":
         "less than any excess, which is no negative",
-    "protect.facts command_not_confirmed: 1 -> 2 in `_is(p.rack_main_confirmed, 1)`": "any level but 0 is on",
     "protect.plausible _filled: 1 -> 2 in `np.where(gap > 0, gap, 1.0)`":
         "a link that is as high as the rack or higher is not judged",
     "protect.plausible _sum_bounds: 0 -> 1 in `np.where(t.module_fitted, v, 0.0)`":

@@ -156,31 +156,6 @@ def insulation_lost(f: Facts) -> Bools:
     return lost(f.measured.points.rack_insulation_ohm)
 
 
-def main_does_not_close(f: Facts) -> Bools:
-    """Commanded closed, feedback open. A rack that precharges by itself may take the time of its precharge."""
-    closing_itself = f.topology.self_precharging & among(f.modes.rack_mode, RackMode.PRECHARGE)
-    return np.asarray(f.outputs.rack_main_close & ~closing_itself & _is(f.measured.points.rack_main_closed, 0))
-
-
-def main_does_not_open(f: Facts) -> Bools:
-    """Commanded open, feedback closed: welded, or the wire to the coil is lost."""
-    return ~f.outputs.rack_main_close & _is(f.measured.points.rack_main_closed, 1)
-
-
-def precharge_does_not_open(f: Facts) -> Bools:
-    """The precharge contactor stays closed against its command; a main command includes the device's own precharge."""
-    commanded = f.outputs.rack_precharge_close | (f.topology.self_precharging & f.outputs.rack_main_close)
-    return np.asarray(~commanded & _is(f.measured.points.rack_precharge_closed, 1))
-
-
-def command_not_confirmed(f: Facts) -> Bools:
-    """The rack controller reads back another main command than was written."""
-    p = f.measured.points
-    return np.asarray(_is(p.rack_main_confirmed, 1) & ~f.outputs.rack_main_close) | (
-        _is(p.rack_main_confirmed, 0) & f.outputs.rack_main_close
-    )
-
-
 def precharge_overdue(f: Facts) -> Bools:
     """As many precharge attempts as allowed have run out of time."""
     return np.asarray(f.modes.rack_attempts >= f.precharge_attempts)

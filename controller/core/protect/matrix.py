@@ -9,6 +9,7 @@ from typing import Final
 
 from controller.core.effect import Effect
 from controller.core.image_warnings import Fault
+from controller.core.protect import contactors as c
 from controller.core.protect import facts as f
 from controller.core.protect import plausible as p
 from controller.core.protect import witness as w
@@ -169,7 +170,7 @@ RACKS: Final = (
         "A current that stands still hides an over-current.", "Check the current sensor.", "UL 1973"),
     Row("rack_current_offset", "rack", When(p.rack_current_offset), A | B, 5000, SELF, LOW,
         "An offset falsifies the state of charge.", "Zero or replace the current sensor."),
-    Row("contactor_does_not_close", "rack", When(f.main_does_not_close), A | T, "contactor_follow_ms", OPERATOR, LOW,
+    Row("contactor_does_not_close", "rack", When(c.main_does_not_close), A | T, "contactor_follow_ms", OPERATOR, LOW,
         "The main contactor did not follow its close command.", "Check coil supply and feedback of the rack."),
     Row("contactor_opened_by_itself", "rack", When(p.contactor_opened_by_itself), A | T, 100, OPERATOR, LOW,
         "The contactor dropped out under load.",
@@ -177,16 +178,16 @@ RACKS: Final = (
     Row("closed_without_contact", "rack", When(p.closed_without_contact), A | T, 300, OPERATOR, LOW,
         "The feedback says closed, the voltages say open: fuse blown or feedback wrong.",
         "Check the rack's fuse, the contactor and its feedback."),
-    Row("precharge_does_not_close", "rack", When(p.precharge_does_not_close), A | T, "contactor_follow_ms", OPERATOR,
+    Row("precharge_does_not_close", "rack", When(c.precharge_does_not_close), A | T, "contactor_follow_ms", OPERATOR,
         LOW, "The precharge contactor did not follow its close command.",
         "Check coil supply and feedback of the rack."),
-    Row("contactor_does_not_open", "rack", When(f.main_does_not_open), A | T | L, "contactor_follow_ms", MAINTENANCE,
+    Row("contactor_does_not_open", "rack", When(c.main_does_not_open), A | T | L, "contactor_follow_ms", MAINTENANCE,
         HIGH, "A welded contactor cannot isolate the rack.",
         "Isolate the rack by hand before anyone touches it; replace the contactor.", "UL 1973", bank_effect=A | B | T),
-    Row("precharge_does_not_open", "rack", When(f.precharge_does_not_open), A | T | L, "contactor_follow_ms",
+    Row("precharge_does_not_open", "rack", When(c.precharge_does_not_open), A | T | L, "contactor_follow_ms",
         MAINTENANCE, MEDIUM, "A welded precharge contactor keeps the link live.",
         "Isolate the rack by hand; replace the contactor."),
-    Row("command_not_confirmed", "rack", When(f.command_not_confirmed), A | B | T, 500, OPERATOR, LOW,
+    Row("command_not_confirmed", "rack", When(c.command_not_confirmed), A | B | T, 500, OPERATOR, LOW,
         "The rack controller holds another command than was sent.", "Check for a second master on the bus.", "D9"),
     Row("second_controller", "rack", When(p.second_controller), A | B | S, 500, OPERATOR, MEDIUM,
         "Somebody else commands this rack.", "Find the second controller or tool on the bus and stop it.", "D9"),

@@ -204,12 +204,6 @@ def closed_without_contact(f: Facts) -> Bools:
     return np.asarray(f.outputs.rack_main_close & ~closing_itself & closed(f) & known & apart)
 
 
-def precharge_does_not_close(f: Facts) -> Bools:
-    """The precharge contactor alone is commanded closed and reports open; beside the main it may open any time."""
-    s, o = f.measured.points.rack_precharge_closed, f.outputs
-    return np.asarray(o.rack_precharge_close & ~o.rack_main_close & usable(s) & (s.value < 0.5))
-
-
 def _filled(f: Facts) -> tuple[Bools, Floats]:
     """Racks that precharge a link which began empty, and there how full it is by now."""
     p = f.measured.points

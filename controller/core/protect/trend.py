@@ -11,6 +11,7 @@ import numpy as np
 
 from controller.core.frozen import replace
 from controller.core.memory import TrendMemory
+from controller.core.protect.contactors import precharge_commanded
 from controller.core.protect.flow import closed, expected_current, worst_current
 from controller.core.protect.live import commanded_open, swing
 from controller.core.protect.look import Facts
@@ -152,12 +153,13 @@ def _last_currents(m: TrendMemory, f: Facts) -> dict[str, Any]:
 
 
 def _contactors(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
-    """How long precharge has been commanded, from which link voltage, and for how long the link may have been filling.
+    """Since when each contactor has its command, from which link voltage precharge began, and for how long the link
+    may have been filling.
 
     It fills neither before the command nor while a value shows it empty, however late contactor and values are.
     """
     rack, link = f.measured.points.rack_voltage_v, f.measured.points.rack_link_voltage_v
-    alone = f.outputs.rack_precharge_close & ~f.outputs.rack_main_close
+    alone, told = f.outputs.rack_precharge_close & ~f.outputs.rack_main_close, precharge_commanded(f)
     rise = np.where(alone, m.link_rise_ms + elapsed_ms, 0)
     if some(alone):
         empty = (link.quality <= USABLE) & (link.value - m.link_start_v <= EMPTY * (rack.value - m.link_start_v))
@@ -167,6 +169,10 @@ def _contactors(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
         "link_rise_ms": rise,
         "link_start_v": np.where(alone, m.link_start_v, link.value),
         "main_followed": f.outputs.rack_main_close & (m.main_followed | closed(f)),
+        "main_told": f.outputs.rack_main_close,
+        "main_told_ms": np.where(f.outputs.rack_main_close == m.main_told, m.main_told_ms, 0) + elapsed_ms,
+        "precharge_told": told,
+        "precharge_told_ms": np.where(told == m.precharge_told, m.precharge_told_ms, 0) + elapsed_ms,
     }
 
 

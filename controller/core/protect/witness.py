@@ -14,6 +14,7 @@ import numpy as np
 
 from controller.core.field_image import Points
 from controller.core.layout import tags_of
+from controller.core.protect import contactors as c
 from controller.core.protect import facts as f
 from controller.core.protect import plausible as p
 from controller.core.protect.flow import seen_open
@@ -45,9 +46,9 @@ RESTS_ON: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
     p.bleed_switch_stuck: ("module_bleeding_cells",),
     p.rack_currents_differ: ("rack_current_a", "rack_current_redundant_a"),
     p.closed_without_contact: ("rack_link_voltage_v",),
-    p.precharge_does_not_close: ("rack_precharge_closed",),
-    f.precharge_does_not_open: ("rack_precharge_closed",),
-    f.command_not_confirmed: ("rack_main_confirmed",),
+    c.precharge_does_not_close: ("rack_precharge_closed",),
+    c.precharge_does_not_open: ("rack_precharge_closed",),
+    c.command_not_confirmed: ("rack_main_confirmed",),
     p.heartbeat_not_received: ("rack_heartbeat_echo",),
     p.second_controller: ("rack_heartbeat_echo",),
     f.pcs_fault: ("pcs_fault",),
