@@ -6,8 +6,9 @@ import argparse
 import importlib
 import os
 import sys
-from importlib.metadata import version
 from typing import Final
+
+from controller.image.release import release
 
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_RUNNING, EXIT_CONFIG = 1, 2, 69, 75, 78
 
@@ -38,6 +39,14 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
+class _Version(argparse.Action):
+    """Says which release and build this is; worked out only when asked, because it reads every source file."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"{parser.prog} {release()}")
+        parser.exit()
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code; 2 for a wrong command line."""
     argv = sys.argv[1:] if argv is None else argv
@@ -46,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         description="Controller for grid-scale battery storage: Modbus in, OPC UA out, protection as a table.",
         epilog="Exit codes: 0 ok, 1 failed, 2 usage, 69 unreachable, 75 already running, 78 configuration.",
     )
-    parser.add_argument("--version", action="version", version=f"cellwarden {version('cellwarden')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show release and build, and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = argv[0] if argv and argv[0] in COMMANDS else None
     for name, (module, summary) in COMMANDS.items():

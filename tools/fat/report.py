@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from controller.core.protect import ROWS
 from controller.historian.replay import header_of
+from controller.image.release import release
 from plc_config.compile import Compiled
 from tools.fat.campaign import CaseResult
 from tools.fat.cases import CASES, NOT_COVERED, NOT_INJECTED
@@ -19,7 +20,7 @@ from tools.fat.clocked import LONG, LongVerdict, as_data
 from tools.fat.judge import Verdict, spread
 from tools.fat.plan import Planned
 
-PACKAGES: Final = ("cellwarden", "numpy", "asyncua", "pymodbus", "transitions")
+PACKAGES: Final = ("numpy", "asyncua", "pymodbus", "transitions")
 OPENS: Final = {
     "none": "no rack opens",
     "rack": "{rack} opens, no other",
@@ -70,7 +71,7 @@ def build(
         "name": site.config.site.name,
         "cycle_ms": site.config.cycle,
         "config_sha256": config_hash(site),
-        "versions": {**{p: version(p) for p in PACKAGES}, "python": platform.python_version()},
+        "versions": {"cellwarden": release(), **{p: version(p) for p in PACKAGES}, "python": platform.python_version()},
         "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
         "begun": begun.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
