@@ -25,6 +25,7 @@ often = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[He
 NONSENSE = (np.nan, np.inf, -np.inf, -1e30, 1e30, 0.0, 65535.0, -273.15)
 POINTS = tags_of(Points)
 BASE = Story("bench").online()
+BASE.seconds(2)  # so that every command is older than any data: an older feedback says nothing of a newer command
 
 
 @st.composite
