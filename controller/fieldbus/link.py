@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import ssl
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -25,6 +26,8 @@ USER_TIMEOUT_MS: Final = 2000
 
 READ_BYTES: Final = 4096
 PARITY: Final = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
+PSEUDO_TERMINALS: Final = Path("/dev/pts")
+"""They carry whole bytes and refuse a parity bit: the simulator's end of a line, a serial server's driver."""
 
 Feed = Callable[[bytes], None]
 
@@ -117,7 +120,7 @@ class SerialPort:
         self._port = serial.Serial(
             str(path),
             baudrate=plan.baud,
-            parity=PARITY[plan.parity],
+            parity=PARITY["none" if path.resolve().parent == PSEUDO_TERMINALS else plan.parity],
             stopbits=plan.stop_bits,
             timeout=0,
             exclusive=True,
@@ -177,6 +180,9 @@ async def open_link(plan: BusPlan, serial_folder: Path, feed: Feed) -> Link:
             _, stream = await loop.create_connection(lambda: _Stream(feed, loop), plan.host, plan.port, **secure)
     except TimeoutError as error:
         raise LinkLost("no answer to the connection request") from error
+    except termios.error as error:
+        form = f"{plan.baud} baud, parity {plan.parity}, stop bits {plan.stop_bits}"
+        raise LinkLost(f"the port does not take {form}") from error
     except (OSError, ValueError) as error:
         unspoken = plan.kind == "tls" and isinstance(error, ConnectionError) and error.errno is None
         more = " in the TLS handshake: no TLS on this port?" if unspoken else ""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import pty
 import socket
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -104,6 +105,31 @@ async def test_a_serial_port_has_one_owner() -> None:
     again.close("done")
     os.close(master)
     os.close(slave)
+
+
+async def test_the_simulators_end_of_a_line_opens_at_any_parity_as_often_as_asked() -> None:
+    master, slave = pty.openpty()
+    path = Path(os.ttyname(slave))
+    for parity in ("even", "even", "odd", "none"):
+        plan = BusPlan(0, "LINE", "rtu", device=str(path), baud=115200, parity=parity)
+        link = await open_link(plan, path.parent, lambda _: None)
+        link.write(b"\x01\x04")
+        assert os.read(master, 2) == b"\x01\x04"
+        link.close("done")
+    os.close(master)
+    os.close(slave)
+
+
+async def test_an_adapter_that_cannot_do_the_form_of_a_line_is_a_lost_link_and_not_the_end_of_all_buses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unable(*_: Any, **__: Any) -> None:
+        raise termios.error(22, "Invalid argument")
+
+    monkeypatch.setattr("controller.fieldbus.link.serial.Serial", unable)
+    plan = BusPlan(0, "LINE", "rtu", device="/dev/ttyUSB0", baud=14400, parity="odd", stop_bits=2)
+    with pytest.raises(LinkLost, match="the port does not take 14400 baud, parity odd, stop bits 2"):
+        await open_link(plan, Path(), lambda _: None)
 
 
 @pytest.mark.parametrize(
