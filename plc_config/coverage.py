@@ -27,6 +27,9 @@ NEEDED: Final = {
 NOT_OF_SELF_PRECHARGING: Final = ("rack_link_voltage_v", "rack_precharge_close")
 """What a rack that precharges by itself may lack: it judges its own precharge."""
 
+SHORTER_TOLD: Final = 8
+"""Modules with fewer cells than the topology has room for, named in a note each; the others are like them."""
+
 POINT_DIMS: Final = {t.name: t.dims for t in tags_of(Points)}
 ADVISED: Final = (
     "estop_channel_1_closed",
@@ -101,7 +104,13 @@ def complain(topology: Topology, plan: PollingPlan, document: Document) -> list[
     return problems
 
 
-def notes(plan: PollingPlan) -> list[str]:
+def notes(plan: PollingPlan, topology: Topology) -> list[str]:
     """Protections that this site does without."""
     read = {ref.point for block in plan.reads for ref in block.points}
-    return [f"no device reads {name}: its protection is not there" for name in ADVISED if name not in read]
+    missing = [f"no device reads {name}: its protection is not there" for name in ADVISED if name not in read]
+    return missing + [
+        f"{place_name(('rack', 'module'), (rack, module))} reports {fitted[rack, module].sum()} of {fitted.shape[2]} "
+        f"{what}: the others are taken for not fitted, and nothing protects them"
+        for what, fitted in (("cells", topology.cell_fitted), ("temperatures", topology.temperature_fitted))
+        for rack, module in np.argwhere(~fitted.all(axis=2))[:SHORTER_TOLD].tolist()
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ LEVEL_DIMS: Final[dict[str, tuple[str, ...]]] = {
     "module": ("rack", "module"),
 }
 DIMS_OF: Final = {t.name: t.dims for t in tags_of(Points)}
+NUMERIC: Final = re.compile(r"^[\d.]+$")
 LEVEL_LETTERS: Final[dict[str, list[str]]] = {"site": [], "rack": ["R"], "pcs": ["P"], "module": ["R", "M"]}
 
 
@@ -51,6 +53,11 @@ def place_of(dims: tuple[str, ...], place: tuple[int, ...]) -> tuple[int, ...]:
     return place[: len(dims)]
 
 
+def _is_address(text: str) -> bool:
+    parts = text.split(".")
+    return len(parts) == 4 and all(part.isdigit() and int(part) <= 255 for part in parts)
+
+
 class Expansion:
     """Expands buses and devices; complaints are collected in `problems`, so that all are reported together."""
 
@@ -72,6 +79,8 @@ class Expansion:
     # -- buses -----------------------------------------------------------------------------------------------
 
     def _expand_buses(self) -> None:
+        if NUMERIC.match(self.config.opcua.bind) and not _is_address(self.config.opcua.bind):
+            self.complain(("opcua", "bind"), f"{self.config.opcua.bind!r} is not an address", "write it like 0.0.0.0")
         for key, bus in self.config.buses.items():
             path: Path_ = ("buses", key)
             try:
@@ -93,6 +102,11 @@ class Expansion:
 
     def _bus(self, path: Path_, name: str, bus: Any, host: str, port: str) -> BusPlan:
         number = 0
+        if NUMERIC.match(host) and not _is_address(host):
+            self.complain((*path, "host"), f"{host!r} is not an address", "write it like 10.0.1.11")
+        owner = next((b for b in self.buses.values() if bus.kind == "rtu" and b.device == port), None)
+        if owner is not None:
+            self.complain((*path, "port"), f"the port {port} is already that of {owner.name}", "one bus for each port")
         if bus.kind != "rtu":
             if port.isdigit() and 1 <= int(port) <= 65535:
                 number = int(port)
@@ -145,11 +159,11 @@ class Expansion:
                 continue
             for unit in self._expand_device(path, key, device, profile, document):
                 unit = self._as_found(unit, names)
-                address = (unit.bus.name, unit.unit)
+                address = (unit.bus.device or f"{unit.bus.host}:{unit.bus.port}", unit.unit)
                 if address in taken:
                     self.complain(
                         (*path, "unit"),
-                        f"unit {unit.unit} on bus {unit.bus.name} is already {taken[address]}",
+                        f"unit {unit.unit} on bus {unit.bus.name} ({address[0]}) is already {taken[address]}",
                         "each unit id serves one device",
                     )
                 taken[address] = key

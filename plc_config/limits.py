@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from controller.core.settings import Band
 from plc_config.problem import Problem
-from plc_config.quantity import EXAMPLE, parse
+from plc_config.quantity import parse
 from plc_config.schema.cell import CellType
 from plc_config.schema.site import LimitsConfig
 from plc_config.strict_yaml import Document, Path_
@@ -74,10 +74,17 @@ def bands(
         result[name] = _stricter(check, name, unit, over, base, getattr(config, name))
     for name, unit in (("insulation", "ohm"), ("aux_supply", "V")):
         result[name] = _band(getattr(config, name))
+        if result[name].trip <= 0:
+            check.complain(
+                ("limits", name, "trip"), f"{name}.trip: {result[name].trip:g} {unit} never trips", f"above 0 {unit}"
+            )
         check.order(("limits", name), result[name], False, unit)
     high = config.ambient_high
     result["ambient"] = Band(high, high, high - ENCLOSURE_HYSTERESIS_K, ENCLOSURE_DELAY_MS)
     result["overcurrent_heat"] = OVERCURRENT_HEAT
+    if config.stale_after > config.lost_after:
+        said = f"stale_after {config.stale_after} ms is beyond lost_after {config.lost_after} ms"
+        check.complain(("limits", "stale_after"), said, "a value is doubted before it is lost")
     precharge = config.precharge
     if precharge.fastest >= precharge.timeout:
         said = f"fastest {precharge.fastest} ms is not below timeout {precharge.timeout} ms: no precharge could succeed"
@@ -120,13 +127,16 @@ def _stricter(check: _Checker, name: str, unit: str, over: bool, base: Band, sit
         except ValueError as error:
             check.complain(path, str(error))
             continue
-        laxer = value > values[part] if over or part in TIMES else value < values[part]
-        if laxer:
+        at_most = over or part in TIMES
+        if value > values[part] if at_most else value < values[part]:
             check.complain(
                 path,
                 f"{name}.{part}: {value:g} {symbol} is laxer than the cell type's {values[part]:g} {symbol}",
-                f"a site may only be stricter, e.g. {EXAMPLE.get(symbol, values[part])}",
+                f"a site may only be stricter: {values[part]:g} {symbol} or {'less' if at_most else 'more'}",
             )
+            continue
+        if value < 0 and symbol != "degC":
+            check.complain(path, f"{name}.{part}: {value:g} {symbol} is below zero", f"0 {symbol} or more")
             continue
         values[part] = value
     if "warn" in site and "operate" not in site:

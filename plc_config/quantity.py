@@ -47,7 +47,8 @@ EXAMPLE: Final = {
     "Wh": "10 kJ",
 }
 DURATION: Final = re.compile(r"^\s*(\d+\.?\d*)\s*(ms|s|min|h|d)\s*$")
-NUMBER: Final = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S+)\s*$")
+NUMBER: Final = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*((?<=\s)1|[^\s\d.,]\S*)\s*$")
+"""A unit begins with a letter or sign, so that the last digit of `31` is not taken for the unit `1`."""
 
 
 def parse(text: Any, unit: str) -> float:

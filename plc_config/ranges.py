@@ -1,4 +1,4 @@
-"""Ranges in names and numbers: `GW01..GW12`, `1..8`, `R01..R12/M01..M08`."""
+"""Ranges in names and numbers: `GW01..GW12`, `1..8`, `10.0.1.11..10.0.1.22`, `R01..R12/M01..M08`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final
 
 NAMED: Final = re.compile(r"^([A-Za-z_][A-Za-z_-]*?)(\d+)\.\.([A-Za-z_][A-Za-z_-]*?)(\d+)$")
 PLAIN: Final = re.compile(r"^(\d+)\.\.(\d+)$")
+ADDRESS: Final = re.compile(r"^(\d+\.\d+\.\d+\.)(\d+)\.\.(?:\1)?(\d+)$")
 MAX_RANGE: Final = 4096
 
 
@@ -15,7 +16,7 @@ def expand(text: Any) -> list[str]:
     """Every name a range stands for; a text without `..` stands for itself. ValueError when the range is nonsense."""
     if not isinstance(text, str) or ".." not in text:
         return [str(text)]
-    named, plain = NAMED.match(text), PLAIN.match(text)
+    named, plain, address = NAMED.match(text), PLAIN.match(text), ADDRESS.match(text)
     if named:
         stem, first, stem2, last = named.groups()
         if stem != stem2:
@@ -23,8 +24,10 @@ def expand(text: Any) -> list[str]:
         width = len(first)
     elif plain:
         stem, (first, last), width = "", plain.groups(), 0
+    elif address:
+        (stem, first, last), width = address.groups(), 0
     else:
-        raise ValueError(f"{text!r} is not a range; write it like GW01..GW12 or 1..8")
+        raise ValueError(f"{text!r} is not a range; write it like GW01..GW12, 1..8 or 10.0.1.11..10.0.1.22")
     low, high = int(first), int(last)
     if high < low or high - low >= MAX_RANGE:
         raise ValueError(f"{text!r} runs backwards or is too long; at most {MAX_RANGE} in one range")

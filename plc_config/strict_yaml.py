@@ -61,7 +61,10 @@ def load(path: Path) -> Document:
     except OSError as error:
         raise ConfigError([Problem(str(path), 1, 1, f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([Problem(str(path), 1, 1, f"is not UTF-8: {error.reason}")]) from error
+        before = error.object[: error.start].rpartition(b"\n")
+        line, column = before[0].count(b"\n") + len(before[1]) + 1, len(before[2]) + 1
+        what = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
+        raise ConfigError([Problem(str(path), line, column, what, "save the file as UTF-8")]) from error
     return loads(text, str(path))
 
 
@@ -72,6 +75,8 @@ def loads(text: str, file: str = "<text>") -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        if mark and text.splitlines()[mark.line : mark.line + 1] and "\t" in text.splitlines()[mark.line][:column]:
+            raise ConfigError([Problem(file, line, column, "a tab cannot indent YAML", "write spaces")]) from error
         raise ConfigError([Problem(file, line, column, f"not valid YAML: {error.problem}")]) from error
     except yaml.YAMLError as error:
         raise ConfigError([Problem(file, 1, 1, f"not valid YAML: {error}")]) from error

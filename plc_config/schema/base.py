@@ -9,12 +9,10 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from plc_config.problem import ConfigError, Problem
+from plc_config.schema.words import in_words
 from plc_config.strict_yaml import Document, Path_
 
 Model = TypeVar("Model", bound=BaseModel)
-UNION_TAGS = ("piece", "pieces")
-"""Parts of an error's place that name no key but a form that an entry may have."""
-
 MOST_LEFT_OUT = 20
 """Rounds in which wrong entries are left out; what is still wrong then is not worth more."""
 
@@ -50,7 +48,7 @@ def salvage(model: type[Model], document: Document, least_depth: int = 2) -> Mod
             return model.model_validate(data)
         except ValidationError as error:
             for found in error.errors():
-                path = tuple(p for p in found["loc"] if _in_document(document, p))[:least_depth]
+                path = _path(document, found["loc"])[:least_depth]
                 if len(path) < least_depth or not _leave_out(data, path):
                     return None
     return None
@@ -69,27 +67,42 @@ def _leave_out(data: Any, path: Path_) -> bool:
 
 
 def _problem(model: type[BaseModel], document: Document, error: Any) -> Problem:
-    path: Path_ = tuple(p for p in error["loc"] if _in_document(document, p))
-    kind, what = error["type"], error["msg"].removeprefix("Value error, ")
-    name = ".".join(str(p) for p in error["loc"] if p not in UNION_TAGS)
+    kind, path = error["type"], _path(document, error["loc"])
+    name = ".".join(str(p) for p in path)
     if kind == "extra_forbidden":
         line, column = document.where_key(path)
-        known = _keys_at(model, path[:-1])
+        known = _keys_at(model, path[:-1], error["loc"])
         near = difflib.get_close_matches(str(path[-1]), known, 1)
         right = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}" if known else ""
         return Problem(document.file, line, column, f"unknown key {name!r}", right)
     if kind == "missing":
-        return document.problem(path[:-1] if path in document.marks else path, f"{name!r} is missing")
-    shown = f" (found {error['input']!r})" if not isinstance(error["input"], dict | list) else ""
-    return document.problem(path, f"{name}: {what}{'' if kind == 'value_error' else shown}")
+        return document.problem(path, f"{'.'.join(str(p) for p in (*path, error['loc'][-1]))!r} is missing")
+    what, right = in_words(error, _value(document, path))
+    return document.problem(path, f"{name}: {what}" if name else what, right)
 
 
-def _in_document(document: Document, part: Any) -> bool:
-    return isinstance(part, int) or any(part in p for p in document.marks) or any(part in p for p in document.keys)
+def _path(document: Document, loc: Path_) -> Path_:
+    """The parts of an error's place that stand in the file; the rest name a form of a union, or a missing key."""
+    path: Path_ = ()
+    for part in loc:
+        at = _value(document, path)
+        if part in at if isinstance(at, dict) else isinstance(at, list) and isinstance(part, int) and part < len(at):
+            path = (*path, part)
+    return path
 
 
-def _keys_at(model: type[BaseModel], path: Path_) -> list[str]:
-    """Keys that may stand at a path; in a mapping of named entries every entry has the same."""
+def _value(document: Document, path: Path_) -> Any:
+    value = document.data
+    for part in path:
+        value = value[part]
+    return value
+
+
+def _keys_at(model: type[BaseModel], path: Path_, loc: Path_) -> list[str]:
+    """Keys that may stand at a path; in a mapping of named entries every entry has the same.
+
+    Of a union only the form that `loc` names, where it names one by its `kind`.
+    """
     at: Any = model
     for part in path:
         models = _models_in(at)
@@ -100,7 +113,13 @@ def _keys_at(model: type[BaseModel], path: Path_) -> list[str]:
             return []
         else:
             at = get_args(at)[-1]
-    return sorted({f.alias or n for m in _models_in(at) for n, f in m.model_fields.items()})
+    models = _models_in(at)
+    named = [
+        m
+        for m in models
+        if "kind" in m.model_fields and get_args(m.model_fields["kind"].annotation)[:1] == loc[len(path) :][:1]
+    ]
+    return sorted({f.alias or n for m in named or models for n, f in m.model_fields.items()})
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -20,7 +20,7 @@ class BandV(Strict):
     warn: Volt
     trip: Volt
     clear: Volt
-    delay: Milliseconds = 0
+    delay: Milliseconds = Field(0, ge=0)
 
 
 class BandT(Strict):
@@ -30,7 +30,7 @@ class BandT(Strict):
     warn: Celsius
     trip: Celsius
     clear: Celsius
-    delay: Milliseconds = 0
+    delay: Milliseconds = Field(0, ge=0)
 
 
 class BandA(Strict):
@@ -43,8 +43,8 @@ class BandA(Strict):
     warn: Ampere
     trip: Ampere
     clear: Ampere
-    delay: Milliseconds = 0
-    endure: Milliseconds = 10_000
+    delay: Milliseconds = Field(0, ge=0)
+    endure: Milliseconds = Field(10_000, gt=0)
 
 
 class BandK(Strict):
@@ -53,7 +53,7 @@ class BandK(Strict):
     warn: Kelvin
     trip: Kelvin
     clear: Kelvin
-    delay: Milliseconds = 0
+    delay: Milliseconds = Field(0, ge=0)
 
 
 class BandOhm(Strict):
@@ -62,7 +62,7 @@ class BandOhm(Strict):
     warn: Ohm
     trip: Ohm
     clear: Ohm
-    delay: Milliseconds = 0
+    delay: Milliseconds = Field(0, ge=0)
 
 
 class Derating(Strict):
@@ -182,11 +182,11 @@ class CellType(Strict):
     describes: str
     chemistry: Literal["LFP", "NMC", "NCA", "LTO"]
     source: str
-    capacity: AmpereHour
-    resistance: Ohm
-    charge_current: Ampere
-    discharge_current: Ampere
-    coulombic_efficiency: Ratio
+    capacity: AmpereHour = Field(gt=0)
+    resistance: Ohm = Field(gt=0)
+    charge_current: Ampere = Field(gt=0)
+    discharge_current: Ampere = Field(gt=0)
+    coulombic_efficiency: Ratio = Field(gt=0, le=1)
     ocv: Ocv
     hysteresis: Hysteresis | None = None
     circuit: Circuit = Circuit()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema, model_validator
 
 from plc_config.quantity import (
     Ampere,
@@ -58,7 +58,7 @@ class Tcp(Strict):
     kind: Literal["tcp"]
     host: str | int
     port: int | str = 502
-    timeout: Milliseconds = 50
+    timeout: Milliseconds = Field(50, gt=0)
     window: int = Field(1, ge=1, le=16, description="Requests in flight; more than 1 only where the gateway queues")
 
 
@@ -68,7 +68,7 @@ class Tls(Strict):
     kind: Literal["tls"]
     host: str
     port: int | str = 802
-    timeout: Milliseconds = 100
+    timeout: Milliseconds = Field(100, gt=0)
     window: int = Field(1, ge=1, le=16, description="Requests in flight; more than 1 only where the gateway queues")
     ca: str = Field(description="Certificate(s) that the device's own must be signed by, PEM")
     certificate: str = Field(description="Our certificate, PEM; the role extension, if any, as the device demands it")
@@ -82,7 +82,7 @@ class Udp(Strict):
     kind: Literal["udp"]
     host: str
     port: int | str = 502
-    timeout: Milliseconds = 50
+    timeout: Milliseconds = Field(50, gt=0)
     window: int = Field(1, ge=1, le=16, description="Requests in flight")
 
 
@@ -92,7 +92,7 @@ class RtuOverTcp(Strict):
     kind: Literal["rtu_over_tcp"]
     host: str
     port: int | str = 502
-    timeout: Milliseconds = 200
+    timeout: Milliseconds = Field(200, gt=0)
     baud: int = Field(19200, ge=1200, le=4_000_000)
 
 
@@ -104,8 +104,8 @@ class Rtu(Strict):
     baud: int = Field(19200, ge=1200, le=4_000_000)
     parity: Literal["none", "even", "odd"] = "even"
     stop_bits: Literal[1, 2] = 1
-    timeout: Milliseconds = 200
-    latency: Milliseconds = Field(0, description="Allowance for a USB converter")
+    timeout: Milliseconds = Field(200, gt=0)
+    latency: Milliseconds = Field(0, ge=0, description="Allowance for a USB converter")
     echo: bool = Field(False, description="The adapter hears what it sends (RS-485, two wires)")
 
 
@@ -127,9 +127,9 @@ class Device(Strict):
 class PrechargeLimits(Strict):
     """When a rack may be joined to the DC link."""
 
-    voltage_difference: Volt = 5.0
-    current: Ampere = 1.0
-    timeout: Milliseconds = 4000
+    voltage_difference: Volt = Field(5.0, gt=0)
+    current: Ampere = Field(1.0, gt=0)
+    timeout: Milliseconds = Field(4000, gt=0)
     fastest: Milliseconds = Field(
         250,
         ge=0,
@@ -138,8 +138,8 @@ class PrechargeLimits(Strict):
         "capacitance, less their tolerances; two values of the link must come sooner one after the other than that",
     )
     attempts: int = Field(3, ge=1, le=10)
-    cool_down: Milliseconds = 10_000
-    rack_voltage_difference: Volt = 10.0
+    cool_down: Milliseconds = Field(10_000, ge=0)
+    rack_voltage_difference: Volt = Field(10.0, gt=0)
     energy: WattHour | None = Field(
         None, gt=0, description="What the precharge resistor may take before it has to cool; absent: not supervised"
     )
@@ -189,26 +189,30 @@ class ContactorsConfig(Strict):
     )
 
 
+Stricter = dict[str, Annotated[Any, WithJsonSchema({"type": "string", "description": "a quantity"})]]
+"""Parts of a band by their names. Whether each is a quantity is judged with the cell type, whose unit it must have."""
+
+
 class LimitsConfig(Strict):
     """Site limits: a cell limit named here replaces the cell type's and must not be laxer."""
 
-    cell_overvoltage: dict[str, str] = {}
-    cell_undervoltage: dict[str, str] = {}
-    charge_overtemperature: dict[str, str] = {}
-    charge_undertemperature: dict[str, str] = {}
-    discharge_overtemperature: dict[str, str] = {}
-    discharge_undertemperature: dict[str, str] = {}
-    charge_overcurrent: dict[str, str] = {}
-    discharge_overcurrent: dict[str, str] = {}
-    deep_discharge: dict[str, str] = {}
-    cell_voltage_spread: dict[str, str] = {}
-    temperature_spread: dict[str, str] = {}
+    cell_overvoltage: Stricter = {}
+    cell_undervoltage: Stricter = {}
+    charge_overtemperature: Stricter = {}
+    charge_undertemperature: Stricter = {}
+    discharge_overtemperature: Stricter = {}
+    discharge_undertemperature: Stricter = {}
+    charge_overcurrent: Stricter = {}
+    discharge_overcurrent: Stricter = {}
+    deep_discharge: Stricter = {}
+    cell_voltage_spread: Stricter = {}
+    temperature_spread: Stricter = {}
     insulation: BandOhm
     aux_supply: BandV
-    stale_after: Milliseconds = 300
-    lost_after: Milliseconds = 800
-    contactor_follow: Milliseconds = 300
-    pcs_follow: Milliseconds = 2000
+    stale_after: Milliseconds = Field(300, gt=0, le=60_000, description="A value older than this is doubted")
+    lost_after: Milliseconds = Field(800, gt=0, le=60_000, description="Then it is lost, and its rows act")
+    contactor_follow: Milliseconds = Field(300, gt=0, le=10_000, description="Time a contactor has to follow")
+    pcs_follow: Milliseconds = Field(2000, gt=0, le=60_000, description="Time the PCS has to follow its setpoint")
     overrun_scans: int = Field(3, ge=1, le=1000)
     precharge: PrechargeLimits = PrechargeLimits()
     ambient_high: Celsius = 50.0
@@ -218,27 +222,35 @@ class EstimatorConfig(Strict):
     """Which estimators run."""
 
     soc: Literal["none", "coulomb", "ekf"] = "ekf"
-    initial_soc: Ratio | None = Field(None, description="Only for a site without memory and without rest voltage")
+    initial_soc: Ratio | None = Field(
+        None, ge=0, le=1, description="Only for a site without memory and without rest voltage"
+    )
     target_soc: Ratio = Field(0.5, ge=0, le=1, description="SOC that `TimeToTarget` tells the way to")
 
 
 class DispatchConfig(Strict):
     """How setpoints become power."""
 
-    rated_power: Watt
-    rated_reactive_power: Var = 0.0
-    ramp: WattPerSecond
-    heartbeat_timeout: Milliseconds = 10_000
+    rated_power: Watt = Field(gt=0)
+    rated_reactive_power: Var = Field(0.0, ge=0)
+    ramp: WattPerSecond = Field(gt=0)
+    heartbeat_timeout: Milliseconds = Field(10_000, gt=0)
     fallback_power: Watt = 0.0
     share: Literal["equal", "by_limit"] = "by_limit"
+
+    @model_validator(mode="after")
+    def _within_the_rating(self) -> DispatchConfig:
+        if abs(self.fallback_power) > self.rated_power:
+            raise ValueError(f"fallback_power {self.fallback_power:g} W is beyond rated_power {self.rated_power:g} W")
+        return self
 
 
 class BalancingConfig(Strict):
     """Bleed resistors."""
 
     enabled: bool = True
-    bleed_current: Ampere = 0.3
-    start: Ratio = Field(0.005, description="Charge difference at which a cell is bled")
+    bleed_current: Ampere = Field(0.3, gt=0)
+    start: Ratio = Field(0.005, gt=0, le=1, description="Charge difference at which a cell is bled")
     least_cell_voltage: Volt = 3.2
     most_temperature: Celsius = 50.0
 
@@ -246,11 +258,11 @@ class BalancingConfig(Strict):
 class HistorianConfig(Strict):
     """What is kept on disk."""
 
-    every: Milliseconds = 1000
-    deadband: Ratio = 0.001
-    size: Bytes = 2e9
-    recording: Milliseconds = 900_000
-    recording_size: Bytes = 5e8
+    every: Milliseconds = Field(1000, gt=0)
+    deadband: Ratio = Field(0.001, ge=0, le=1)
+    size: Bytes = Field(2e9, gt=0)
+    recording: Milliseconds = Field(900_000, gt=0)
+    recording_size: Bytes = Field(5e8, gt=0)
     trip_files: int = Field(50, ge=1, le=1000, description="Trips kept as files of their own, within recording_size")
 
 
@@ -266,7 +278,9 @@ class OpcuaConfig(Strict):
 class AlarmsConfig(Strict):
     """What people may do with alarms."""
 
-    longest_shelf: Milliseconds = Field(28_800_000, description="An alarm comes back by itself after at most this time")
+    longest_shelf: Milliseconds = Field(
+        28_800_000, gt=0, description="An alarm comes back by itself after at most this time"
+    )
 
 
 class ControlConfig(Strict):
@@ -297,7 +311,7 @@ class SiteConfig(Strict):
     site: Site
     cell_type: str
     topology: TopologyConfig
-    cycle: Milliseconds
+    cycle: Milliseconds = Field(gt=0, le=10_000)
     buses: dict[str, Bus]
     devices: dict[str, Device]
     limits: LimitsConfig

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ConfigDict
 
 from controller.core.signal import UNIT_SUFFIX
-from plc_config import library
+from plc_config import coverage, library
 from plc_config.compile import compile_site
 from plc_config.problem import ConfigError
 from plc_config.quantity import duration_ms, parse
@@ -62,21 +62,43 @@ WRONG = [
     ("racks: 2", "racks: 3", "no device reads cell_voltage_v of R03/M01", "add a device"),
     ("simulated: true", "simulated: yes", "'yes' is ambiguous", "write true or false"),
     ("racks: 2", "racks: 2\n  racks: 3", "duplicate key 'racks'", "it stands first at line"),
-    ("racks: 2", "racks: 0", "greater than or equal to 1", "0"),
-    ("racks: 2", "racks: two", "valid integer", "two"),
+    ("racks: 2", "racks: 0", "topology.racks: 0 is out of range", "at least 1"),
+    ("racks: 2", "racks: two", "topology.racks: a whole number is wanted", "two"),
     ("racks: 2", "racks: 1", "'R02' is not in the topology", "R01..R01"),
     ("unit: 1..4, place: R01", "unit: 1..3, place: R01", "3 values for 4 places", "give 1 or 4"),
-    ("unit: 100, place: R02", "unit: 1, place: R02", "unit 1 on bus LINE1 is already", "each unit id"),
+    ("unit: 100, place: R02", "unit: 1, place: R02", "unit 1 on bus LINE1 (LINE1) is already", "each unit id"),
     ("profile: cellwarden-pcs", "profile: cellwarden-psc", "no profile of the name", "cellwarden-pcs"),
     ("bus: AUX", "bus: AUXX", "no bus of the name 'AUXX'", "defined buses"),
     ("baud: 115200", "baud: 9600", "wire time in every cycle of 100 ms", "a cycle of at least"),
     ("trip: 50 kohm", "trip: 130 kohm", "insulation: limits out of order", "wanted is clear > warn >= trip"),
     ("ramp: 50 kW/s", "ramp: 50 kW", "a value in W/s is wanted", "500 kW/s"),
     ("operator: Operator", "operator: Root", "Observer", "Root"),
-    ("limits:\n", "limits:\n  cell_overvoltage: {trip: 3.70 V}\n", "laxer than the cell type's 3.65 V", "stricter"),
-    ("limits:\n", "limits:\n  cell_overvoltage: {clear: 3.40}\n", "has no unit|valid string", ""),
-    ("id: bench", "id: Bench 1", "site.id", "match pattern"),
-    ("kind: rtu,", "kind: rtx,", "buses.LINE1", "rtx"),
+    (
+        "limits:\n",
+        "limits:\n  cell_overvoltage: {trip: 3.70 V}\n",
+        "laxer than the cell type's 3.65 V",
+        "3.65 V or less",
+    ),
+    ("limits:\n", "limits:\n  cell_overvoltage: {clear: 3.40}\n", "3.4 has no unit", "write it like 3.65 V"),
+    ("id: bench", "id: Bench 1", "site.id: 'Bench 1' is not of the form", "a-z0-9"),
+    ("kind: rtu,", "kind: rtx,", "buses.LINE1: no kind 'rtx'", "one of 'tcp'"),
+    ("kind: rtu, ", "", "buses.LINE1: 'kind' is missing", "LINE1"),
+    ("port: 15053,", "port: 15053, baud: 9600,", "unknown key 'buses.AUX.baud'", "known keys: host, kind, port"),
+    ("port: 15053,", "port: 15052,", "unit 1 on bus AUX (127.0.0.1:15052) is already pcs", "serves one device"),
+    ("  PCS: {", "  LINE2: {kind: rtu, port: LINE1}\n  PCS: {", "LINE1 is already that of LINE1", "one bus for each"),
+    ("127.0.0.1, port: 15053", "127.0.0.999, port: 15053", "'127.0.0.999' is not an address", "10.0.1.11"),
+    ("users:", "opcua: {bind: 0.0.0}\nusers:", "'0.0.0' is not an address", "write it like"),
+    ("parity: none", "parity: NONE", "none, even or odd is wanted, not 'NONE'", "buses.LINE1.parity"),
+    ("users:\n", "users: none\nu:\n", "users: keys with values are wanted, not 'none'", "{key: value}"),
+    ("rated_power: 100 kW", "rated_power: -100 kW", "'-100 kW' is out of range", "more than 0 W"),
+    ("ramp: 50 kW/s", "ramp: 50 kW/s\n  fallback_power: 2 MW", "is beyond rated_power 100000 W", "fallback_power"),
+    ("timeout: 60 ms", "timeout: 0 s", "buses.LINE1.timeout: '0 s' is out of range", "more than 0 ms"),
+    ("users:", "estimator: {initial_soc: 150 %}\nusers:", "'150 %' is out of range", "at most 100 %"),
+    ("limits:\n", "limits:\n  lost_after: 1 h\n", "limits.lost_after: '1 h' is out of range", "at most 60000 ms"),
+    ("limits:\n", "limits:\n  stale_after: 1 s\n", "is beyond lost_after 800 ms", "doubted before it is lost"),
+    ("limits:\n", "limits:\n  cell_overvoltage: {delay: -1 s}\n", "delay: -1000 ms is below zero", "0 ms or more"),
+    ("limits:\n", "limits:\n  cell_overvoltage: {delay: 1 s}\n", "laxer than the cell type's 100 ms", "100 ms or less"),
+    ("trip: 50 kohm", "trip: -50 kohm", "-50000 ohm never trips", "above 0 ohm"),
 ]
 
 
@@ -110,11 +132,36 @@ def test_a_stricter_site_limit_is_in_force(tmp_path: Path) -> None:
     assert compile_site(str(path)).program.limit.cell_overvoltage.trip == 3.62
 
 
-def test_a_shorter_module_leaves_the_rest_unfitted(tmp_path: Path) -> None:
+def test_a_shorter_module_leaves_the_rest_unfitted_and_says_so(tmp_path: Path) -> None:
+    path, longer = (
+        tmp_path / "site.yaml",
+        BENCH.replace("cells: 16", "cells: 52").replace("temperatures: 4", "temperatures: 26"),
+    )
+    path.write_text(longer.replace("cellwarden-module-16, bus: GW01", "cellwarden-module-52, bus: GW01"), "utf-8")
+    site = compile_site(str(path))
+    fitted = site.topology.cell_fitted
+    assert fitted[0].all() and fitted[1, :, :16].all() and not fitted[1, :, 16:].any()
+    told = "R02/M04 reports 16 of 52 cells: the others are taken for not fitted, and nothing protects them"
+    assert told in coverage.notes(site.plan, site.topology)
+
+
+def test_a_missing_key_is_told_where_it_belongs(tmp_path: Path) -> None:
+    text = BENCH.replace("  ramp: 50 kW/s\n", "")
+    line = next(i for i, row in enumerate(text.splitlines(), 1) if row.startswith("  rated_power"))
+    assert problems(tmp_path, text) == [f"site.yaml:{line}:3: 'dispatch.ramp' is missing"]
+
+
+def test_a_file_that_is_no_text_or_has_tabs_is_told_where(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
-    path.write_text(BENCH.replace("cells: 16", "cells: 20"), "utf-8")
-    fitted = compile_site(str(path)).topology.cell_fitted
-    assert fitted[:, :, :16].all() and not fitted[:, :, 16:].any()
+    for data, told in (
+        ("site:\n  name: Süd\n".encode("latin-1"), "site.yaml:2:10: byte 0xfc is not UTF-8; save the file as UTF-8"),
+        (b"site:\n\tid: a\n", "site.yaml:2:1: a tab cannot indent YAML; write spaces"),
+        (b"- a\n", "site.yaml:1:1: keys with values are wanted; write it like {key: value}"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(ConfigError) as caught:
+            compile_site(str(path))
+        assert str(caught.value.problems[0]).replace(str(path), "site.yaml") == told
 
 
 def test_a_missing_file_and_an_unknown_name_are_told() -> None:
@@ -162,6 +209,12 @@ def test_a_quantity_without_a_unit_or_number_is_refused(text: object) -> None:
         parse(text, "V")
 
 
+def test_the_last_digit_of_a_number_is_no_unit() -> None:
+    with pytest.raises(ValueError, match="'31' is not a quantity"):
+        parse("31", "1")
+    assert parse("31 1", "1") == 31
+
+
 @pytest.mark.parametrize(("text", "ms"), [("20s", 20_000), ("500ms", 500), ("2 min", 120_000), ("0.5s", 500)])
 def test_durations(text: str, ms: int) -> None:
     assert duration_ms(text) == ms
@@ -172,7 +225,8 @@ def test_ranges() -> None:
     assert expand("8..10") == ["8", "9", "10"]
     assert expand(7) == ["7"]
     assert expand_places("R01..R02/M01..M02")[0] == [("R01", "M01"), ("R01", "M02"), ("R02", "M01"), ("R02", "M02")]
-    for wrong in ("GW03..GW01", "A1..B2", "1..99999", ".."):
+    assert expand("10.0.1.9..10.0.1.11") == expand("10.0.1.9..11") == ["10.0.1.9", "10.0.1.10", "10.0.1.11"]
+    for wrong in ("GW03..GW01", "A1..B2", "1..99999", "..", "10.0.1.11..10.0.2.3"):
         with pytest.raises(ValueError, match=r"\.\."):
             expand(wrong)
 

@@ -107,7 +107,8 @@ def test_what_is_doubtful_is_said(tmp_path: Path) -> None:
 
 def test_a_value_that_is_old_before_the_next_one_comes_is_told(tmp_path: Path) -> None:
     notes = describe(Bench(tmp_path, CASES["jk-pb"]).compiled)["notes"]
-    assert "rack_current_a is read every 2000 ms but is stale after 300 ms (limits.stale_after)" in notes
+    said = "rack_current_a is read every 2000 ms but is stale after 300 ms (limits.stale_after)"
+    assert f"{said} and lost after 800 ms (limits.lost_after): its rows act" in notes
 
 
 def test_the_example_of_the_guide_is_right(tmp_path: Path) -> None:

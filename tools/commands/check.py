@@ -145,7 +145,7 @@ def notes(site: Compiled) -> list[str]:
     result = []
     if not site.config.users:
         result.append("no users: there is no remote control")
-    result += coverage.notes(site.plan)
+    result += coverage.notes(site.plan, site.topology)
     result += too_slow(site)
     result += unseen_precharge(site)
     folder = site.path.parent
@@ -192,7 +192,8 @@ def self_configuring(site: Compiled) -> list[str]:
 
 def too_slow(site: Compiled) -> list[str]:
     """Points whose values are old before the next ones come: they would never be good."""
-    stale_ms = site.config.limits.stale_after
+    limits = site.config.limits
+    stale_ms, lost_ms = limits.stale_after, limits.lost_after
     found: dict[tuple[str, int], None] = {}
     for block in site.plan.reads:
         period_ms = max(block.every_ms, site.plan.cycle_ms)
@@ -200,5 +201,6 @@ def too_slow(site: Compiled) -> list[str]:
             found |= dict.fromkeys((ref.point, period_ms) for ref in block.points)
     return [
         f"{point} is read every {period_ms} ms but is stale after {stale_ms} ms (limits.stale_after)"
+        + (f" and lost after {lost_ms} ms (limits.lost_after): its rows act" if period_ms > lost_ms else "")
         for point, period_ms in found
     ]
