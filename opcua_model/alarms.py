@@ -9,8 +9,8 @@ import numpy as np
 
 from controller.core.event import text_of
 from controller.core.image import AlarmState
-from controller.core.program import ELEMENT_LETTER
 from controller.core.protect.row import Priority
+from controller.core.signal import amount
 from opcua_model.catalog import Catalog, SlotInfo
 from opcua_model.points import Index, Point, Reading, Spec, image_time
 from opcua_model.view import Look
@@ -97,18 +97,15 @@ class AlarmPoints:
         states = self._states(look)
         shown = np.flatnonzero(ACTIVE[states] | UNACKED[states])
         order = sorted(shown.tolist(), key=lambda i: (-self.priority[i], not UNACKED[states[i]], i))
-        trips, count = look.image.trips, look.image.alarms.alarm_consequences
-        lines = [
-            line(
-                self.catalog.slots[i],
-                int(states[i]),
-                float(trips.slot_value[i]),
-                float(trips.slot_limit[i]),
-                int(count[i]),
-                int(trips.slot_element[i]),
-            )
-            for i in order[:LIST_LINES]
-        ]
+        alarms, trips = look.image.alarms, look.image.trips
+        lines = []
+        for i in order[:LIST_LINES]:
+            slot, over = self.catalog.slots[i], states[i] == AlarmState.RETURNED
+            value = float((alarms.alarm_value if over else trips.slot_value)[i])
+            element = int(alarms.alarm_element[i]) - 1 if over else int(trips.slot_element[i])
+            place = self.catalog.place_of(slot.slot, element) if self.catalog.place_of else slot.place
+            limit, more = float(trips.slot_limit[i]), int(alarms.alarm_consequences[i])
+            lines.append(line(slot, place, int(states[i]), value, limit, more))
         return Reading(lines, utc_ms=image_time(look))
 
     def _shelf(self, look: Look, _index: Index) -> Reading:
@@ -134,10 +131,12 @@ class AlarmPoints:
         return Reading(lines, utc_ms=image_time(look))
 
 
-def line(slot: SlotInfo, state: int, value: float, limit: float, consequences: int = 0, element: int = -1) -> str:
-    """One alarm as one line of fields that a client can split; a cause that is no quantity has no value and limit."""
-    place = slot.place + (f"/{ELEMENT_LETTER.get(slot.unit, 'E')}{element + 1:02d}" if element >= 0 else "")
+def line(slot: SlotInfo, place: str, state: int, value: float, limit: float, consequences: int = 0) -> str:
+    """One alarm as one line of fields that a client can split; a cause that is no quantity has no value and limit.
+
+    `place` and `value` of an alarm that has returned are those it was for, not what is the worst now.
+    """
     measured = slot.unit not in ("", "1")
-    compared = f"{value:.4g} {slot.unit}|{limit:g} {slot.unit}" if measured else "|"
+    compared = f"{amount(value, slot.unit)}|{amount(limit, slot.unit)}" if measured else "|"
     text = f"({consequences} consequences) {slot.text}" if consequences else slot.text
     return f"{slot.priority}|{AlarmState(state).name}|{slot.row}|{place}|{compared}|{text}"

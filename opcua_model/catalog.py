@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Catalog:
     slots: Sequence[SlotInfo] = ()
     reasons: Sequence[str] = ()
     limit_names: Sequence[str] = ()
+    place_of: Callable[[int, int], str] | None = None
+    """The place of a slot and its cell or sensor (from 0; -1 none); None: the slot's place alone."""
 
     def reason(self, index: int) -> str:
         """The text of a reason; its number where the catalog has none."""
@@ -54,10 +56,12 @@ class AlarmNames:
     def find(self, text: str) -> int | str:
         """The slot of `row place`, of a row that has one place only, or of a slot's number; else what is wrong."""
         name = " ".join(text.replace("@", " ").split())
-        # The list names the cell, the alarm is its module's.
-        for known in (name, name.rpartition("/")[0]):
+        # The list names the cell, the alarm is its module's or its rack's.
+        known = name
+        while known:
             if known in self._slots:
                 return self._slots[known]
+            known = known.rpartition("/")[0]
         if name.isascii() and name.isdigit() and int(name) < len(self._slots):
             return int(name)
         places = self._rows.get(name.partition(" ")[0])

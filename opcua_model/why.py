@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from controller.core.image import AlarmState
 from controller.core.program import Program
+from controller.core.signal import amount
 from opcua_model.model import Model
 from opcua_model.points import Point, sample
 from opcua_model.view import Look
@@ -141,8 +142,8 @@ def acting_alarms(program: Program, image: Any) -> list[ActiveAlarm]:
                 _state(int(alarms.alarm_state[slot]), bool(t.slot_latched[slot] and not t.slot_cause[slot])),
                 row.id,
                 place,
-                f"{value:.4g} {row.unit}" if row.unit else "",
-                f"{limit:g} {row.unit}" if row.unit else "",
+                amount(value, row.unit) if row.unit else "",
+                amount(limit, row.unit) if row.unit else "",
                 f"{slots[root].row.id} {slots[root].place}" if root >= 0 else "",
             )
         )
@@ -262,6 +263,10 @@ def _binding(
         "rack open": "connect the rack",
         "no rack connected": "connect",
     }
+    against = rules.acting(alarms, ("BLOCK_CLOSE", *OPENS), rack)
+    if name in ("rack open", "no rack connected") and against:
+        more = f" and {len(against) - 1} more" if len(against) > 1 else ""
+        return [Reason(name, place, lifts=f"{lifts[name]}, once {against[0].row} {against[0].place}{more} let it")]
     return [Reason(name, place, lifts=lifts.get(name, ""))] if name in lifts else []
 
 

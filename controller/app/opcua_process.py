@@ -74,7 +74,7 @@ def catalog_of(program: Program) -> Catalog:
         SlotInfo(s.index, s.row.id, s.place, int(s.row.priority), s.row.because, s.row.advice, s.row.unit)
         for s in program.matrix.slots
     ]
-    return Catalog(slots, program.reasons, program.limit_names)
+    return Catalog(slots, program.reasons, program.limit_names, program.place_of)
 
 
 def _say(text: str, code: int) -> int:

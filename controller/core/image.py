@@ -310,6 +310,8 @@ class Alarms:
     alarm_true_state: Flags = tag("1", "slot", doc="AlarmState behind shelving and suppression", dtype="u1")
     alarm_occurrence: Ints = tag("1", "slot", doc="How often this alarm came", dtype="i8")
     alarm_utc_ms: Ints = tag("ms", "slot", doc="Wall time of the last transition", dtype="i8")
+    alarm_value: Floats = tag("1", "slot", doc="The value compared when the row last acted, in the row's unit")
+    alarm_element: Ints = tag("1", "slot", doc="Cell or sensor then, from 1; 0 none, or not known", dtype="i8")
     alarm_root: Ints = tag("1", "slot", doc="Slot whose alarm explains this one; -1 none", dtype="i8")
     alarm_consequences: Ints = tag("1", "slot", doc="Alarms that this one stands for", dtype="i8")
     shelf: Flags = tag("1", "shelf", doc="Alarms shelved or out of service: who, why, how long", dtype="shelf")

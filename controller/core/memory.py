@@ -257,6 +257,8 @@ class AnnunciationMemory:
     heard: Bools = tag("1", "slot", doc="That it came was told", dtype="?")
     occurrence: Ints = tag("1", "slot", doc="How often the alarm came", dtype="i8")
     utc_ms: Ints = tag("ms", "slot", doc="Wall time of the last transition", dtype="i8")
+    value: Floats = tag("1", "slot", doc="The value compared when the row last acted, in the row's unit")
+    element: Ints = tag("1", "slot", doc="Cell or sensor then, from 1; 0 none, or not known", dtype="i8")
     acting_ms: Ints = tag("ms", "slot", doc="Time since the row began to act; 0 not acting", dtype="i8")
     due_ms: Ints = tag("ms", "slot", doc="Time that it acted unexplained", dtype="i8")
     over_ms: Ints = tag("ms", "slot", doc="Time since the row ended", dtype="i8")

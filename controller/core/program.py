@@ -18,7 +18,7 @@ from controller.core.memory import Memory
 from controller.core.protect import NAMES, Derating, Matrix, Warned, pairs
 from controller.core.sequence import REASONS, Sequences
 from controller.core.settings import AlarmSettings, AuthoritySettings, LimitSettings
-from controller.core.signal import Dims
+from controller.core.signal import Dims, amount
 from controller.core.topology import Topology, place_name
 from controller.core.validate import Sensors
 
@@ -76,18 +76,22 @@ class Program:
 
     def describe(self, slot: int, value: float, limit: float, element: int, active: bool) -> tuple[str, str]:
         """(place, text) of a slot for people: where, what, value and limit."""
-        s = self.matrix.slots[slot]
-        place = s.place
-        if element >= 0 and isinstance(s.row.cause, Warned):
-            sensor = s.row.cause.fault is Fault.TEMPERATURE_SENSOR
-            per, letter = (self.topology.temperatures, "T") if sensor else (self.topology.cells, "C")
-            place += f"/M{element // per + 1:02d}/{letter}{element % per + 1:02d}"
-        elif element >= 0:
-            place += f"/{self._element(s.row.unit, s.place, element)}"
+        s, place = self.matrix.slots[slot], self.place_of(slot, element)
         if not s.row.unit:
             return place, s.row.id
         sign = "beyond" if active else "back from"
-        return place, f"{s.row.id}: {value:.4g} {s.row.unit} {sign} {limit:.4g} {s.row.unit}"
+        return place, f"{s.row.id}: {amount(value, s.row.unit)} {sign} {amount(limit, s.row.unit)}"
+
+    def place_of(self, slot: int, element: int) -> str:
+        """The place of a slot, down to the cell or sensor where `element` names one (from 0; -1 none)."""
+        s = self.matrix.slots[slot]
+        if element < 0:
+            return s.place
+        if isinstance(s.row.cause, Warned):
+            sensor = s.row.cause.fault is Fault.TEMPERATURE_SENSOR
+            per, letter = (self.topology.temperatures, "T") if sensor else (self.topology.cells, "C")
+            return f"{s.place}/M{element // per + 1:02d}/{letter}{element % per + 1:02d}"
+        return f"{s.place}/{self._element(s.row.unit, s.place, element)}"
 
     @cached_property
     def _extreme_places(self) -> frozenset[str]:

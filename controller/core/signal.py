@@ -27,6 +27,9 @@ NEVER_MS: Final = -(2**40)
 """Sample time of a value that was never read: any age computed from it is far beyond every limit."""
 
 
+KILO: Final = 1000.0
+
+
 class Quality(IntEnum):
     """How far a value can be trusted; the worse of two is their maximum."""
 
@@ -44,6 +47,13 @@ USABLE: Final = np.uint8(Quality.SUBSTITUTED)
 
 NOT_FITTED: Final = np.uint8(Quality.NOT_FITTED)
 """Both are numbers of the codes' own type: a member of an Enum, or a plain number, costs more than the comparison."""
+
+
+def amount(value: float, unit: str) -> str:
+    """A quantity for people, four digits: `3.651 V`, `80 kohm`, never `8e+04 ohm`."""
+    if unit == "ohm" and abs(value) >= KILO:
+        return f"{value / KILO:.4g} k{unit}" if abs(value) < KILO**2 else f"{value / KILO**2:.4g} M{unit}"
+    return f"{value:.4g} {unit}"
 
 
 def some(mask: Any) -> bool:

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from controller.app.opcua_process import catalog_of
 from controller.core.command import Kind, Role
 from controller.core.image import AlarmState, RackMode
 from controller.core.protect import ROWS
+from opcua_model.points import sample
+from opcua_model.server import model_of
+from opcua_model.view import Grade, Look
 from tests.alarm_words import (
     ACKNOWLEDGED,
     LATCHED,
@@ -72,6 +76,21 @@ class TestStates:
         assert (came.place, came.new, came.limit, came.came) == ("R01/M02/C05", UNACKNOWLEDGED, 3.65, True)
         assert came.value == pytest.approx(3.7, abs=0.01) and came.user == ""
         assert (seen.old, seen.new, seen.user, seen.came) == (UNACKNOWLEDGED, ACKNOWLEDGED, "mara", False)
+
+    def test_an_alarm_that_returned_unseen_still_says_what_it_was_for(self, online: Story) -> None:
+        online.points.cell_voltage_v.value[0, 1, 4] = 3.7
+        online.seconds(1)
+        online.points.cell_voltage_v.value[0, 1] = REST_V
+        online.points.cell_voltage_v.value[0, 1, 7] += 0.01
+        online.seconds(1)
+        online.tell(Kind.RESET_TRIPS)
+        online.seconds(5)
+        assert online.alarm("cell_overvoltage", "R01/M02") is RETURNED
+        model = model_of(online.site, catalog_of(online.program))
+        reads = next(p for p in model.points if p.path == "Alarms/List")
+        lines = sample(reads.spec, Look(online.image, Grade.FRESH, 0, 0, 0), reads.index).value
+        (row,) = [fields for fields in (text.split("|") for text in lines) if fields[2] == "cell_overvoltage"]
+        assert row[1:6] == ["RETURNED", "cell_overvoltage", "R01/M02/C05", "3.7 V", "3.65 V"]
 
     def test_nobody_acknowledges_what_he_could_not_have_seen(self, story: Story) -> None:
         door(story, False)

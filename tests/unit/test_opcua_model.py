@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from asyncua import ua
 
+from controller.app.opcua_process import catalog_of
 from controller.core.image import ProcessImage, RackMode, SiteMode
 from controller.core.layout import tags_of
-from controller.core.signal import Quality
+from controller.core.signal import Quality, amount
 from opcua_model import hardening
-from opcua_model.catalog import Catalog, SlotInfo
+from opcua_model.catalog import AlarmNames, Catalog, SlotInfo
 from opcua_model.control import refusal
 from opcua_model.model import pattern_rows
 from opcua_model.naming import HIDDEN, SITE_FOLDER, browse_name, is_wall_time
@@ -220,3 +221,24 @@ def test_a_request_is_counted_without_decoding_it() -> None:
         body = Buffer(struct_to_binary(params))
         assert hardening.count_of(hardening._service(name), body) == count
         assert len(body) == len(struct_to_binary(params))
+
+
+def test_the_alarm_list_names_places_as_events_do() -> None:
+    program = compile_site("bench").program
+    catalog = catalog_of(program)
+    number = {f"{s.row} {s.place}": s.slot for s in catalog.slots}
+    for slot, element, place in (
+        ("cell_overvoltage R01/M02", 4, "R01/M02/C05"),
+        ("internal_short_suspected R01", 16 + 4, "R01/M02/C05"),
+        ("temperature_sensor_suspected R02", 4 + 1, "R02/M02/T02"),
+        ("estop site", -1, "site"),
+    ):
+        index = number[slot]
+        assert catalog.place_of is not None and catalog.place_of(index, element) == place
+        assert program.describe(index, 1.0, 1.0, element, True)[0] == place
+        assert AlarmNames(catalog).find(f"{slot.partition(' ')[0]} {place}") == index, "what is read may be pasted"
+
+
+def test_a_quantity_is_told_in_plain_digits() -> None:
+    assert [amount(v, "ohm") for v in (20e3, 149.96e3, 2e6, 500.0)] == ["20 kohm", "150 kohm", "2 Mohm", "500 ohm"]
+    assert amount(3.6512, "V") == "3.651 V"

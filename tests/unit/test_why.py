@@ -50,6 +50,15 @@ def rules(explanation: Explanation) -> list[str]:
 
 
 class TestLimited:
+    def test_where_a_trip_keeps_racks_out_connecting_alone_is_not_the_cure(self) -> None:
+        for seen, lifts in (
+            ([], "connect"),
+            ([OVERVOLTAGE], "connect, once cell_overvoltage R01/M02/C05 let it"),
+            ([DOOR, OVERVOLTAGE], "connect, once door_open site and 1 more let it"),
+        ):
+            found = explain("limited", values(*seen, Measurements__ChargeBinding="no rack connected"))
+            assert next(r for r in found.reasons if r.rule == "no rack connected").lifts == lifts
+
     def test_a_named_limit_tells_its_value_and_what_lifts_it(self) -> None:
         found = explain("limited", values(Measurements__ChargeBinding="cell voltage"))
         assert "charge up to 59 kW: cell voltage of R01" in found.answer

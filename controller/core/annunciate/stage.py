@@ -35,8 +35,7 @@ def annunciate(
     time = states.timers(memory, active, root_of >= 0, elapsed)
     state = states.true_states(plan, memory, trips, time, (taken > 0) | (root_of >= 0))
     shown = states.shown_states(plan, memory, state, time, root_of, taken)
-    sounding = among(shown, *states.SOUNDING)
-    sounded = sounding & ~among(memory.shown, *states.SOUNDING)
+    sounded = among(shown, *states.SOUNDING) & ~among(memory.shown, *states.SOUNDING)
     state, acknowledger, told_back = _acknowledge(memory, state, shown, [c for c in mine if c.kind is Kind.ACKNOWLEDGE])
     if told_back:
         answers += told_back
@@ -48,12 +47,11 @@ def annunciate(
     since = telling.since(time.acting, came, elapsed)
     now = telling.code(shown, state)
     noted = memory.noted | came
-    teller = telling.Teller(plan, trips, lying, root_of, acknowledger)
-    events, told, heard, waiting = teller.tell(memory, now, noted, since)
+    tell = telling.Teller(plan, trips, lying, root_of, acknowledger).tell
+    events, told, heard, waiting = tell(memory, now, noted, since)
     count = figures.count(memory, int(np.count_nonzero(sounded)), elapsed)
     chatter_ms, sounded_ms = figures.chatter(memory, sounded, count.clock_ms, elapsed)
     lasts = active | (state != states.NORMAL) | (shown == states.SUPPRESSED)
-    on_list = among(shown, *states.ACTIVE)
     after = AnnunciationMemory(
         state=state,
         shown=shown,
@@ -62,10 +60,12 @@ def annunciate(
         heard=heard & lasts,
         occurrence=memory.occurrence + came,
         utc_ms=np.where(moved, system.utc_ms - since, memory.utc_ms),
+        value=np.where(active, trips.slot_value, memory.value),
+        element=np.where(active, trips.slot_element + 1, memory.element),
         acting_ms=time.acting,
         due_ms=time.due,
         over_ms=time.over,
-        age_ms=np.where(on_list, memory.age_ms + elapsed, 0),
+        age_ms=np.where(among(shown, *states.ACTIVE), memory.age_ms + elapsed, 0),
         chatter_ms=chatter_ms,
         sounded_ms=sounded_ms,
         shelf=lying.places,
@@ -89,8 +89,9 @@ def _at_rest(memory: AnnunciationMemory, system: System) -> Result:
     )
     nothing = np.zeros_like(memory.occurrence)
     alarms = Alarms(
-        memory.shown, memory.state, memory.occurrence, memory.utc_ms, nothing - 1, nothing, memory.shelf,
-        0, 0, 0, 0, 0, 0, count.in_ten_minutes, count.per_hour, count.flood, 0, 0, 0, memory.dropped,
+        memory.shown, memory.state, memory.occurrence, memory.utc_ms, memory.value, memory.element, nothing - 1,
+        nothing, memory.shelf, 0, 0, 0, 0, 0, 0, count.in_ten_minutes, count.per_hour, count.flood, 0, 0, 0,
+        memory.dropped,
     )  # fmt: skip
     return alarms, [], [], memory
 
@@ -126,6 +127,8 @@ def _image(plan: Annunciator, m: AnnunciationMemory, root_of: Ints, waiting: int
         alarm_true_state=m.state,
         alarm_occurrence=m.occurrence,
         alarm_utc_ms=m.utc_ms,
+        alarm_value=m.value,
+        alarm_element=m.element,
         alarm_root=np.where(m.shown == states.SUPPRESSED, root_of, -1),
         alarm_consequences=states.consequences(m.shown, root_of),
         shelf=m.shelf,
