@@ -16,6 +16,8 @@ JOURNAL_BYTES: Final = 16 << 20
 """Size to which SQLite shortens its write-ahead log after a checkpoint."""
 PRIMARY_CODE: Final = 0xFF
 """The part of an extended SQLite result code that says what kind of error it is."""
+DAMAGED_HEADER: Final = ("unsupported file format",)
+"""What SQLite says, without a code of its own, of a file whose header holds nonsense for the format of its schema."""
 
 Synchronous = Literal["FULL", "NORMAL"]
 
@@ -81,8 +83,10 @@ def is_corruption(error: Exception) -> bool:
     """True for damage that a new attempt cannot cure; a full or read-only disk may recover."""
     if isinstance(error, Corrupt):
         return True
+    if not isinstance(error, sqlite3.Error):
+        return False
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & PRIMARY_CODE
-    return isinstance(error, sqlite3.Error) and code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error) in DAMAGED_HEADER
 
 
 def set_aside(path: Path, utc_ms: int) -> Path:

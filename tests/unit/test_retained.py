@@ -89,11 +89,15 @@ def test_nothing_at_all_is_said(tmp_path: Path) -> None:
     assert "unknown" in loaded.problems[-1]
 
 
-def test_good_slots_stand_in_for_a_corrupt_database_which_is_kept(store: RetainedStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("begin", "end"), [(0, 100), (40, 55)], ids=["all of the header", "the format of the schema"])
+def test_good_slots_stand_in_for_a_corrupt_database_which_is_kept(
+    store: RetainedStore, tmp_path: Path, begin: int, end: int
+) -> None:
     store.offer(raw(state(5, (2,))), 0, UTC)
     store.finish(0, UTC)
     path = tmp_path / "state.db"
-    path.write_bytes(b"\xff" * 100 + path.read_bytes()[100:])
+    data = path.read_bytes()
+    path.write_bytes(data[:begin] + b"\xff" * (end - begin) + data[end:])
     loaded = load(tmp_path, LAYOUT, 77)
     assert latches(loaded.retained) == [2]
     assert loaded.source == "retained.slots"
