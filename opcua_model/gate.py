@@ -82,7 +82,8 @@ class Gate:
             role = await asyncio.to_thread(self.users.verify, name, password)
         if role is Role.NONE:
             self._backoff.wrong(name, host, now_s)
-            raise self._denied(name, address, "wrong user name or password")
+            told = "; ".join(filter(None, ("wrong user name or password", self.users.damage)))
+            raise self._denied(name, address, told)
         self._backoff.right(name, host)
         self._say(name, address, f"logged in as {role.name.lower()}", accepted=True)
         return Caller(name, role, address, digest(certificate.hex()))

@@ -60,12 +60,16 @@ _NOBODY: Final = hash_password(secrets.token_urlsafe(KEY_BYTES))
 
 
 class UserStore:
-    """The hashes of a site. The file is read again whenever it changed."""
+    """The hashes of a site. The file is read again whenever it changed.
+
+    `damage` says what is wrong with a file that cannot be read: nobody has a password then, until one is set.
+    """
 
     def __init__(self, path: Path, roles: Mapping[str, str]) -> None:
         self.path, self.roles = path, dict(roles)
         self._stamp: tuple[int, int] | None = None
         self._hashes: dict[str, dict[str, Any]] = {}
+        self.damage = ""
 
     def names(self) -> list[str]:
         """The users that have a password."""
@@ -114,12 +118,17 @@ class UserStore:
         try:
             found = self.path.stat()
         except FileNotFoundError:
-            self._hashes, self._stamp = {}, None
+            self._hashes, self._stamp, self.damage = {}, None, ""
             return
         stamp = (found.st_mtime_ns, found.st_ino)
         if stamp != self._stamp:
-            self._hashes = json.loads(self.path.read_text())
-            self._stamp = stamp
+            self._hashes, self.damage, self._stamp = {}, "", stamp
+            try:
+                self._hashes = _hashes(self.path.read_bytes())
+            except ValueError as error:
+                self.damage = (
+                    f"{self.path.name} is damaged ({error}): set the passwords anew with `cellwarden user set`"
+                )
 
     def _save(self) -> None:
         temporary = self.path.with_suffix(".new")
@@ -129,6 +138,19 @@ class UserStore:
             os.fsync(file.fileno())
         temporary.replace(self.path)
         self._stamp = None
+
+
+def _hashes(data: bytes) -> dict[str, dict[str, Any]]:
+    """The hashes of a file; ValueError where it does not hold hashes."""
+    found = json.loads(data)
+    if not isinstance(found, dict):
+        raise ValueError("no users in it")
+    for name, entry in found.items():
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(cost), int) for cost in ("n", "r", "p")):
+            raise ValueError(f"no password hash of {name}")
+        for part in ("salt", "key"):
+            base64.b64decode(str(entry.get(part)), validate=True)
+    return found
 
 
 @dataclasses.dataclass(slots=True)

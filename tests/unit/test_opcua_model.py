@@ -146,6 +146,19 @@ def test_a_user_that_the_site_no_longer_names_cannot_log_in(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    "data", ["nonsense", "[]", '{"anna": 1}', '{"anna": {"salt": "%", "key": "", "n": 2, "r": 1, "p": 1}}', "\x00"]
+)
+def test_a_damaged_file_lets_nobody_in_says_so_and_is_cured_by_a_new_password(tmp_path: Path, data: str) -> None:
+    path = tmp_path / "users.json"
+    path.write_text(data)
+    store = UserStore(path, {"anna": "Operator"})
+    assert store.verify("anna", "a long password").name == "NONE"
+    assert store.damage.startswith("users.json is damaged (") and "cellwarden user set" in store.damage
+    store.set("anna", "a long password")
+    assert store.verify("anna", "a long password").name == "OPERATOR" and not store.damage
+
+
+@pytest.mark.parametrize(
     ("name", "password"), [("anna", "short"), ("carl", "a long password"), ("anna", "anna anna anna")]
 )
 def test_weak_passwords_and_strangers_are_refused(tmp_path: Path, name: str, password: str) -> None:

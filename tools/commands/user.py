@@ -39,6 +39,9 @@ def run(args: argparse.Namespace) -> int:
     except ConfigError as error:
         return tell(error, args.json)
     store = UserStore(users_file(state_folder(config.site.id)), config.users)
+    store.names()
+    if store.damage:
+        print(store.damage, file=sys.stderr)
     if args.do == "list":
         return _list(store, config, args.json)
     if not args.name:
