@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from controller.core.image import AlarmState, RackMode, SiteMode
 from controller.core.image_warnings import Fault
 from controller.core.protect import ROWS, Effect, Reset
 from controller.core.signal import Quality
+from plc_config.compile import compile_site
+from plc_config.library import DATA
 from tests.scenario.hazards import BANDS, WITNESSES, no_main_contactor
 from tests.story import REST_V, Story
 
@@ -370,3 +373,19 @@ def test_a_healthy_hour_raises_nothing(online: Story) -> None:
     assert image.alarms.active_alarms == 0
     assert image.trips.trip_count == 0
     assert online.alarm("cell_overvoltage") is AlarmState.NORMAL
+
+
+def test_one_lost_reply_of_a_slow_cycle_is_no_still_heartbeat(tmp_path: Path) -> None:
+    text = (DATA / "sites" / "bench.yaml").read_text("utf-8").replace("cycle: 100 ms", "cycle: 1 s")
+    path = tmp_path / "site.yaml"
+    path.write_text(text.replace("  aux_supply:", "  stale_after: 3 s\n  lost_after: 5 s\n  aux_supply:"), "utf-8")
+    story = Story(compile_site(str(path))).online()
+    echo = story.points.rack_heartbeat_echo
+    story.hold.add("rack_heartbeat_echo")
+    story.silent.add("rack_heartbeat_echo")
+    story.scans()
+    assert not story.active("heartbeat_not_received"), "nothing was read since"
+    story.silent.clear()
+    echo.value[...] = story.number % 2**16
+    story.scans(2)
+    assert story.active("heartbeat_not_received"), "read, and the same again"

@@ -232,8 +232,13 @@ def precharge_without_rise(f: Facts) -> Bools:
 
 
 def heartbeat_not_received(f: Facts) -> Bools:
-    """The rack controller's echo of our heartbeat stands still: what we write does not arrive."""
-    return np.asarray(usable(f.measured.points.rack_heartbeat_echo) & (f.trend.echo_still_ms >= ECHO_STILL_MS))
+    """The rack controller's echo of our heartbeat stands still: what we write does not arrive.
+
+    An echo proves that only up to the moment when it was read: one lost reply of a slow cycle is no still echo.
+    """
+    echo = f.measured.points.rack_heartbeat_echo
+    unread_ms = np.maximum(f.system.now_ms - echo.time_ms - f.system.elapsed_ms, 0)
+    return np.asarray(usable(echo) & (f.trend.echo_still_ms - unread_ms >= ECHO_STILL_MS))
 
 
 def second_controller(f: Facts) -> Bools:
