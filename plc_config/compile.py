@@ -51,6 +51,7 @@ from plc_config.wiring import Wiring
 FROZEN_AFTER_MS = 3000
 OPEN_CURRENT_C = 0.02
 """Contactors open without load when the current is below this fraction of 1C."""
+LEAST_BLEED_V, LEAST_BLEED_SOC = 3.2, 0.1
 LEAST_RESISTANCE_SHARE = 0.5
 """A warm new cell answers the first moment with about half the resistance its sheet gives for ten seconds."""
 
@@ -166,7 +167,7 @@ def _program(site: Compiled) -> Program:
     balancing = BalancingSettings(
         config.balancing.enabled,
         config.balancing.start,
-        config.balancing.least_cell_voltage,
+        _least_bleed_v(site),
         config.balancing.most_temperature,
         config.balancing.bleed_current,
     )
@@ -196,6 +197,15 @@ def _program(site: Compiled) -> Program:
         alarm=AlarmSettings(config.alarms.longest_shelf),
         authority=AuthoritySettings(config.control.authority, config.control.silence),
     )
+
+
+def _least_bleed_v(site: Compiled) -> float:
+    """No cell below it is bled. What LFP and NMC have when nearly empty, LTO has never: there its own curve tells."""
+    given, ocv = site.config.balancing.least_cell_voltage, site.cell.ocv
+    if given is not None:
+        return given
+    low_v, half_v = np.interp((LEAST_BLEED_SOC, 0.5), ocv.soc, ocv.volts)
+    return LEAST_BLEED_V if half_v > LEAST_BLEED_V else float(low_v)
 
 
 def _heartbeat_modulo(site: Compiled) -> int:

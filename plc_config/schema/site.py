@@ -251,7 +251,12 @@ class BalancingConfig(Strict):
     enabled: bool = True
     bleed_current: Ampere = Field(0.3, gt=0)
     start: Ratio = Field(0.005, gt=0, le=1, description="Charge difference at which a cell is bled")
-    least_cell_voltage: Volt = 3.2
+    least_cell_voltage: Volt | None = Field(
+        None,
+        gt=0,
+        description="No cell below it is bled; absent: 3.2 V, for a cell type that rests lower half full its voltage "
+        "at 10 %",
+    )
     most_temperature: Celsius = 50.0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ConfigDict
 
@@ -143,6 +144,19 @@ def test_a_shorter_module_leaves_the_rest_unfitted_and_says_so(tmp_path: Path) -
     assert fitted[0].all() and fitted[1, :, :16].all() and not fitted[1, :, 16:].any()
     told = "R02/M04 reports 16 of 52 cells: the others are taken for not fitted, and nothing protects them"
     assert told in coverage.notes(site.plan, site.topology)
+
+
+@pytest.mark.parametrize(("cell", "most_v"), [("lfp-280", 3.65), ("nmc-94", 4.25), ("lto-40", 2.8)])
+def test_cells_of_every_chemistry_may_be_bled_in_the_upper_part_of_their_range(
+    tmp_path: Path, cell: str, most_v: float
+) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(BENCH.replace("cell_type: lfp-280", f"cell_type: {cell}"), "utf-8")
+    site = compile_site(str(path))
+    from_v = site.program.balancing.settings.least_cell_voltage_v
+    half_v = np.interp(0.5, site.cell.ocv.soc, site.cell.ocv.volts)
+    assert site.cell.limits.cell_undervoltage.warn < from_v < half_v < most_v
+    assert from_v == 3.2 if cell != "lto-40" else from_v == pytest.approx(2.06, abs=0.01)
 
 
 def test_a_missing_key_is_told_where_it_belongs(tmp_path: Path) -> None:
