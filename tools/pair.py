@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,23 +25,27 @@ READY_S: Final = 60.0
 STOP_S: Final = 90.0
 RETRY_S: Final = 0.2
 LOOK_S: Final = 0.02
-USER: Final = "operator"
+MOST_TRIES: Final = 1000
 
 
 class Pair:
-    """Both programs as a user would start them, without touching the site's real run and state folders."""
+    """Both programs as a user would start them, without touching the site's real run and state folders.
+
+    `user` is the first of the site's own users who may operate; ValueError where there is none.
+    """
 
     def __init__(self, site: str) -> None:
         self.site: Compiled = compile_site(site)
         self.name = site
+        self.user = operator_of(self.site)
         self.folder = tempfile.TemporaryDirectory(prefix="cellwarden-")
         base = Path(self.folder.name)
         self.state = base / "state"
         self.run = Path(tempfile.mkdtemp(prefix="cellwarden-", dir="/dev/shm"))
         self.state.mkdir()
         self.env = {**os.environ, "CELLWARDEN_RUN": str(self.run), "CELLWARDEN_STATE": str(self.state)}
-        self.password = secrets.token_urlsafe(12)
-        UserStore(users_file(self.state), self.site.config.users).set(USER, self.password)
+        self.password = password_for(self.site.config.users)
+        UserStore(users_file(self.state), self.site.config.users).set(self.user, self.password)
         self.processes: list[subprocess.Popen[Any]] = []
 
     def start(self, *arguments: str) -> subprocess.Popen[Any]:
@@ -59,7 +63,7 @@ class Pair:
     async def client(self) -> SiteClient:
         """An operator's connection, once the server listens."""
         own = self.state / "pki" / "own" / "certificate.der"
-        login = Login(self.state / "client", USER, self.password, own)
+        login = Login(self.state / "client", self.user, self.password, own)
         end = time.monotonic() + READY_S
         while True:
             try:
@@ -87,6 +91,24 @@ class Pair:
         for path in self.run.iterdir():
             path.unlink()
         self.run.rmdir()
+
+
+def operator_of(site: Compiled) -> str:
+    """The first user who may operate, an Operator before an Engineer; ValueError where the site names neither."""
+    for role in ("Operator", "Engineer"):
+        for name, has in site.config.users.items():
+            if has == role:
+                return name
+    raise ValueError("nobody among the site's users may operate it: name an Operator under `users`")
+
+
+def password_for(users: Iterable[str]) -> str:
+    """A password for a while that contains no user's name, as a site demands."""
+    for _ in range(MOST_TRIES):
+        password = secrets.token_urlsafe(12)
+        if not any(name.lower() in password.lower() for name in users):
+            return password
+    raise ValueError("every password contains a user's name: give the users longer names")
 
 
 @contextlib.asynccontextmanager

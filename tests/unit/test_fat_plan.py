@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from controller.core.protect import ROWS, Effect
+from opcua_model.users import UserStore
 from plc_config.compile import Compiled, compile_site
+from plc_config.library import DATA
 from tools.commands.fat import at_cycle
 from tools.fat.campaign import CaseResult, Part, chosen, chosen_long, refusal
 from tools.fat.cases import CASES, NOT_INJECTED, Case, Reaction
@@ -22,6 +24,7 @@ from tools.fat.merge import merged
 from tools.fat.page import render
 from tools.fat.plan import ROW, plan
 from tools.fat.report import build, junit
+from tools.pair import operator_of, password_for
 from tools.simulator import control
 from tools.simulator.verbs import parse_text
 
@@ -92,6 +95,23 @@ def test_real_devices_are_never_touched(site: Compiled, tmp_path: Any) -> None:
     assert "bus PCS" in refusal(compile_site(str(real)))
     real.write_text(text.replace("  simulated: true\n", ""))
     assert "simulated: true" in refusal(compile_site(str(real)))
+
+
+def test_the_acceptance_test_runs_as_the_sites_own_users(tmp_path: Path) -> None:
+    text, path = (DATA / "sites" / "bench.yaml").read_text("utf-8"), tmp_path / "site.yaml"
+    for users, name in (
+        ("users: {guest: Observer, boris: Engineer, a: Operator}", "a"),
+        ("users: {guest: Observer, boris: Engineer}", "boris"),
+        ("users: {guest: Observer}", ""),
+    ):
+        path.write_text(text[: text.index("users:")] + users + "\n", "utf-8")
+        site = compile_site(str(path))
+        if not name:
+            assert "name an Operator under `users`" in refusal(site)
+            continue
+        assert refusal(site) == "" and operator_of(site) == name
+        UserStore(tmp_path / "users.json", site.config.users).set(name, password_for(site.config.users))
+        assert all("a" not in password_for(["a"]).lower() for _ in range(100))
 
 
 def report() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tools.fat.judge import Verdict, aftermath, judge
 from tools.fat.plan import Planned, plan
 from tools.fat.rig import TROUBLE, Rig, RigError
 from tools.fat.trial import NotReady, prepare, run_trial
+from tools.pair import operator_of
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 Tell = Callable[[str, int], None]
@@ -77,12 +78,16 @@ WHOLE: Final = Part()
 
 
 def refusal(site: Compiled) -> str:
-    """Why faults must not be injected at this site; empty when all its devices can only be simulated."""
+    """Why faults must not or cannot be injected at this site; empty when they may: all its devices are simulated."""
     real = [b.name for b in site.plan.buses if not b.serial and b.host not in LOOPBACK]
     if real:
         return f"bus {', '.join(real)} is not on this machine: `fat` never touches real devices"
     if not site.config.site.simulated:
         return "the site does not say `simulated: true`: `fat` never touches real devices"
+    try:
+        operator_of(site)
+    except ValueError as error:
+        return str(error)
     return ""
 
 

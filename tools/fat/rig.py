@@ -25,7 +25,7 @@ from opcua_model.connect import endpoint_of
 from opcua_model.library import ua
 from opcua_model.users import UserStore, users_file
 from tools.fat.judge import Alarm, balancing_a
-from tools.pair import READY_S, RETRY_S, USER, Pair
+from tools.pair import READY_S, RETRY_S, Pair
 from tools.simulator.client import SimulatorError
 
 LOOK_S: Final = 0.03
@@ -101,7 +101,7 @@ class Rig(Pair):
         end = time.monotonic() + READY_S
         while True:
             try:
-                self.operator = await self.login(USER)
+                self.operator = await self.login(self.user)
                 break
             except TRANSIENT as error:
                 if time.monotonic() > end or (controller is not None and controller.poll() is not None):
