@@ -239,21 +239,22 @@ def _binding(
     direction: str, name: str, rack: str, values: Values, alarms: list[ActiveAlarm], rules: Rules
 ) -> list[Reason]:
     """What stands behind a named limit."""
-    cell = rules.site.cell
+    curves = rules.site.program.derating.settings
     place = rack or "site"
     if name in ("derated by an alarm", "blocked by an alarm"):
         block = ("DERATE",) if name.startswith("derated") else (f"BLOCK_{direction.upper()}", *OPENS)
         return rules.reasons(rules.acting(alarms, block, rack))
     if name == "cell voltage":
-        curve = cell.derate_charge_voltage if direction == "Charge" else cell.derate_discharge_voltage
-        end, at = ("Max", curve.at[0]) if direction == "Charge" else ("Min", curve.at[-1])
+        volts = curves.charge_voltage if direction == "Charge" else curves.discharge_voltage
+        full = volts.at[volts.fraction >= volts.fraction.max()]
+        end, at = ("Max", full[-1]) if direction == "Charge" else ("Min", full[0])
         side = "below" if direction == "Charge" else "above"
         value = _number(values.get(f"Racks/{rack}/CellVoltage{end}"), "V")
         return [Reason(name, place, value, f"{at:g} V", f"full again {side} {at:g} V")]
     if name == "temperature":
-        curve = cell.derate_charge_temperature if direction == "Charge" else cell.derate_discharge_temperature
-        full = [t for t, fraction in zip(curve.at, curve.fraction, strict=True) if fraction >= 1.0]
-        inside = f"{full[0]:g} to {full[-1]:g} degC" if full else "the middle of the curve"
+        warmth = curves.charge_temperature if direction == "Charge" else curves.discharge_temperature
+        full = warmth.at[warmth.fraction >= 1.0]
+        inside = f"{full[0]:g} to {full[-1]:g} degC" if full.size else "the middle of the curve"
         span = [_number(values.get(f"Racks/{rack}/Temperature{end}"), "degC") for end in ("Min", "Max")]
         return [Reason(name, place, " to ".join(span), inside, f"full again while all sensors are at {inside}")]
     lifts = {

@@ -45,6 +45,7 @@ from plc_config.schema.cell import Derating as DeratingConfig
 from plc_config.schema.site import SiteConfig
 from plc_config.strict_yaml import Document, load
 from plc_config.sunspec import Chains
+from plc_config.taper import taper
 from plc_config.traits import with_traits
 from plc_config.wiring import Wiring
 
@@ -174,10 +175,7 @@ def _program(site: Compiled) -> Program:
     inputs = EstimatorInputs(topology, sheet, balancing, config.estimator.initial_soc)
     derating = DeratingSettings(
         sheet,
-        _polyline(site.cell.derate_charge_voltage),
-        _polyline(site.cell.derate_discharge_voltage),
-        _polyline(site.cell.derate_charge_temperature),
-        _polyline(site.cell.derate_discharge_temperature),
+        *taper(site.cell, site.limit_bands),
         rated_w,
     )
     return Program(
@@ -187,7 +185,7 @@ def _program(site: Compiled) -> Program:
         buses=len(site.plan.buses),
         sensors=Sensors(topology, SensorSettings(limits.stale_after, limits.lost_after, FROZEN_AFTER_MS)),
         estimator=Complete(REGISTRY[config.estimator.soc](inputs), inputs, derating, config.estimator.target_soc),
-        watch=Watch(topology, sheet, cold_charge=derating.charge_temperature),
+        watch=Watch(topology, sheet, cold_charge=_polyline(site.cell.derate_charge_temperature)),
         limit=limit,
         matrix=Matrix(ROWS, topology, limit, config.cycle),
         derating=Derating(topology, derating),

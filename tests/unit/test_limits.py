@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,13 @@ import pytest
 from controller.core.effect import Effect
 from controller.core.image import Limits, RackMode
 from controller.core.protect import NAMES, limit_power
+from controller.core.settings import DeratingSettings
 from controller.core.signal import Quality
+from plc_config.compile import compile_site
+from plc_config.library import DATA
 from tests.protect_bench import BASE, Bench, copy
 
+BENCH = (DATA / "sites" / "bench.yaml").read_text("utf-8")
 FULL = "rated current"
 CHARGE_A, DISCHARGE_A = 140.0, 280.0
 Change = Callable[["Plant"], None]
@@ -196,3 +201,37 @@ class TestBankAndSite:
         assert limits.bank_discharge_limit_w.tolist() == pytest.approx([30e3, 30e3]), "one PCS each"
         assert self.told(limits) == (pytest.approx(33.6e3), "cell voltage", 1)
         assert limits.discharge_limit_w == pytest.approx(60e3)
+
+
+class TestAStricterSite:
+    """The cell type blocks charging at 3.60 V and 50 degC, discharging at 2.70 V; this site 0.10 V and 5 K earlier."""
+
+    def curves(self, tmp_path: Path, limits: str) -> DeratingSettings:
+        path = tmp_path / "site.yaml"
+        path.write_text(BENCH.replace("limits:\n", f"limits:\n{limits}"), "utf-8")
+        return compile_site(str(path)).program.derating.settings
+
+    def test_the_current_falls_ahead_of_its_limits_as_ahead_of_the_types(self, tmp_path: Path) -> None:
+        own = self.curves(
+            tmp_path,
+            "  cell_overvoltage: {operate: 3.48 V, warn: 3.50 V, trip: 3.55 V, clear: 3.40 V}\n"
+            "  cell_undervoltage: {operate: 2.9 V, warn: 2.8 V, clear: 3.0 V}\n",
+        )
+        kind = BASE.program.derating.settings
+        volts = np.linspace(2.4, 3.7, 53)
+        assert own.charge_voltage(volts) == pytest.approx(kind.charge_voltage(volts + 0.1))
+        assert own.discharge_voltage(volts) == pytest.approx(kind.discharge_voltage(volts - 0.1))
+        assert own.charge_temperature.at.tolist() == kind.charge_temperature.at.tolist()
+
+    def test_one_side_of_a_temperature_curve_moves_alone(self, tmp_path: Path) -> None:
+        base = BASE.program.limit.charge_overtemperature
+        own = self.curves(tmp_path, f"  charge_overtemperature: {{operate: 40 degC, warn: {base.warn - 5:g} degC}}\n")
+        kind = BASE.program.derating.settings.charge_temperature
+        cold, hot = np.linspace(-10, 20, 31), np.linspace(30, 60, 31)
+        assert own.charge_temperature(cold) == pytest.approx(kind(cold))
+        assert own.charge_temperature(hot) == pytest.approx(kind(hot + 5))
+
+    def test_limits_that_leave_nothing_between_them_let_nothing_flow(self, tmp_path: Path) -> None:
+        narrow = "  charge_overtemperature: {operate: 20 degC, warn: 20 degC, clear: 15 degC}\n"
+        narrow += "  charge_undertemperature: {operate: 22 degC, warn: 21 degC, clear: 25 degC}\n"
+        assert self.curves(tmp_path, narrow).charge_temperature(np.linspace(-30, 80, 111)).max() < 0.5
