@@ -98,3 +98,24 @@ def test_plain_lists_and_single_numbers_will_do() -> None:
     assert soc.shape == sigma.shape == (2, rows)
     assert np.isfinite(soc).all() and (sigma > 0).all()
     assert screen([], [], np.zeros((0, 4)), np.zeros((0, 2)), given) == []
+
+
+def test_arguments_that_do_not_belong_together_are_named() -> None:
+    i, v, warm, start = np.zeros((2, 9)), np.full((2, 9), 3.3), np.full(9, 25.0), np.full(2, 0.5)
+    sizes: tuple[tuple[Floats, Floats, float, Floats, str], ...] = (
+        (i, v[:, :8], 1.0, start, r"v has the shape \(2, 8\); \(2, 9\) is wanted"),
+        (i[0], v[0], 1.0, start, r"i has the shape \(9,\); \(any, any\) is wanted"),
+        (i, v, 1.0, np.full(3, 0.5), r"z0 has the shape \(3,\); \(2\) is wanted"),
+        (i, v, 0.0, start, r"dt is 0.0 s; more than 0"),
+    )
+    for current, voltage, dt_s, z0, told in sizes:
+        with pytest.raises(ValueError, match=told):
+            estimate(current, voltage, warm, dt_s, z0, sheet())
+    time_s, cells = np.arange(9.0), np.full((9, 4), 3.3)
+    for current, voltage, told in (
+        (i[0], cells.T, r"voltage_v has the shape \(4, 9\); \(9, any\) is wanted"),
+        (i[0, :8], cells, r"current_a has the shape \(8,\); \(9\) is wanted"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            screen(time_s, current, voltage, cells, sheet())
+    assert screen(time_s, i[0], cells, np.full(9, 25.0), sheet()) == [], "one sensor may be given without its axis"

@@ -88,6 +88,14 @@ def _optional(sheet: Mapping[str, Any], name: str) -> float | None:
     return None if value is None else float(value)
 
 
+def shaped(name: str, found: Floats, *wanted: int | None) -> tuple[int, ...]:
+    """The shape of an argument; ValueError where it is not the one wanted (None: any length)."""
+    if len(found.shape) == len(wanted) and all(w in (None, n) for n, w in zip(found.shape, wanted, strict=True)):
+        return found.shape
+    words = ", ".join("any" if w is None else str(w) for w in wanted)
+    raise ValueError(f"{name} has the shape {found.shape}; ({words}) is wanted")
+
+
 def estimate(
     i: ArrayLike,
     v: ArrayLike,
@@ -101,9 +109,14 @@ def estimate(
 
     i (A, discharge positive), v (V): (N, K); temp (degC): (K,); dt in s; z0: (N,) the SOC believed at the start, wrong
     by `sheet["s0"]` (default 0.2; one figure or one per cell, as `h0`). `told` hears about progress: (row, rows).
+    ValueError where shapes do not belong together, or `dt` is no time.
     """
     current, voltage, start = np.asarray(i, float), np.asarray(v, float), np.asarray(z0, float)
-    count, rows = current.shape
+    count, rows = shaped("i", current, None, None)
+    shaped("v", voltage, count, rows)
+    shaped("z0", start, count)
+    if not dt > 0:
+        raise ValueError(f"dt is {dt} s; more than 0")
     warm = np.broadcast_to(np.asarray(temp, float), (rows,))
     rig = Rig(Topology.regular(count, 1, 1, 1), sheet_of(sheet))
     rig.begin(start, np.broadcast_to(np.asarray(sheet.get("s0", START_SIGMA), float), start.shape))

@@ -16,7 +16,7 @@ from controller.core.layout import Layout
 from controller.core.memory_watch import WatchMemory
 from controller.core.signal import Floats, Quality
 from controller.core.topology import Topology
-from tools.score.bench import RANGE, Rig, sheet_of
+from tools.score.bench import RANGE, Rig, shaped, sheet_of
 
 NOMINAL_SOC, NOMINAL_SIGMA = 0.5, 0.3
 ARRHENIUS_K: Final = 2000.0
@@ -70,10 +70,14 @@ def screen(
 
     time_s, current_a (A, discharge positive): (K,); voltage_v (V): (K, cells); temperature_c: (K, sensors), sensors
     spread evenly over the cells. `sheet` as for `estimate`, its resistances at 25 degC. `cell` counts from 0; for a
-    temperature sensor it is the sensor's index.
+    temperature sensor it is the sensor's index. ValueError where shapes do not belong together.
     """
     voltage, warm, current = (np.asarray(a, float) for a in (voltage_v, temperature_c, current_a))
     warm = warm[:, None] if warm.ndim == 1 else warm
+    (rows,) = shaped("time_s", np.asarray(time_s, float), None)
+    shaped("current_a", current, rows)
+    shaped("voltage_v", voltage, rows, None)
+    shaped("temperature_c", warm, rows, None)
     work = Screen(1, voltage.shape[1], warm.shape[1], sheet)
     found: list[dict[str, Any]] = []
     for k, now in enumerate(np.asarray(time_s, float)):
