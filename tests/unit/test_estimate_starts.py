@@ -78,6 +78,33 @@ def test_one_spike_at_rest_is_not_a_full_battery() -> None:
     assert float(rig.memory.cell_charge_ratio[0, 0, 0]) == pytest.approx(before, abs=0.05)
 
 
+def test_a_string_one_percent_below_full_is_not_told_to_be_full() -> None:
+    """8 mV are 0.4 % at this slope: a sensor that reads so much high makes 99 % look full, but no fuller than that."""
+    rig = string(1, soc=0.8, sigma=0.2, chemistry="nmc-94")
+    feed(rig, 600, 0.0, rig.estimator.model.ocv(np.full(1, 0.99)) + 0.008)
+    soc, sigma = float(rig.memory.cell_charge_ratio[0, 0, 0]), float(np.sqrt(rig.memory.cell_variance[0, 0, 0]))
+    assert soc == pytest.approx(0.994, abs=0.002)
+    assert abs(soc - 0.99) < 2 * sigma
+
+
+def test_a_full_lfp_string_that_relaxed_below_its_steep_top_is_full() -> None:
+    rig = string(1, soc=0.8, sigma=0.2)
+    feed(rig, 600, 0.0, rig.estimator.model.ocv(np.full(1, 0.994)))
+    assert float(rig.memory.cell_charge_ratio[0, 0, 0]) == pytest.approx(1.0, abs=0.003)
+
+
+def test_the_same_voltage_heard_again_teaches_nothing() -> None:
+    """Beside the upper knee the first voltage is told by the knee; the flat curve there once turned this around."""
+    fit = {"r1": 2e-4, "tau1": 40.0, "r2": 3e-4, "tau2": 1200.0, "hyst_half_v": np.full(len(GRID), 0.012), "ms": 1.0}
+    rig = Rig(Topology.regular(1, 1, 1, 1), sheet_of({**sheet(), **fit}))
+    rig.begin(np.full(1, 0.76), 0.2)
+    volts = rig.estimator.model.ocv(np.full(1, 0.96)) + 0.012
+    feed(rig, 1, 0.0, volts)
+    first = float(rig.memory.cell_charge_ratio[0, 0, 0])
+    feed(rig, 900, 0.0, volts)
+    assert float(rig.memory.cell_charge_ratio[0, 0, 0]) == pytest.approx(first, abs=0.01)
+
+
 def test_a_load_that_moves_between_scans_is_counted_with_more_doubt() -> None:
     """Five minutes of a load that turns every scan: seen every 10 s most of it is guessed, every second hardly."""
     sigmas = []

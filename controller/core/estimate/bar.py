@@ -78,6 +78,10 @@ class BarFilter:
         empty, almost_empty, almost_full, full = model.ocv(np.array([0.0, END_SOC, 1.0 - END_SOC, 1.0]))
         self.full_v = float(min(full - END_V, almost_full))
         self.empty_v = float(max(empty + END_V, almost_empty))
+        self.last_v = float(full)
+        below = float(1.0 - np.interp(self.full_v, model.ocv_v, model.grid))
+        self.full_per_v = 0.0 if model.flat else below / (self.last_v - self.full_v)
+        """SOC that a volt short of full stands for; none on flat curves, whose steep top a full cell leaves at rest."""
 
     def begin(self, s: Strings, soc: Floats, sigma: Floats, cells: int) -> None:
         """A filter that starts with `soc` +- `sigma`, everything else unknown; it will follow the median of `cells`."""
@@ -127,6 +131,11 @@ class BarFilter:
         spread = np.maximum(p[:, DIAGONAL, DIAGONAL], 1e-30)
         explained = (held**2 / spread).sum(axis=1) / after
         held *= np.sqrt(np.minimum(START_LEAN / np.maximum(explained, 1e-12), 1.0))[:, None]
+        # The same voltage heard again must teach nothing, least of all backwards: between two knees it was they that
+        # told, not the slope here.
+        near = m.slope(mean, (0.7 * np.sqrt(after)).clip(0.005, 0.15))
+        again = held[:, OFFSET] + held[:, TABLE_V] + near * held[:, TABLE_SOC] - drop[:, 0] * held[:, RESIST]
+        held *= np.minimum(near * after / np.maximum(again, 1e-12), 1.0)[:, None]
         held[:, SOC] = 0.0
         p[:, SOC, :] -= held
         p[:, :, SOC] -= held
@@ -272,17 +281,27 @@ class BarFilter:
         """A string that rests at its full or empty voltage is full or empty, whatever was believed."""
         count = np.maximum(s["samples"], 1.0)
         i = s["sampled_a"] / count
-        volts = s["median_v"] + s["fast_factor"] * self.model.r0 * heat.r0 * i
+        drop = s["fast_factor"] * self._fast(s, i, heat) + self._slow_factor(s) * x[:, V2]
+        volts = s["median_v"] + drop
         rest = still & (s["samples"] > 0) & (s["median_v"] > 0) & (np.abs(i) < END_CURRENT_C * self.model.capacity_ah)
         rest &= np.abs(s["drift_c"]) < END_DRIFT_C
         full, empty = rest & (volts >= self.full_v), rest & (volts <= self.empty_v)
-        news = (full | empty) & (p[:, SOC, SOC] > END_SIGMA**2)
-        if not some(news):
+        if not some(full | empty):
             return p
+        # On a sloping curve a sensor's offset alone makes 99 % look full: it is as full as it shows, and as doubtful.
+        shown = np.where(full, 1.0 - np.maximum(self.last_v - volts, 0.0) * self.full_per_v, 0.0)
         h = np.zeros((len(s), BAR_ERRORS))
         h[:, SOC] = 1.0
+        h[:, OFFSET] = np.where(full, self._of_sensors(p) * self.full_per_v, 0.0)
+        known = END_SIGMA**2 + h[:, OFFSET] ** 2 * p[:, OFFSET, OFFSET]
+        news = (full | empty) & (p[:, SOC, SOC] > known)
         noise = np.full(len(s), END_SIGMA**2)
-        return _learn(x, p, h, np.where(full, 1.0, 0.0) - x[:, SOC], noise, news)[0]
+        return _learn(x, p, h, shown - x[:, SOC], noise, news)[0]
+
+    def _of_sensors(self, p: Floats) -> Floats:
+        """Part of the lasting offset that is the sensors': the table is not doubted at its ends."""
+        offset = p[:, OFFSET, OFFSET]
+        return np.sqrt(np.maximum(1.0 - self.trust.lasting_v**2 / np.maximum(offset, 1e-12), 0.0))
 
 
 def _learn(x: Floats, p: Floats, h: Floats, innovation: Floats, noise: Floats, where: Bools) -> tuple[Floats, Bools]:
