@@ -118,6 +118,28 @@ def test_a_load_that_moves_between_scans_is_counted_with_more_doubt() -> None:
     assert sigmas[1] > sigmas[2] + 0.002
 
 
+def test_a_current_that_no_voltage_answers_did_not_flow_but_one_that_stays_did() -> None:
+    """Twenty lone readings of 5C in twenty minutes are the sensor's; a load that comes and stays is counted at once."""
+    told = []
+    for lone in (False, True):
+        rig, true = string(8, soc=0.6, sigma=0.01), 0.6
+        for k in range(1200):
+            load = 0.5 * CAPACITY_AH if k % 120 >= 60 else 0.0
+            true -= load / 3600 / CAPACITY_AH
+            shown = load + (5.0 * CAPACITY_AH if lone and k % 60 == 30 else 0.0)
+            feed(rig, 1, shown, np.full(8, ocv(true) - 1.5 * R0 * load))
+        told.append(rig.memory.cell_charge_ratio[0, 0, 0] - true)
+    assert abs(told[1] - told[0]) < 0.002, "counted they would be 2.8 %"
+
+
+def test_a_load_beside_voltages_that_stand_still_is_missed_for_one_sample_only() -> None:
+    rig = string(8, soc=0.6, sigma=0.01)
+    feed(rig, 60, 0.0, np.full(8, ocv(0.6)))
+    before = rig.memory.cell_charge_ratio[0, 0, 0]
+    feed(rig, 60, CAPACITY_AH, np.full(8, ocv(0.6)))
+    assert before - rig.memory.cell_charge_ratio[0, 0, 0] == pytest.approx(59 / 3600, abs=0.001)
+
+
 def test_plain_lists_and_single_numbers_will_do() -> None:
     rows = 30
     given = {**sheet(), "soc_grid": GRID.tolist(), "hyst_half_v": 0.004, "h0": [0.5, -0.5], "s0": [0.0, 0.2]}

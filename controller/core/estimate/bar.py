@@ -47,6 +47,9 @@ FAST_NOISE_V, FAST_NOISE_RATIO = 0.002, 0.1
 FAST_WALK: Final = 0.01
 """Random walk of the factor on the resistances per current step."""
 FAST_LEAST, FAST_MOST = 0.3, 3.0
+ANSWER_V, ANSWER_SHARE = 0.02, 0.2
+"""A current step whose drop over R0 alone would be ANSWER_V, and that the voltages answer with less than this share
+of it, flowed in the sensor only."""
 FITTED_SIGMA, DATASHEET_SIGMA = 0.15, 0.5
 """How far the resistances may be off at the start, with fitted branches and with a datasheet alone."""
 SIGMA_FLOOR: Final = 0.003
@@ -191,6 +194,21 @@ class BarFilter:
         s["fast_factor"] = (factor + gain * surprise).clip(FAST_LEAST, FAST_MOST)
         s["fast_variance"] = np.minimum(variance * (1.0 - gain * change), DATASHEET_SIGMA**2)
         s["fast_v"] = fast
+
+    def unanswered(self, s: Strings, step_a: Floats, step_v: Floats, heat: Heat) -> Bools:
+        """Racks whose current stepped by `step_a` since the sample before while the median moved by `step_v` only."""
+        drop = s["fast_factor"] * self.model.r0 * heat.r0 * np.abs(step_a)
+        return np.asarray((drop > ANSWER_V) & (-step_v * np.sign(step_a) < ANSWER_SHARE * drop))
+
+    def recount(self, s: Strings, wrong_a: Floats, dt_s: float, heat: Heat) -> None:
+        """Takes back that a current was larger by `wrong_a` in the last `dt_s` than what flowed."""
+        m, x = self.model, s["x"]
+        out = wrong_a * dt_s / 3600.0 / m.capacity_ah
+        x[:, SOC] = (x[:, SOC] + out).clip(SOC_LOW, SOC_HIGH)
+        x[:, V1] -= m.r1 * heat.rc * (1 - np.exp(-dt_s / m.tau1_s)) * wrong_a
+        x[:, V2] -= m.r2 * heat.rc * (1 - np.exp(-dt_s / m.tau2_s)) * wrong_a
+        s["drift_c"] -= wrong_a / m.capacity_ah * (1 - np.exp(-dt_s / DRIFT_TAU_S))
+        s["charge"] -= out
 
     def correct(self, s: Strings, idle: Bools, heat: Heat, still: Bools) -> None:
         """Covariance over the time since the last correction, then what idle current and mean innovation teach.

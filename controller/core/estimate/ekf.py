@@ -223,17 +223,23 @@ class Ekf:
         seen = (s["median_v"] > 0) & ok & heard
         step_a = np.where(seen, i - s["seen_a"], 0.0)
         step_v = np.where(seen, median - s["median_v"], 0.0)
+        unseen = step_a * min(elapsed_ms, STEP_MOST_MS) / MS_PER_HOUR / self.model.capacity_ah
+        s["p"][:, SOC, SOC] += STEP_SHARE * unseen**2
+        lone = self.bar.unanswered(s, step_a, step_v, warm) & (s["sample_ms"] <= STEP_MOST_MS)
+        if some(lone):
+            # The sample before counts instead, once: what stays must be believed, and this sample teaches nothing.
+            self.bar.recount(s, np.where(lone, step_a, 0.0), elapsed_ms / 1000.0, warm)
+            step_a, step_v = np.where(lone, 0.0, step_a), np.where(lone, 0.0, step_v)
+            ok = ok & ~lone
         soc, seen_v = s["x"][:, SOC].clip(0.0, 1.0), np.where(seen, s["median_v"], 0.0)
         usable = self.cells.sample(m, due, v, usable & (heard & ok)[:, None, None], step_a, step_v, soc, seen_v)
         median, heard = self._median(v, usable, due)
         listen = heard & ok
-        unseen = step_a * min(elapsed_ms, STEP_MOST_MS) / MS_PER_HOUR / self.model.capacity_ah
-        s["p"][:, SOC, SOC] += STEP_SHARE * unseen**2
         self.bar.learn_resistance(s, i, step_a, step_v, warm)
         s["error_v"] += np.where(listen, median - self.bar.voltage(s, i, warm), 0.0)
         s["samples"] += listen
         s["sampled_a"] += np.where(listen, i, 0.0)
-        s["median_v"], s["seen_a"] = np.where(heard, median, 0.0), i
+        s["median_v"], s["seen_a"] = np.where(heard & ~lone, median, 0.0), i
         s["sample_ms"] = 0
         turn = s["elapsed_ms"] >= CORRECT_MS
         if some(turn):
