@@ -79,16 +79,16 @@ def string_score(path: Path) -> StringScore:
 
 def _tracked(log: Any, at_s: Floats, sheet: CellSheet) -> tuple[Floats, Floats]:
     """SOC and sigma (rows of truth, cells) of a logged string; NaN where the log has ended."""
-    time_s, current = log["time_s"], log["current_a"]
-    cells = log["voltage_01mv"].shape[1]
+    time_s, current, volts = log["time_s"], log["current_a"], log["voltage_01mv"]
+    warm = log["temperature_01c"].mean(axis=1) / 10.0
+    cells = volts.shape[1]
     rig = Rig(Topology.regular(1, 1, cells, 1), sheet)
     rig.begin(np.array([0.5]), 0.3)
     soc, sigma = np.full((len(at_s), cells), np.nan), np.full((len(at_s), cells), np.nan)
     steps_ms = np.rint(1000 * np.diff(time_s, prepend=2 * time_s[0] - time_s[1])).astype(int)
     row = 0
     for k, step_ms in enumerate(steps_ms):
-        volts, warm = log["voltage_01mv"][k] / 1e4, log["temperature_01c"][k].mean() / 10.0
-        memory = rig.step(current[k : k + 1], volts[None, None, :], np.array([warm]), int(step_ms))
+        memory = rig.step(current[k : k + 1], volts[None, None, k] / 1e4, warm[k : k + 1], int(step_ms))
         while row < len(at_s) and at_s[row] <= time_s[k] + 1e-6:
             soc[row], sigma[row] = memory.cell_charge_ratio[0, 0], np.sqrt(memory.cell_variance[0, 0])
             row += 1
