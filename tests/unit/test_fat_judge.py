@@ -174,6 +174,15 @@ class TestOtherReactions:
         tripped = dataclasses.replace(quiet, alarms=[alarm("cell_overvoltage", T0 + 90)])
         assert judge(planned(site, "single_spike"), tripped).wrong == ("false alarm cell_overvoltage R01/M01/C01",)
 
+    def test_of_two_masters_the_last_one_has_its_power_and_no_rack_opens(self, site: Compiled) -> None:
+        case = planned(site, "setpoints_contested")
+        quarrel = Trial([injected()], [alarm("setpoints_contested", T0 + 150, "site")], 30e3, after(30e3, R01=True))
+        assert judge(case, quarrel).passed
+        other = dataclasses.replace(quarrel, after=after(60e3, R01=True))
+        assert judge(case, other).wrong == ("60.0 kW flow, and 30.0 kW was asked for last",)
+        open_ = dataclasses.replace(quarrel, events=[injected(), opened(T0 + 50)])
+        assert judge(case, open_).wrong == ("R01 opened although nothing was wrong with it",)
+
     def test_a_derating_shows_in_the_setpoint(self, site: Compiled) -> None:
         case = planned(site, "cooling_failed")
         full, less = (

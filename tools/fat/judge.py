@@ -232,6 +232,9 @@ def _afterwards(planned: Planned, trial: Trial) -> list[str]:
             wrong.append(f"{rack['place']} is still closed")
         elif abs(rack["current_a"]) > REST_A and not rack["precharge_closed"]:
             wrong.append(f"{rack['place']} is open and carries {rack['current_a']:.1f} A")
+    flows_w = float(trial.after.get("power_w", trial.before_w))
+    if planned.case.act == "two_masters" and abs(flows_w - trial.before_w) > FOLLOW_RATIO * planned.rated_w:
+        wrong.append(f"{flows_w / 1000:.1f} kW flow, and {trial.before_w / 1000:.1f} kW was asked for last")
     if planned.dead and abs(trial.after.get("power_w", 0.0)) > REST_RATIO * planned.rated_w:
         wrong.append(f"{trial.after['power_w'] / 1000:.1f} kW still flow")
     return wrong

@@ -9,6 +9,7 @@ import time
 from random import Random
 from typing import Any, Final
 
+from opcua_model.client import CallResult
 from opcua_model.library import ua
 from tools.fat.cases import Reaction
 from tools.fat.judge import Event, Trial, detected_ms, origin_ms, reacted_ms
@@ -167,9 +168,40 @@ async def _act(rig: Rig, observer: Observer, act: str) -> None:
     elif act == "emergency_stop":
         observer.own("EmergencyStop over OPC UA", "site")
         await rig.operator.call("EmergencyStop", "factory acceptance test")
+    elif act == "two_masters":
+        await _two_masters(rig, observer)
+    elif act == "take_control":
+        await _take_control(rig)
     elif act == "beat":
         observer.own("ScadaHeartbeat once, then silence", "site")
         await rig.operator.write("Control/ScadaHeartbeat", HEARTBEAT)
+
+
+async def _two_masters(rig: Rig, observer: Observer) -> None:
+    """The engineer asks for other power than the operator, who asks for the first again: that makes it a quarrel."""
+    _granted(await rig.engineer("SetActivePower", MORE_POWER * rig.site.config.dispatch.rated_power), "other power")
+    observer.own("SetActivePower by the operator, whom the engineer has just overruled", "site")
+    _granted(await rig.operator.call("SetActivePower", observer.before_w), "the first power again")
+
+
+async def _take_control(rig: Rig) -> None:
+    """What the row advises: the quarrel is over at once, and the other master is refused."""
+    _granted(await rig.operator.call("TakeControl", "factory acceptance test"), "control")
+    quarrel = [s.index for s in rig.site.program.matrix.slots if s.row.id == "setpoints_contested"]
+
+    def over() -> bool:
+        image = rig.image()
+        return image is not None and not image.trips.slot_active[quarrel].any()
+
+    await rig.until(over, "the end of the quarrel", QUIET_S)
+    other = await rig.engineer("SetActivePower", MORE_POWER * rig.site.config.dispatch.rated_power)
+    if other.accepted:
+        raise RigError(f"another master than the holder of control sets power: {other.reason}")
+
+
+def _granted(answer: CallResult, what: str) -> None:
+    if not answer.accepted:
+        raise RigError(f"{what} refused: {answer.reason}")
 
 
 async def _watch(planned: Planned, observer: Observer) -> None:
@@ -208,6 +240,8 @@ async def _heal(rig: Rig, planned: Planned) -> None:
         rig.plant_client.do(**parse_text(text))
     if any(text.startswith("hold opcua") for text in planned.inject):
         await rig.reconnect()
+    if planned.case.then == "take_control":
+        _granted(await rig.operator.call("ReleaseControl"), "giving control back")
     if planned.case.act == "connect_alone":
         await rig.operator.call("Disconnect")
         await _alone(rig, planned.rack, out=False)

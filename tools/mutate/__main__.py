@@ -36,6 +36,7 @@ FOLLOWED: Final = ("tests/unit/test_protect_trend.py", "tests/unit/test_protect_
 ENGINE: Final = ("tests/unit/test_protect_engine.py", "tests/unit/test_protect_latches.py")
 TABLES: Final = ("tests/unit/test_sequence_tables.py",)
 TESTS: Final = {
+    "controller.core.authority": ("tests/scenario/test_two_masters.py",),
     "controller.core.protect.contactors": (
         "tests/scenario/test_stalled_link.py",
         "tests/unit/test_protect_facts.py",
@@ -45,6 +46,7 @@ TESTS: Final = {
     "controller.core.protect.facts": ("tests/unit/test_protect_facts.py", *ENGINE),
     "controller.core.protect.flow": (*CAUSES, *FOLLOWED),
     "controller.core.protect.limits": ("tests/unit/test_limits.py",),
+    "controller.core.protect.live": ("tests/unit/test_protect_live.py",),
     "controller.core.protect.matrix": ("tests/unit/test_matrix.py",),
     "controller.core.protect.plausible": CAUSES,
     "controller.core.protect.relations": ("tests/unit/test_relations.py",),
