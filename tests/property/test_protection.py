@@ -12,12 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controller.core.command import Kind
-from controller.core.image import Measured
-from controller.core.protect import ROWS, Matrix, limit_power
+from controller.core.compose import compose
+from controller.core.dispatch import Dispatch, dispatch
+from controller.core.field_image import Points
+from controller.core.image import Alarms, Limits, Measured, Modes, OutputImage, RackMode, SiteMode, Trips
+from controller.core.layout import Layout
+from controller.core.protect import ROWS, Effect, Matrix, limit_power
 from controller.core.signal import USABLE, Quality
+from controller.core.topology import Topology
 from controller.core.validate import validate
-from tests.property.test_scan import BASE, disturb, fields, fork
-from tests.story import Story
+from tests.property.test_scan import BASE, disturb, fields
+from tests.story import Story, fork
 
 EXAMPLES = int(os.environ.get("CELLWARDEN_EXAMPLES", "60"))
 often = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -26,8 +31,9 @@ FITTED = [int(q) for q in Quality if q is not Quality.NOT_FITTED]
 RAW = np.array([np.nan, np.inf, -np.inf, 0.0, 65535.0])
 
 
-def random_plant(seed: int) -> Measured:
-    """What validation makes of a plant in any state of voltage, temperature, current, quality, age and nonsense."""
+def random_plant(seed: int) -> tuple[Points, Measured]:
+    """A plant in any state of voltage, temperature, current, quality, age and nonsense, and what validation makes of
+    it. Now and then a rack says nothing at all of one of them."""
     rng = np.random.default_rng(seed)
     story = fork(BASE)
     p = story.points
@@ -51,16 +57,21 @@ def random_plant(seed: int) -> Measured:
         worse = rng.random(samples.value.shape) < 0.3 * rare
         samples.quality[worse] = rng.choice(FITTED, int(worse.sum()))
         samples.time_ms[...] = story.now_ms - rng.integers(0, 1200, samples.time_ms.shape)
+        silent = rng.random(len(samples.value)) < 0.1
+        samples.quality[silent] = rng.choice([int(Quality.BAD_COMM), int(Quality.BAD_SENSOR)])
     system = dataclasses.replace(story.input.system, scan=1, now_ms=story.now_ms, utc_ms=0, elapsed_ms=100)
     inputs = dataclasses.replace(story.input, system=system)
     measured, _ = validate(story.program.sensors, story.memory.validation, inputs)
-    return measured
+    return story.points, measured
 
 
 @often
 @given(SEEDS)
 def test_no_limit_for_a_pcs_exceeds_what_any_cell_of_its_racks_allows(seed: int) -> None:
-    measured = random_plant(seed)
+    raw, measured = random_plant(seed)
+    for name in ("cell_voltage_v", "cell_temperature_degc", "rack_voltage_v", "rack_current_a"):
+        nonsense = ~np.isfinite(getattr(raw, name).value)
+        assert (getattr(measured.points, name).quality[nonsense] > USABLE).all(), "nonsense is no value"
     image = BASE.image
     assert image is not None
     quiet = dataclasses.replace(image.trips, rack_effect=np.zeros_like(image.trips.rack_effect))
@@ -109,6 +120,50 @@ def test_what_a_pcs_is_told_lies_inside_its_bank_s_limits(disturbances: list[Any
             assert (told >= 0).all() and (total <= most + 1e-6).all()
         assert (o.pcs_active_power_setpoint_w <= o.pcs_discharge_limit_w + 1e-6).all()
         assert (-o.pcs_active_power_setpoint_w <= o.pcs_charge_limit_w + 1e-6).all()
+
+
+def random_wiring(rng: np.random.Generator) -> Topology:
+    """One to three banks, each with racks and PCS of its own, several of either as it comes."""
+    banks = int(rng.integers(1, 4))
+    racks, pcs = (np.sort(np.append(np.arange(banks), rng.integers(0, banks, rng.integers(0, 5)))) for _ in range(2))
+    return Topology.regular(len(racks), 1, 1, 1, len(pcs), racks, pcs)
+
+
+@often
+@given(SEEDS)
+def test_however_banks_and_pcs_are_wired_together_they_get_no_more_than_their_bank_may(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    t = random_wiring(rng)
+    dims = {**t.dims, "slot": 1, "bus": 1}
+    charge, discharge = (rng.uniform(0, 2e5, t.banks) * (rng.random(t.banks) < 0.8) for _ in range(2))
+    limits = dataclasses.replace(
+        Layout(Limits, dims).blank(), bank_charge_limit_w=charge, bank_discharge_limit_w=discharge,
+        charge_limit_w=float(charge.sum()), discharge_limit_w=float(discharge.sum()),
+    )  # fmt: skip
+    blank = Layout(Modes, dims).blank()
+    modes = dataclasses.replace(
+        blank, site_mode=int(rng.choice([SiteMode.ONLINE, SiteMode.STOPPING, SiteMode.TRIPPED], p=[0.7, 0.2, 0.1])),
+        rack_mode=rng.choice([RackMode.CLOSED, RackMode.STOPPING, RackMode.OPEN], t.racks, p=[0.7, 0.1, 0.2]),
+    )  # fmt: skip
+    site_effect = int(rng.choice([0, Effect.STOP, Effect.TRIP], p=[0.8, 0.1, 0.1]))
+    effect = site_effect | rng.choice([0, Effect.STOP, Effect.TRIP], t.racks, p=[0.8, 0.1, 0.1])
+    trips = dataclasses.replace(Layout(Trips, dims).blank(), site_effect=site_effect, rack_effect=effect)
+    before = dataclasses.replace(
+        Layout(OutputImage, dims).blank(), pcs_active_power_setpoint_w=rng.uniform(-2e5, 2e5, t.pcs)
+    )
+    memory = dataclasses.replace(BASE.memory.dispatching, active_power_setpoint_w=float(rng.uniform(-3e5, 3e5)))
+    settings = dataclasses.replace(BASE.program.dispatch.settings, share_by_limit=bool(rng.random() < 0.5))
+    power, _, _ = dispatch(Dispatch(t, settings), memory, limits, modes, before, BASE.inputs.system, [])
+    bleeds, calm = np.zeros((t.racks, 1, 1), bool), Layout(Alarms, dims).blank()
+    told = compose(trips, limits, modes, power, bleeds, calm, np.zeros(1, np.int64), t, BASE.inputs.system)
+    watts = told.pcs_active_power_setpoint_w
+    for most, way, sign in ((charge, told.pcs_charge_limit_w, -1.0), (discharge, told.pcs_discharge_limit_w, 1.0)):
+        assert (np.bincount(t.pcs_bank, way, t.banks) <= most + 1e-6).all(), "together no more than the bank"
+        assert (sign * watts <= way + 1e-6).all(), "and each no more than its part"
+        assert not way[~told.pcs_run].any() and not watts[~told.pcs_run].any()
+    may = effect & int(Effect.TRIP) == 0
+    feeds = may & np.isin(modes.rack_mode, (RackMode.CLOSED, RackMode.STOPPING))
+    assert told.pcs_run.sum() == 0 or feeds.any()
 
 
 @often

@@ -45,7 +45,8 @@ SITE_MOST_MS = 50_000
 
 EFFECTS = (0, STOP, TRIP, LOCKOUT)
 CURRENTS = ((0.0, True), (50.0, True), (250.0, True), (0.0, False))
-LINKS = ("meets", "apart", "bad")
+VOLTAGES = ("meets", "apart", "link bad", "rack bad", "precharge bad")
+"""Link against rack; where something is bad its value would meet, or say that the precharge contactor is closed."""
 FEEDBACKS = ("follows", "closed", "bad")
 ASKED = (None, Kind.CONNECT, Kind.DISCONNECT, Kind.RACK_OUT_OF_SERVICE, Kind.RACK_IN_SERVICE, Kind.ENTER_MAINTENANCE,
          Kind.LEAVE_MAINTENANCE)  # fmt: skip
@@ -59,7 +60,7 @@ class Input(NamedTuple):
 
     effect: int
     current: tuple[float, bool]
-    link: str
+    volts: str
     feedback: str
     asked: Kind | None
 
@@ -74,12 +75,12 @@ class State(NamedTuple):
 
 def inputs() -> list[Input]:
     """Every combination of field and effects without a command, and every command in a few of them."""
-    field = [Input(*x, None) for x in itertools.product(EFFECTS, CURRENTS, LINKS, FEEDBACKS)]
+    field = [Input(*x, None) for x in itertools.product(EFFECTS, CURRENTS, VOLTAGES, FEEDBACKS)]
     asked = [
-        Input(effect, CURRENTS[0], link, "follows", kind)
+        Input(effect, CURRENTS[0], volts, "follows", kind)
         for kind in ASKED[1:]
         for effect in (0, TRIP)
-        for link in LINKS[:1]
+        for volts in VOLTAGES[:1]
     ]
     return field + asked
 
@@ -112,11 +113,13 @@ class Model:
         """One scan."""
         p, good, bad = self.measured.points, int(Quality.GOOD), int(Quality.BAD_COMM)
         p.rack_current_a.value[...], p.rack_current_a.quality[...] = seen.current[0], good if seen.current[1] else bad
-        p.rack_link_voltage_v.value[...] = 200.0 if seen.link == "meets" else 0.0
-        p.rack_link_voltage_v.quality[...] = bad if seen.link == "bad" else good
+        p.rack_link_voltage_v.value[...] = 0.0 if seen.volts == "apart" else 200.0
+        p.rack_link_voltage_v.quality[...] = bad if seen.volts == "link bad" else good
+        p.rack_voltage_v.quality[...] = bad if seen.volts == "rack bad" else good
         closed = state.main if seen.feedback == "follows" else seen.feedback == "closed"
         p.rack_main_closed.value[...], p.rack_main_closed.quality[...] = closed, bad if seen.feedback == "bad" else good
         p.rack_precharge_closed.value[...] = state.modes.rack_mode == RackMode.PRECHARGE
+        p.rack_precharge_closed.quality[...] = bad if seen.volts == "precharge bad" else good
         self.trips.rack_effect[...] = seen.effect
         trips = dataclasses.replace(self.trips, site_effect=seen.effect)
         commands = self.commands[seen.asked] if seen.asked else []
@@ -210,7 +213,7 @@ def a_main_contactor_closes_only_after_precharge_on_good_data_that_meet(graph: G
         if new.main and not old.main:
             closings += 1
             assert rack(old) is RackMode.PRECHARGE and rack(new) is RackMode.CLOSED
-            assert seen.link == "meets"
+            assert seen.volts == "meets"
             assert not seen.effect & (OPEN_NOW | STOP)
             assert seen.current == (0.0, True) or seen.feedback == "closed"
     assert closings
@@ -219,7 +222,7 @@ def a_main_contactor_closes_only_after_precharge_on_good_data_that_meet(graph: G
 def precharge_begins_only_on_good_data_with_the_main_contactor_seen_open(graph: Graph) -> None:
     for before, seen, after in graph.moves:
         if rack(graph.states[after]) is RackMode.PRECHARGE and rack(graph.states[before]) is not RackMode.PRECHARGE:
-            assert seen.link != "bad" and seen.feedback in ("open", "follows") and not seen.effect
+            assert seen.volts not in ("link bad", "rack bad") and seen.feedback == "follows" and not seen.effect
 
 
 def every_transitional_mode_ends_by_time_whatever_the_field_says(graph: Graph) -> None:

@@ -94,6 +94,14 @@ class TestControl:
             assert ask(s, PANEL, kind, text="smoke in row 3")[0], kind
         assert holder(s) == "engineer at 10.0.0.9", "a stop takes nothing from anybody"
 
+    def test_a_stop_in_the_scan_in_which_somebody_takes_control_is_heard(self, online: Story) -> None:
+        stop = online.tell(Kind.DISCONNECT, **PANEL)
+        online.tell(Kind.TAKE_CONTROL, **SCADA)
+        beat = online.tell(Kind.HEARTBEAT, 1.0, **SCADA)
+        online.scans()
+        assert online.answer(stop).accepted and online.answer(beat).accepted
+        online.until(SiteMode.STANDBY)
+
     def test_a_shutdown_runs_through_against_the_holder(self, online: Story) -> None:
         take(online, SCADA)
         armed = online.tell(Kind.ARM_SHUTDOWN, **PANEL)
@@ -111,8 +119,14 @@ class TestControl:
         take(online, SCADA)
         assert not ask(online, PANEL, Kind.RELEASE_CONTROL)[0]
         assert ask(online, SCADA, Kind.RELEASE_CONTROL) == (True, "control is free")
+        assert online.image is not None and online.image.authority.control_lapse_ms == 0
         assert holder(online) == "" and power(online, PANEL, 5e3)[0]
         assert ask(online, PANEL, Kind.RELEASE_CONTROL) == (True, "nobody has control")
+
+    def test_an_engineer_frees_it_from_one_who_has_gone_home(self, online: Story) -> None:
+        take(online, SCADA)
+        assert ask(online, ENGINEER, Kind.RELEASE_CONTROL) == (True, "control is free, scada at 10.0.0.7 has lost it")
+        assert holder(online) == "" and power(online, PANEL, 5e3)[0]
 
     def test_who_asks_again_keeps_it(self, online: Story) -> None:
         take(online, SCADA)
@@ -165,8 +179,19 @@ class TestSilence:
         assert holder(s) and s.image is not None and s.image.authority.control_lapse_ms <= 1000
         s.seconds(1.1)
         assert holder(s) == "" and changes(s) == ["scada at 10.0.0.7 lost control: silent for 60 s"]
-        assert [e.user for e in s.events if e.what is What.CONTROL] == ["scada"]
+        assert [(e.user, e.accepted) for e in s.events if e.what is What.CONTROL] == [("scada", True)]
         assert power(s, PANEL, 5e3)[0]
+
+    def test_the_whole_time_runs_anew_with_taking_it_and_with_every_word(self, online: Story) -> None:
+        for kind in (Kind.TAKE_CONTROL, Kind.ACKNOWLEDGE, Kind.SET_ACTIVE_POWER):
+            ask(online, SCADA, kind)
+            assert online.image is not None and online.image.authority.control_lapse_ms == 300_000, kind
+            assert online.seconds(7).authority.control_lapse_ms == 293_000, kind
+
+    def test_the_time_that_the_other_is_told_is_rounded_up(self, online: Story) -> None:
+        take(online, SCADA)
+        online.seconds(99.8)
+        assert "is silent for 201 s" in power(online, PANEL, 5e3)[1], "200.1 s are left"
 
     def test_any_word_of_the_holder_keeps_it_and_no_word_of_others_does(self) -> None:
         s = with_rule("on_request", 60_000)
@@ -226,6 +251,13 @@ class TestSilence:
         online.seconds(15)
         assert not online.active("scada_heartbeat_lost")
         assert online.image is not None and online.image.power.active_power_target_w == pytest.approx(30e3)
+
+    def test_the_last_beat_of_one_who_gives_control_back_counts(self, online: Story) -> None:
+        take(online, SCADA)
+        beat = online.tell(Kind.HEARTBEAT, 1.0, **SCADA)
+        online.tell(Kind.RELEASE_CONTROL, **SCADA)
+        online.scans()
+        assert online.answer(beat).accepted and holder(online) == ""
 
     def test_the_heartbeat_goes_on_watching_whoever_wrote_it(self, online: Story) -> None:
         ask(online, SCADA, Kind.HEARTBEAT, 1.0)

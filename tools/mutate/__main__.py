@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -72,11 +73,14 @@ TRACED_S, FOREVER_S = 1800.0, 1e9
 SHORT_WORD: Final = 3
 """Tests named by a longer word of the changed function's name come first."""
 PATIENCE_S: Final = 300
-"""A mutant that makes its tests hang counts as noticed."""
+"""CPU time; a mutant that makes its tests hang counts as noticed, a machine that is busy with other things does not."""
+IDLE: Final = 20
+"""Times the patience that may pass on the clock, for one that waits and computes nothing."""
 MOST_TESTS_S: Final = 40.0
 """CPU time of the tests that one mutant is given, by their time on the unchanged code."""
 SURVIVED, KILLED = 0, 1
-QUIET: Final = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", f"not ({TOO_LONG})")
+QUIET: Final = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout", "0", "-k", f"not ({TOO_LONG})")
+"""Without a timeout of their own: the clock of a busy machine notices nothing, see `PATIENCE_S`."""
 
 
 def main() -> int:
@@ -139,7 +143,7 @@ def _survivors(chosen: Sequence[Mutant]) -> set[str]:
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "reached.json"
         # In a process of its own, so that nothing is remembered that a mutant would have made otherwise.
-        if _fork(lambda: _session(tests, Tracer(modules, told), "--timeout", "0"), TRACED_S) != 0:
+        if _fork(lambda: _session(tests, Tracer(modules, told)), TRACED_S) != 0:
             failed = told.with_suffix(".failed")
             why = failed.read_text("utf-8") if failed.exists() else ""
             raise RuntimeError(f"the tests do not pass without a mutant: {why}")
@@ -148,17 +152,18 @@ def _survivors(chosen: Sequence[Mutant]) -> set[str]:
         return set(done.read_text("utf-8").splitlines())
 
 
-def _session(tests: Sequence[str], plugin: object, *options: str) -> int:
-    return int(pytest.main([*tests, *QUIET, *options], plugins=[plugin]))
+def _session(tests: Sequence[str], plugin: object) -> int:
+    return int(pytest.main([*tests, *QUIET], plugins=[plugin]))
 
 
 def _fork(work: Callable[[], int], patience_s: float = PATIENCE_S, *, quiet: bool = True) -> int:
-    """Exit code of `work` in a process of its own; KILLED when it takes too long."""
+    """Exit code of `work` in a process of its own; not 0 when it computes for too long."""
     pid = os.fork()
     if pid == 0:
         code = KILLED
         try:
             os.setpgid(0, 0)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(patience_s), int(patience_s)))
             if quiet:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, 1)
@@ -166,7 +171,7 @@ def _fork(work: Callable[[], int], patience_s: float = PATIENCE_S, *, quiet: boo
             code = work()
         finally:
             os._exit(code)
-    end = time.monotonic() + patience_s
+    end = time.monotonic() + IDLE * patience_s
     while time.monotonic() < end:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
@@ -243,7 +248,7 @@ def _fresh(mutant: Mutant, tests: Sequence[str]) -> int:
     """The same in an interpreter that loads the changed module from the start."""
     command = [sys.executable, "-m", "tools.mutate.fresh", mutant.module, str(mutant.number), *tests]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=3 * PATIENCE_S, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=IDLE * PATIENCE_S, check=False)
     except subprocess.TimeoutExpired:
         return KILLED
     return KILLED if done.returncode else SURVIVED

@@ -11,6 +11,8 @@ NOT_KNOWN: Final = "a current that is not known is told as not known, and nobody
 NO_SUCH_RACK: Final = "no rack has a voltage of 1 to 2 V"
 ANY_MODULE: Final = "the SOC of a rack is known or not as a whole, and every module of a site is read"
 EQUIVALENT: Final[dict[str, str]] = {
+    "authority _left_ms: 0 -> 1 in `max(settings.silence_ms - memory.silent_ms, 0)`":
+        "a holder with no time left has lost control before anybody asks how much it is",
     "protect.engine Matrix.__init__: 1 -> 2 in `zlib.crc32(repr(limit).encode()) or 1`":
         "stands for a checksum that happens to be 0",
     "protect.engine Matrix._lay_out: 1 -> 2 in `1.0 if cause.over else -1.0`": A_FACTOR,

@@ -15,7 +15,7 @@ def main() -> int:
     module, number, *tests = sys.argv[1:]
     os.chdir(ROOT)
     sys.meta_path.insert(0, Finder(next(mutants(module, only=int(number)))))
-    return int(pytest.main([*tests, "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]))
+    return int(pytest.main([*tests, "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout", "0"]))
 
 
 if __name__ == "__main__":
