@@ -45,8 +45,10 @@ SITE_MOST_MS = 50_000
 
 EFFECTS = (0, STOP, TRIP, LOCKOUT)
 CURRENTS = ((0.0, True), (50.0, True), (250.0, True), (0.0, False))
-VOLTAGES = ("meets", "apart", "link bad", "rack bad", "precharge bad")
-"""Link against rack; where something is bad its value would meet, or say that the precharge contactor is closed."""
+VOLTAGES = ("meets", "apart", "link bad")
+ALONE = ("rack bad", "precharge bad")
+"""Link against rack; what is bad shows a value that would meet, or a closed precharge contactor. The last two are tried
+where nothing else stands in the way of closing, to keep the search small."""
 FEEDBACKS = ("follows", "closed", "bad")
 ASKED = (None, Kind.CONNECT, Kind.DISCONNECT, Kind.RACK_OUT_OF_SERVICE, Kind.RACK_IN_SERVICE, Kind.ENTER_MAINTENANCE,
          Kind.LEAVE_MAINTENANCE)  # fmt: skip
@@ -76,6 +78,7 @@ class State(NamedTuple):
 def inputs() -> list[Input]:
     """Every combination of field and effects without a command, and every command in a few of them."""
     field = [Input(*x, None) for x in itertools.product(EFFECTS, CURRENTS, VOLTAGES, FEEDBACKS)]
+    field += [Input(effect, CURRENTS[0], volts, "follows", None) for effect in EFFECTS for volts in ALONE]
     asked = [
         Input(effect, CURRENTS[0], volts, "follows", kind)
         for kind in ASKED[1:]

@@ -204,6 +204,29 @@ class TestOtherWitnesses:
         assert acting(story, "rack_comm_lost") and not acting(story, "command_not_confirmed")
         assert not acting(story, "rack_witness_lost")
 
+    def test_what_racks_said_against_their_pcs_stands_while_one_of_them_is_silent(self, story: Story) -> None:
+        set_("rack_current_a", 60.0, hold=True)(story)
+        story.seconds(1.5)
+        assert acting(story, "dc_power_differs")
+        blind(story, "rack_current_a", 0)
+        story.scans(3)
+        assert acting(story, "dc_power_differs")
+        power(0.0)(story)
+        set_("rack_current_a", 0.0)(story)
+        story.points.rack_current_a.quality[0] = int(Quality.GOOD)
+        assert not acting(story, "dc_power_differs")
+
+    def test_a_silent_rack_that_has_opened_contradicts_nobody_any_longer(self, story: Story) -> None:
+        set_("rack_current_a", 60.0, hold=True)(story)
+        story.seconds(1.5)
+        blind(story, "rack_current_a", 0)
+        story.scans(3)
+        assert acting(story, "dc_power_differs")
+        story.points.rack_main_closed.value[0] = 0.0
+        story.hold.add("rack_main_closed")
+        story.scans(2)
+        assert not acting(story, "dc_power_differs")
+
     def test_a_pcs_at_rest_may_say_nothing_of_its_dc_side(self, story: Story) -> None:
         story.tell(Kind.DISCONNECT)
         story.seconds(30)

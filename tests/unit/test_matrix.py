@@ -159,6 +159,24 @@ class TestReset:
         odd = {r.id for r in ROWS if any(word in r.id for word in words)}
         assert {r.id for r in ROWS if r.id in odd and r.reset is Reset.SELF} == set()
 
+    @pytest.mark.parametrize(
+        ("hazards", "reset"),
+        [
+            # One direction closes, and opens again when the cells are warm or cool enough.
+            ("charge_overtemperature charge_undertemperature discharge_undertemperature", Reset.SELF),
+            # Two that measure the same agree again.
+            ("rack_currents_differ rack_current_offset dc_power_differs link_voltages_differ", Reset.SELF),
+            ("heartbeat_not_received", Reset.SELF),
+            # Another device says so itself, for as long as it lasts.
+            ("rack_bms_alarm pcs_fault cooling_failed cooling_without_fall door_open", Reset.SELF),
+            # Somebody else commands, or the commands do not arrive, or not in time: that is not over by itself.
+            ("second_controller pcs_command_not_confirmed no_current_though_commanded scan_overrun", Reset.OPERATOR),
+        ],
+    )
+    def test_who_ends_what_is_told_nowhere_else(self, hazards: str, reset: Reset) -> None:
+        rows = {r.id: r.reset for r in ROWS}
+        assert {rows[name] for name in hazards.split()} == {reset}
+
 
 class TestTime:
     def test_what_opens_at_once_is_sure_within_half_a_second_or_a_second_where_nature_is_slow(self) -> None:

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from controller.core.layout import Layout
+from controller.core.memory import SwingMemory
 from controller.core.protect import ROWS, Matrix
 from controller.core.protect.live import SETTLE_MS, TICK_MS, moves_with_bank, open_rack_live, swing
 from controller.core.protect.row import Threshold, When
+from controller.core.signal import Samples
+from controller.core.topology import Topology
 from tests.protect_bench import BASE, Bench
 
 LINK_V = 210.56
@@ -65,6 +69,8 @@ def moved(b: Bench, bank_v: float, share: float) -> Bench:
         (moved(bench(20.0), 0.02, 0.49), moved(bench(20.0), 0.02, 0.51)),
         # Second witnesses without a first.
         (moved(bench(0.0, gap_a=80.0), 0.02, 1.0), moved(bench(0.0, second_a=20.0), 0.02, 1.0)),
+        # A second sensor that shows nothing is no first witness.
+        (moved(bench(0.0, second_a=0.0), 0.02, 1.0), moved(bench(20.0, second_a=0.0), 0.02, 1.0)),
     ],
 )
 def test_each_pair_of_witnesses_has_its_boundary(before: Bench, beyond: Bench) -> None:
@@ -76,6 +82,12 @@ def test_a_rack_that_is_told_to_close_may_carry_current(name: str) -> None:
     b = bench(20.0, second_a=20.0)
     getattr(b.outputs, name)[0] = True
     assert not live(b)
+
+
+def test_what_a_rack_gives_that_must_be_open_is_not_accounted_for_whatever_its_feedback_says() -> None:
+    b = bench(80.0, gap_a=80.0)
+    b.put("rack_main_closed", 1.0)
+    assert live(b)
 
 
 @pytest.mark.parametrize("name", ["rack_current_a", "pcs_active_power_w", "rack_voltage_v"])
@@ -106,6 +118,45 @@ def test_cells_that_follow_the_load_are_found_and_those_that_stand_still_are_not
     assert moves_with_bank(together).tolist() == [True, False]
     assert not moves_with_bank(run(bench(20.0), LOAD)).any()
     assert not moves_with_bank(run(bench(20.0), [(-s, s) for _, s in LOAD])).any(), "against it is not with it"
+
+
+def test_the_first_movement_counts_for_its_second_of_the_minute_that_is_remembered() -> None:
+    found = run(bench(20.0), [(0.012, 0.03)])
+    assert found.bank_square[0] == pytest.approx(0.03**2 / 60.0, rel=1e-6)
+    assert found.product[0] == pytest.approx(0.012 * 0.03 / 60.0, rel=1e-6)
+
+
+def test_a_rack_of_one_module_moves_as_that_module_does() -> None:
+    b = bench(20.0)
+    fitted = b.topology.module_fitted.copy()
+    fitted[0, 1:] = False
+    b.topology = dataclasses.replace(b.topology, module_fitted=fitted)
+    found = run(b, [(0.03, 0.03)])
+    assert found.cell_v[0] == pytest.approx(b.measured.extremes.module_cell_voltage_mean_v.value[0, 0])
+    assert found.own_v.tolist() == pytest.approx(found.bank_v.tolist())
+
+
+def test_several_closed_racks_lead_by_their_mean() -> None:
+    """Two racks of three feed the load and move by 30 mV and 10 mV; the third one is open and stands still."""
+    of_three = Topology.regular(3, 1, 1, 1)
+    three = {"rack": 3, "module": 1}
+    f = bench(20.0).facts()
+    points, extremes = f.measured.points, f.measured.extremes
+    closed = Samples(np.array([0.0, 1.0, 1.0]), np.zeros(3, np.uint8), np.zeros(3, np.int64))
+    cells = Samples(np.full((3, 1), 3.3), np.zeros((3, 1), np.uint8), np.zeros((3, 1), np.int64))
+    measured = dataclasses.replace(
+        f.measured, points=dataclasses.replace(points, rack_main_closed=closed),
+        extremes=dataclasses.replace(extremes, module_cell_voltage_mean_v=cells),
+    )  # fmt: skip
+    told = np.array([False, True, True])
+    outputs = dataclasses.replace(f.outputs, rack_main_close=told, rack_precharge_close=np.zeros(3, bool))
+    modes = dataclasses.replace(f.modes, rack_mode_ms=np.full(3, SETTLE_MS))
+    memory = dataclasses.replace(f.trend, swing=Layout(SwingMemory, three).blank())
+    for moved in ([0.0, 0.0, 0.0], [0.0, 0.03, 0.01]):
+        cells.value[:, 0] += moved
+        seen = dataclasses.replace(f, topology=of_three, measured=measured, outputs=outputs, modes=modes, looks={})
+        memory = dataclasses.replace(memory, **swing(memory, seen, TICK_MS))
+    assert memory.swing.bank_v[0] == pytest.approx(0.02)
 
 
 def test_the_recovery_after_an_opening_says_nothing() -> None:

@@ -10,6 +10,9 @@ NOBODY_LOOKS: Final = "a bank of which something is not known is not known, and 
 NOT_KNOWN: Final = "a current that is not known is told as not known, and nobody looks at it"
 NO_SUCH_RACK: Final = "no rack has a voltage of 1 to 2 V"
 ANY_MODULE: Final = "the SOC of a rack is known or not as a whole, and every module of a site is read"
+ANY_LEVEL: Final = "any level but 0 is on"
+ONE_WATT: Final = "one watt of what stands still, beside a tenth of a rating"
+WHAT_IS_LEFT: Final = "NumPy takes any length below 0 as what is left"
 EQUIVALENT: Final[dict[str, str]] = {
     "authority _left_ms: 0 -> 1 in `max(settings.silence_ms - memory.silent_ms, 0)`":
         "a holder with no time left has lost control before anybody asks how much it is",
@@ -21,12 +24,24 @@ EQUIVALENT: Final[dict[str, str]] = {
         "rows, starts and stops are made together",
     "protect.engine _first_out: 1 -> 2 in `np.where(among, excess, -1.0)`":
         "less than any excess, which is no negative",
+    "protect.facts fire: 1 -> 2 in `_is(f.measured.points.fire_alarm, 1)`": ANY_LEVEL,
+    "protect.facts pcs_fault: 1 -> 2 in `_is(f.measured.points.pcs_fault, 1)`": ANY_LEVEL,
+    "protect.facts smoke: 1 -> 2 in `_is(f.measured.points.smoke_detected, 1)`": ANY_LEVEL,
+    "protect.facts suspected: 1 -> 2 in `(codes == fault).reshape(racks, -1)`": WHAT_IS_LEFT,
+    "protect.live open_rack_live: 0 -> 1 in `p.rack_current_a.value * p.rack_current_redundant_a.value > 0`":
+        "both are beyond 5 A",
+    "protect.live open_rack_live: 0 -> 1 in `np.where(second, p.rack_current_redundant_a.value, 0.0)`":
+        "a rack that shows no current is not suspected",
+    "protect.plausible no_current_though_commanded: 0 -> 1 in "
+    "`np.where(o.pcs_run, o.pcs_active_power_setpoint_w, 0.0)`": ONE_WATT,
+    "protect.plausible sense_wire_open: 1 -> 2 in `np.maximum(shown.sum(axis=2, keepdims=True), 1)`":
+        "a pair of cells takes two that are shown",
     "protect.plausible _filled: 1 -> 2 in `np.where(gap > 0, gap, 1.0)`":
         "a link that is as high as the rack or higher is not judged",
     "protect.plausible _sum_bounds: 0 -> 1 in `np.where(t.module_fitted, v, 0.0)`":
         "stands for an infinity where the other branch is taken: what is not fitted reports no extremes",
     "protect.flow pcs_power: 0 -> 1 in `np.where(known, watts, 0.0)`": NOBODY_LOOKS,
-    "protect.flow rack_power: 0 -> 1 in `np.where(known, amps * v.value, 0.0)`": NOBODY_LOOKS,
+    "protect.flow rack_power: 0 -> 1 in `np.where(heard, amps * v.value, 0.0)`": ONE_WATT,
     "protect.flow worst_current: 0 -> 1 in `np.where(known, -low, 0.0)`": NOT_KNOWN,
     "protect.flow worst_current: 0 -> 1 in `np.where(known, high, 0.0)`": NOT_KNOWN,
     "protect.flow expected_current: 1 -> 2 in `v.value > 1.0`": NO_SUCH_RACK,
@@ -47,8 +62,8 @@ EQUIVALENT: Final[dict[str, str]] = {
     "protect.trend _heat: 1e-06 -> 1 in `max(band.trip ** 2 - band.warn ** 2, 1e-06)`":
         "only where a current trips at less than 1 A above its warning",
     "protect.relations _touches: 1 -> 2 in `(size, 1)`": "two columns for the site say the same as one",
-    "protect.relations _touches: 1 -> 2 in `modules.reshape(size, -1)`":
-        "NumPy takes any length below 0 as what is left",
+    "protect.relations _touches: 1 -> 2 in `modules.reshape(size, -1)`": WHAT_IS_LEFT,
+    "protect.witness _missing: 1 -> 2 in `_silent(facts, names).reshape(-1)`": WHAT_IS_LEFT,
     "protect.trend _allowance: 1 -> 2 in `max(f.limit.pcs_follow_ms, 1)`": "only for a PCS that follows within 1 ms",
     "sequence.engine Sequence.__init__: True -> False in `Machine(model=None, states=[m.name for m in modes], "
     "initial=modes(0).name, [...]`":
