@@ -39,9 +39,8 @@ TABLES: Final = ("tests/unit/test_sequence_tables.py",)
 TESTS: Final = {
     "controller.core.authority": ("tests/scenario/test_two_masters.py",),
     "controller.core.protect.contactors": (
+        "tests/unit/test_protect_contactors.py",
         "tests/scenario/test_stalled_link.py",
-        "tests/unit/test_protect_facts.py",
-        "tests/unit/test_protect_causes.py",
     ),
     "controller.core.protect.engine": ENGINE,
     "controller.core.protect.facts": ("tests/unit/test_protect_facts.py", *ENGINE),
