@@ -28,6 +28,8 @@ from tools.fat.judge import Alarm, balancing_a
 from tools.pair import READY_S, RETRY_S, Pair
 from tools.simulator.client import SimulatorError
 
+PLANT_PRIORITY: Final = 3
+"""Real-time where permitted, below scan and io: real devices do not wait for this machine's other work."""
 LOOK_S: Final = 0.03
 RECOVER_S: Final = 60.0
 CONNECT_S: Final = 180.0
@@ -83,6 +85,8 @@ class Rig(Pair):
     async def open(self) -> None:
         """Both programs run, an operator is connected."""
         simulator = self.start("simulate", self.name, "--with-parent")
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(simulator.pid, os.SCHED_FIFO, os.sched_param(PLANT_PRIORITY))
         end = time.monotonic() + READY_S
         while True:
             try:
