@@ -116,7 +116,9 @@ def test_the_acceptance_test_runs_as_the_sites_own_users(tmp_path: Path) -> None
 
 def report() -> dict[str, Any]:
     bench = SITES["bench"]
-    good, bad = (CaseResult(c, plan(c, bench, Random(1))) for c in chosen(["cell_overvoltage", "door_open"]))
+    good, bad = (CaseResult(c) for c in chosen(["cell_overvoltage", "door_open"]))
+    good.trials += [plan(good.case, bench, Random(seed)) for seed in (1, 2)]
+    bad.trials.append(plan(bad.case, bench, Random(1)))
     good.verdicts += [Verdict("R01", 201.4, 208.0, 250.0, ()), Verdict("R02", 150.0, 160.0, 200.0, ())]
     bad.verdicts.append(Verdict("site", None, None, None, ("no <detection>",)))
     slow = [
@@ -131,6 +133,9 @@ def test_the_report_in_its_three_forms() -> None:
     assert json.loads(json.dumps(found)) == found
     assert not found["passed"] and [c["passed"] for c in found["cases"]] == [True, False]
     assert found["cases"][0]["detection_ms"] == {"p50": 150.0, "p99": 201.4, "max": 201.4}
+    first, second = (t["injected"] for t in found["cases"][0]["each"])
+    assert first == found["cases"][0]["injected"] != second, "a trial that failed can be found and repeated"
+    assert found["cases"][1]["wrong"] == ["door on: no <detection>"]
     assert len(found["config_sha256"]) == 64
     assert [(c["case"], c["detection_h"], c["passed"]) for c in found["long"]] == [
         ("stuck_sensor", 3.25, True), ("voltage_sensor", None, False)]  # fmt: skip

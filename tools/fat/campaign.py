@@ -24,10 +24,10 @@ Tell = Callable[[str, int], None]
 
 @dataclasses.dataclass(slots=True)
 class CaseResult:
-    """A case, how it was bound to the site the first time, and what its trials showed."""
+    """A case, its trials as they were bound to the site, and what each of them showed."""
 
     case: Case
-    planned: Planned
+    trials: list[Planned] = dataclasses.field(default_factory=list)
     verdicts: list[Verdict] = dataclasses.field(default_factory=list)
     remarks: list[str] = dataclasses.field(default_factory=list)
 
@@ -109,11 +109,15 @@ class Campaign:
         """The results in the order of the cases; everything is ended afterwards."""
         try:
             for case in cases:
-                result = CaseResult(case, plan(case, self.site, self._random(case, 0)))
+                result = CaseResult(case)
                 self.results.append(result)
                 for number in self.part.trials(case, self.repeat):
                     self.tell(case.id, number)
-                    result.verdicts.append(await self._trial(case, number, result))
+                    random = self._random(case, number)
+                    planned = plan(case, self.site, random)
+                    verdict = await self._trial(planned, random, result)
+                    result.trials.append(planned)
+                    result.verdicts.append(verdict)
                 if case.fresh_after and result.verdicts:
                     result.remarks.append("ends with a fresh controller, by design")
                     await self._drop()
@@ -126,9 +130,7 @@ class Campaign:
         """Of its own for every trial, so that one case alone is repeated exactly."""
         return Random(f"{self.seed}/{case.id}/{number}")
 
-    async def _trial(self, case: Case, number: int, result: CaseResult) -> Verdict:
-        random = self._random(case, number)
-        planned = plan(case, self.site, random)
+    async def _trial(self, planned: Planned, random: Random, result: CaseResult) -> Verdict:
         try:
             return await self._attempt(planned, random, result)
         except NotReady as error:

@@ -10,12 +10,13 @@ body{font:13px/1.45 system-ui,sans-serif;color:#1a1f24;margin:2em auto;max-width
 h1{font-size:22px;margin:0 0 .2em}h2{font-size:16px;margin:1.6em 0 .4em}
 table{border-collapse:collapse;width:100%}th,td{border-bottom:1px solid #d5dade;padding:.3em .5em;text-align:left;
 vertical-align:top}th{background:#eef1f4;font-weight:600}td.n{text-align:right;font-variant-numeric:tabular-nums;
-white-space:nowrap}th:nth-child(4){min-width:15em}
+white-space:nowrap}th:nth-child(4){min-width:11em}.more td{padding:0 .5em .4em 2em}tr.has td{border:0}
 code{font:12px ui-monospace,monospace}.pass{color:#146c2e;font-weight:700}.fail{color:#b3261e;
 font-weight:700}.wrong{color:#b3261e}.note{color:#5b6670}dl{display:grid;grid-template-columns:max-content 1fr;
 gap:.15em 1.2em;margin:1em 0}dt{color:#5b6670}dd{margin:0}.sign{display:grid;grid-template-columns:repeat(3,1fr);
 gap:2.5em 2em;margin-top:2.5em}.sign div{border-top:1px solid #1a1f24;padding-top:.3em}
-@media print{body{margin:0;max-width:none;font-size:10px}tr{break-inside:avoid}.sign{break-inside:avoid}
+@media print{body{margin:0;max-width:none;font-size:10px}code{font-size:9px}tr,.sign{break-inside:avoid}
+.more{break-before:avoid}
 thead{display:table-header-group}@page{size:A4 landscape;margin:12mm}}
 """
 HEADINGS: Final = (
@@ -41,8 +42,9 @@ def render(report: dict[str, Any]) -> str:
         "matrix</p>",
         _facts(report),
         "<p>Times are the plant's, in ms: from the faulty register (or the falsified command) to the scan that raised "
-        "the row, and to the last command or contactor of the reaction. Phase against the scan is random. Detection is "
-        "the alarm that the scan told; all else rests on the simulated plant's own log.</p>",
+        "the row, and to the last command or contactor of the reaction. Phase against the scan is random, and so are "
+        "the places: those of the first trial are shown. Detection is the alarm that the scan told; all else rests on "
+        "the simulated plant's own log.</p>",
         _table(report["cases"]),
         _long(report["long"]),
         _list("Rows not run this time", {r: "" for r in report["not_run"]}),
@@ -99,20 +101,28 @@ def _long(cases: list[dict[str, Any]]) -> str:
 
 def _row(case: dict[str, Any]) -> str:
     verdict = '<span class="pass">pass</span>' if case["passed"] else '<span class="fail">FAIL</span>'
-    wrong = "".join(f'<div class="wrong">{escape(w)}</div>' for w in case["wrong"])
-    notes = "".join(f'<div class="note">{escape(n)}</div>' for n in case["notes"])
+    more = "".join(f'<div class="wrong">{escape(w)}</div>' for w in case["wrong"])
+    more += "".join(f'<div class="note">{escape(n)}</div>' for n in case["notes"])
     how = "<br>".join(f"<code>{escape(i)}</code>" for i in case["injected"])
     since = "" if case["measured_from"] == "injected" else f'<div class="note">from {case["measured_from"]}</div>'
     bound = " / ".join("-" if b is None else f"{b:.0f}" for b in case["bound_ms"].values())
     row = case["row"] or "no row may alarm"
-    name = escape(case["case"]) + ("" if row == case["case"] else f'<div class="note">{escape(row)}</div>')
+    name = _breakable(case["case"]) + ("" if row == case["case"] else f'<div class="note">{_breakable(row)}</div>')
     cells = (
         name, escape(case["catalogue"]), how + since,
         escape(f"from {case['from'].replace('_', ' ')}: {case['expected']}"),
     )  # fmt: skip
     numbers = (bound, figures(case["detection_ms"]), figures(case["reaction_ms"]), str(case["trials"]))
     plain = "".join(f"<td>{c}</td>" for c in cells)
-    return f"<tr>{plain}{''.join(f'<td class=n>{n}</td>' for n in numbers)}<td>{verdict}{wrong}{notes}</td></tr>"
+    line = f"{plain}{''.join(f'<td class=n>{n}</td>' for n in numbers)}<td>{verdict}</td>"
+    if not more:
+        return f"<tr>{line}</tr>"
+    return f'<tr class="has">{line}</tr><tr class="more"><td colspan="{len(HEADINGS)}">{more}</td></tr>'
+
+
+def _breakable(name: str) -> str:
+    """A long name may be broken after an underscore, so that the verdict stays on the paper."""
+    return escape(name).replace("_", "_<wbr>")
 
 
 def figures(spread: dict[str, float] | None) -> str:

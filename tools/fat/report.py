@@ -93,12 +93,13 @@ def build(
 
 
 def _case(result: CaseResult) -> dict[str, Any]:
-    planned, verdicts = result.planned, result.verdicts
+    planned, verdicts = result.trials[0], result.verdicts
+    each = [_trial(p, v) for p, v in zip(result.trials, verdicts, strict=True)]
     return {
         "case": result.case.id,
         "row": result.case.row,
         "catalogue": result.case.faults,
-        "injected": list(planned.inject) or [result.case.act.replace("_", " ")],
+        "injected": _injected(planned),
         "from": result.case.start.name.lower(),
         "measured_from": result.case.origin.replace("_", " "),
         "expected": expected(planned),
@@ -109,16 +110,21 @@ def _case(result: CaseResult) -> dict[str, Any]:
         "trials": len(verdicts),
         "failed": sum(not v.passed for v in verdicts),
         "passed": result.passed,
-        "wrong": list(dict.fromkeys(w for v in verdicts for w in v.wrong)),
+        "wrong": [f"{'; '.join(t['injected'])}: {'; '.join(t['wrong'])}" for t in each if t["wrong"]],
         "notes": [*dict.fromkeys(n for v in verdicts for n in v.notes), *result.remarks],
-        "each": [_trial(v) for v in verdicts],
+        "each": each,
     }
 
 
-def _trial(verdict: Verdict) -> dict[str, Any]:
+def _injected(planned: Planned) -> list[str]:
+    return list(planned.inject) or [planned.case.act.replace("_", " ")]
+
+
+def _trial(planned: Planned, verdict: Verdict) -> dict[str, Any]:
     times = {n: getattr(verdict, n) for n in ("detect_ms", "react_ms", "opened_ms")}
     rounded = {n: None if t is None else round(t, 1) for n, t in times.items()}
-    return {"where": verdict.where, **rounded, "ready_s": verdict.ready_s, "wrong": list(verdict.wrong)}
+    told = {"where": verdict.where, "injected": _injected(planned)}
+    return {**told, **rounded, "ready_s": verdict.ready_s, "wrong": list(verdict.wrong)}
 
 
 def junit(report: dict[str, Any]) -> str:
