@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+import numpy as np
+
+from controller.core.effect import Effect
 from controller.core.program import Program
+from tools.chart import Chart, Line
 from tools.report.trip import Row, Trip
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 900, 180, 70, 22
 COLOURS: Final = ("#1b5e8a", "#b3541e", "#3f7d3f", "#7a4b94", "#8a7a1b", "#555")
-POINTS_AT_MOST: Final = 1800
 STYLE: Final = """body{font:15px/1.45 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;color:#222}
 h1{font-size:1.4em}table{border-collapse:collapse;width:100%}
 td,th{text-align:left;padding:.2em .6em;border-bottom:1px solid #ddd}
 td.n{text-align:right;font-variant-numeric:tabular-nums}figure{margin:1em 0}figcaption{color:#555;font-size:.9em}
-.key{font-size:1.1em;font-weight:600}@media print{body{margin:0}}"""
+.key{font-size:1.1em;font-weight:600}svg{max-width:100%;height:auto}
+svg text{font-size:11px;fill:#52606d}@media print{body{margin:0}}"""
 
 Series = tuple[str, Callable[[Row], float | None]]
 
@@ -34,7 +38,7 @@ def render(program: Program, trip: Trip) -> str:
         ("Value", compared),
         ("Time", f"{when}, scan {trip.scan}"),
         ("Delay in force", f"{int(program.matrix.delay_ms[trip.slot])} ms"),
-        ("Effects", html.escape((row.effect | row.bank_effect).name or "")),
+        ("Effects", _effects(row.effect | row.bank_effect)),
         ("Because", html.escape(row.because)),
         ("What to do", html.escape(row.advice)),
         ("Reset", html.escape(row.reset.value)),
@@ -46,7 +50,7 @@ def render(program: Program, trip: Trip) -> str:
         f"<tr><td class=n>{h.now_ms - trip.t0_ms:+d} ms<td class=n>{h.scan}<td>{html.escape(h.text)}</tr>"
         for h in trip.happenings
     )
-    figures = "".join(_figure(title, trip, series) for title, series in _plots(trip))
+    figures = "".join(_figure(title, up, trip, series) for title, up, series in _plots(trip))
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Trip {when}</title>"
         f"<style>{STYLE}</style>"
@@ -55,22 +59,27 @@ def render(program: Program, trip: Trip) -> str:
     )
 
 
-def _plots(trip: Trip) -> list[tuple[str, list[Series]]]:
+def _effects(effects: Effect) -> str:
+    return ", ".join((e.name or "").lower().replace("_", " ") for e in Effect if e & effects)
+
+
+def _plots(trip: Trip) -> list[tuple[str, str, list[Series]]]:
     racks = len(trip.rows[0].rack_current_a) if trip.rows else 0
     worst = sorted(range(racks), key=lambda r: -_swing(trip.rows, r))[: len(COLOURS)]
     return [
         (
-            "Power, W (discharge positive)",
+            "Power (discharge positive)",
+            "kW",
             [
-                ("measured", lambda r: r.power_w),
-                ("target", lambda r: r.target_w),
-                ("charge limit", lambda r: -r.charge_limit_w),
-                ("discharge limit", lambda r: r.discharge_limit_w),
+                ("measured", lambda r: r.power_w / 1000),
+                ("target", lambda r: r.target_w / 1000),
+                ("charge limit", lambda r: -r.charge_limit_w / 1000),
+                ("discharge limit", lambda r: r.discharge_limit_w / 1000),
             ],
         ),
-        ("Cell voltage, V", [("highest", lambda r: r.cell_max_v), ("lowest", lambda r: r.cell_min_v)]),
-        ("Hottest sensor, degC", [("hottest", lambda r: r.hottest_degc)]),
-        ("Rack current, A", [(f"R{i + 1:02d}", _current(i)) for i in sorted(worst)]),
+        ("Cell voltage", "V", [("highest", lambda r: r.cell_max_v), ("lowest", lambda r: r.cell_min_v)]),
+        ("Hottest sensor", "°C", [("hottest", lambda r: r.hottest_degc)]),
+        ("Rack current (discharge positive)", "A", [(f"R{i + 1:02d}", _current(i)) for i in sorted(worst)]),
     ]
 
 
@@ -83,51 +92,18 @@ def _swing(rows: Sequence[Row], rack: int) -> float:
     return max(values) - min(values) if values else 0.0
 
 
-def _figure(title: str, trip: Trip, series: Sequence[Series]) -> str:
-    rows = trip.rows[:: max(len(trip.rows) // POINTS_AT_MOST, 1)]
-    values = [v for _, f in series for r in rows if (v := f(r)) is not None]
-    if not values:
+def _figure(title: str, up: str, trip: Trip, series: Sequence[Series]) -> str:
+    rows = trip.rows
+    seconds = np.array([(r.now_ms - trip.t0_ms) / 1000 for r in rows])
+    lines = [
+        Line(colour, seconds, np.array([_number(f(r)) for r in rows]), name)
+        for (name, f), colour in zip(series, COLOURS, strict=False)
+    ]
+    drawn = Chart(lines, "s", up, mark=0.0, label=title).svg()
+    if not drawn:
         return f"<figure><figcaption>{title}: no usable value</figcaption></figure>"
-    low, high = min(values), max(values)
-    pad = (high - low) * 0.05 or max(abs(high) * 0.01, 1e-3)
-    low, high = low - pad, high + pad
-    begin, end = rows[0].now_ms, max(rows[-1].now_ms, rows[0].now_ms + 1)
-
-    def x(ms: int) -> float:
-        return LEFT + (ms - begin) / (end - begin) * (WIDTH - LEFT - 10)
-
-    def y(value: float) -> float:
-        return 8 + (high - value) / (high - low) * (HEIGHT - 8 - BOTTOM)
-
-    lines = []
-    for number, ((name, f), colour) in enumerate(zip(series, COLOURS, strict=False)):
-        for part in _runs([(x(r.now_ms), f(r)) for r in rows]):
-            path = " ".join(f"{px:.1f},{y(value):.1f}" for px, value in part)
-            lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.4" points="{path}"/>')
-        label = f'<text x="{LEFT + 8 + 130 * number}" y="{HEIGHT - 4}" fill="{colour}" font-size="12">'
-        lines.append(f"{label}{html.escape(name)}</text>")
-    mark = x(trip.t0_ms)
-    axis = "".join(
-        f'<text x="{LEFT - 6}" y="{y(v) + 4:.1f}" text-anchor="end" font-size="11" fill="#555">{v:.4g}</text>'
-        for v in (low + pad, (low + high) / 2, high - pad)
-    )
-    span = f"{(begin - trip.t0_ms) / 1000:.0f} s to {(end - trip.t0_ms) / 1000:+.0f} s"
-    inner, bottom = WIDTH - LEFT - 10, HEIGHT - BOTTOM
-    return (
-        f"<figure><figcaption>{title}; the line marks the trip, {span}</figcaption>"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">'
-        f'<rect x="{LEFT}" y="8" width="{inner}" height="{bottom - 8}" fill="#fafaf8" stroke="#ccc"/>'
-        f'<line x1="{mark:.1f}" x2="{mark:.1f}" y1="8" y2="{bottom}" stroke="#c00" stroke-dasharray="4 3"/>'
-        f"{axis}{''.join(lines)}</svg></figure>"
-    )
+    return f"<figure><figcaption>{title}; the dashed line marks the trip</figcaption>{drawn}</figure>"
 
 
-def _runs(points: Sequence[tuple[float, float | None]]) -> list[list[tuple[float, float]]]:
-    """Stretches without a gap: where there was no value, there is no line."""
-    runs: list[list[tuple[float, float]]] = [[]]
-    for px, value in points:
-        if value is None:
-            runs.append([])
-        else:
-            runs[-1].append((px, value))
-    return [r for r in runs if len(r) > 1]
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from controller.core.signal import Floats
+from tools.chart import Band, Chart, Line
 from tools.score.packs import StringScore
 from tools.score.scenario import Run, Score
 from tools.score.targets import half, misses
 
-WIDTH, HEIGHT, POINTS = 520, 170, 400
-LEFT, BOTTOM, TITLE = 44, 22, 22
+WIDTH, HEIGHT, LEFT, TITLE = 520, 180, 48, 22
+BLACK, BLUE, SHADE = "#1b2733", "#1f6feb", "#c9dcf2"
 HEAD: Final = (
     "profile",
     "sensors",
@@ -59,9 +59,7 @@ def picture(run: Run) -> str:
     """One profile as a picture that stands alone: truth, the median cell's estimate and its 2-sigma band."""
     s = run.score
     told = f"{s.profile}, sensors {s.scenario}: truth (black), estimate of the median cell (blue), its 2σ band"
-    low, high = run.estimate - 2 * run.sigma, run.estimate + 2 * run.sigma
-    body = _svg(run.time_s / 3600.0, [("#c9dcf2", low, high)], [("#1b2733", run.truth), ("#1f6feb", run.estimate)],
-                0.0, 1.0, told)  # fmt: skip
+    body = _soc(run, told)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + TITLE}" width="{2 * WIDTH}" '
         f'role="img"><title>{escape(told)}</title><style>text {{ font: 11px system-ui, sans-serif; fill: #52606d }}'
@@ -96,11 +94,14 @@ def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
 def _plots(run: Run) -> str:
     hours = run.time_s / 3600.0
     name = escape(f"{run.score.profile}, {run.score.scenario}")
-    low, high = run.estimate - 2 * run.sigma, run.estimate + 2 * run.sigma
-    soc = _svg(hours, [("#c9dcf2", low, high)], [("#1b2733", run.truth), ("#1f6feb", run.estimate)], 0.0, 1.0, "SOC")
-    reach = max(0.02, float(np.nanmax(np.abs([run.error_p05, run.error_p95])[:, len(hours) // 20 :])) * 1.1)
-    band = [("#c9dcf2", run.error_p05, run.error_p95)]
-    error = _svg(hours, band, [("#1f6feb", run.estimate - run.truth)], -reach, reach, "error")
+    soc = _soc(run, "SOC")
+    reach = max(2.0, 110 * float(np.nanmax(np.abs([run.error_p05, run.error_p95])[:, len(hours) // 20 :])))
+    error = _chart(
+        [Line(BLUE, hours, 100 * (run.estimate - run.truth))],
+        Band(SHADE, hours, 100 * run.error_p05, 100 * run.error_p95),
+        (-reach, reach),
+        "error",
+    )
     return (
         f"<h2>{name}</h2><figure>{soc}<figcaption>Truth (black), the median cell's estimate, its 2σ band"
         f"</figcaption></figure><figure>{error}"
@@ -108,30 +109,15 @@ def _plots(run: Run) -> str:
     )
 
 
-def _svg(
-    hours: Floats, bands: list[tuple[str, Floats, Floats]], lines: list[tuple[str, Floats]], low: float, high: float,
-    label: str,
-) -> str:  # fmt: skip
-    pick = np.unique(np.linspace(0, len(hours) - 1, POINTS).astype(int))
-    across = max(float(hours[-1]), 1e-9)
+def _soc(run: Run, label: str) -> str:
+    hours = run.time_s / 3600.0
+    low, high = 100 * (run.estimate - 2 * run.sigma), 100 * (run.estimate + 2 * run.sigma)
+    lines = [Line(BLACK, hours, 100 * run.truth), Line(BLUE, hours, 100 * run.estimate)]
+    return _chart(lines, Band(SHADE, hours, low, high), (0.0, 100.0), label)
 
-    def path(values: Floats, where: Any) -> str:
-        x = LEFT + hours[where] / across * (WIDTH - LEFT - 8)
-        y = 6 + (high - np.clip(values[where], low, high)) / (high - low) * (HEIGHT - BOTTOM - 6)
-        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
 
-    size, told = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"', escape(label)
-    parts = [f'<svg {size} role="img" aria-label="{told}">']
-    for level in (low, (low + high) / 2, high):
-        y = 6 + (high - level) / (high - low) * (HEIGHT - BOTTOM - 6)
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dde3ea"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{100 * level:.3g} %</text>')
-    for color, a, b in bands:
-        parts.append(f'<polygon points="{path(a, pick)} {path(b, pick[::-1])}" fill="{color}"/>')
-    for color, values in lines:
-        parts.append(f'<polyline points="{path(values, pick)}" fill="none" stroke="{color}" stroke-width="1.4"/>')
-    parts.append(f'<text x="{WIDTH - 8}" y="{HEIGHT - 6}" text-anchor="end">{across:.3g} h</text></svg>')
-    return "".join(parts)
+def _chart(lines: list[Line], band: Band, reach: tuple[float, float], label: str) -> str:
+    return Chart(lines, "h", "%", (band,), reach, label=label, width=WIDTH, height=HEIGHT, left=LEFT).svg()
 
 
 def _found(name: str, items: list[dict[str, Any]]) -> str:
