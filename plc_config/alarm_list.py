@@ -15,12 +15,13 @@ COLUMNS: Final = (
     "id", "place", "count", "priority", "cause", "delay_ms", "clear", "reset", "effects", "bank_effects", "because",
     "advice", "standard",
 )  # fmt: skip
-STYLE: Final = """body{font:15px/1.45 system-ui,sans-serif;margin:2rem;color:#1c2328}
+STYLE: Final = """body{font:13px/1.4 system-ui,sans-serif;margin:1.5rem;color:#1c2328}
 table{border-collapse:collapse;width:100%}
-th,td{border:1px solid #d5dbe0;padding:.35rem .5rem;text-align:left;vertical-align:top}
+th,td{border:1px solid #d5dbe0;padding:.3em .45em;text-align:left;vertical-align:top}
 th{background:#eef2f5;position:sticky;top:0}tr:nth-child(even){background:#fafbfc}
 .high{background:#f7cfcb}.medium{background:#fbe8c4}
-.low{background:#e4efe0}code{white-space:nowrap}@media print{th{position:static}}"""
+.low{background:#e4efe0}@media print{body{margin:0;font-size:8px}th{position:static}thead{display:table-header-group}
+tr{break-inside:avoid}@page{size:A4 landscape;margin:10mm}}"""
 
 
 def rows(program: Program) -> list[dict[str, str]]:
@@ -58,7 +59,8 @@ def as_html(program: Program) -> str:
     head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in COLUMNS)
     lines = []
     for row in rows(program):
-        cells = [f'<td id="{row["id"]}"><code>{row["id"]}</code></td>']
+        breakable = row["id"].replace("_", "_<wbr>")
+        cells = [f'<td id="{row["id"]}"><code>{breakable}</code></td>']
         for name in COLUMNS[1:]:
             kind = f' class="{row[name]}"' if name == "priority" else ""
             cells.append(f"<td{kind}>{html.escape(row[name])}</td>")
