@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show release and build, and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    chosen = argv[0] if argv and argv[0] in COMMANDS else None
+    chosen, parse = argv[0] if argv and argv[0] in COMMANDS else None, parser.parse_args
     for name, (module, summary) in COMMANDS.items():
         if name != chosen:
             commands.add_parser(name, help=summary)
@@ -72,7 +72,10 @@ def main(argv: list[str] | None = None) -> int:
         )
         loaded.arguments(sub)
         sub.set_defaults(run=loaded.run)
-    args = parser.parse_args(argv)
+        if not getattr(loaded, "HAS_PARTS", False):
+            # So that options may stand before an argument that can be left out: `export alarms --html SITE`.
+            parse, argv = sub.parse_intermixed_args, argv[1:]
+    args = parse(argv)
     try:
         return int(args.run(args))
     except KeyboardInterrupt:

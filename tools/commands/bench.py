@@ -16,6 +16,7 @@ PARTS: Final = {
     "trip": "from a cell crossing its limit on the wire to the open command on the wire",
     "opcua": "publishing only what is monitored, and writing every node",
 }
+HAS_PARTS: Final = True
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
