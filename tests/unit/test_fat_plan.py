@@ -189,6 +189,18 @@ def test_reports_that_do_not_belong_together_are_refused() -> None:
         merged([one, {**report(), "cycle_ms": 50, "part": "2/2"}])
 
 
+@pytest.mark.parametrize("cycle_ms", [200, 500])
+def test_at_a_slower_cycle_no_bound_is_shorter_than_the_scans_that_the_row_needs(cycle_ms: int, tmp_path: Path) -> None:
+    """A value comes just after it was read, and the row's delay ends with a whole scan."""
+    slow = compile_site(at_cycle("container", f"{cycle_ms}ms", tmp_path))
+    for case in CASES:
+        bound = plan(case, slow, Random(1)).detect_ms
+        if bound is not None:
+            scans = 1 + -(-ROW[case.row].delay_ms(slow.program.limit) // cycle_ms)
+            assert bound >= scans * cycle_ms, case.id
+    assert plan(next(c for c in CASES if c.id == "cell_overvoltage"), slow, Random(1)).detect_ms == 150 + 2 * cycle_ms
+
+
 def test_another_cycle_is_a_copy_of_the_site_with_tighter_bounds(tmp_path: Path) -> None:
     fast = compile_site(at_cycle("container", "50ms", tmp_path))
     assert fast.config.cycle == 50 and fast.path.parent == tmp_path

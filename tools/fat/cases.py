@@ -40,8 +40,8 @@ class Case:
     origin: what the times count from: the injection, or the command that the fault falsifies. act: what an operator
     or SCADA does after the injection; then: what is tried once the row has acted. extra_ms: time that passes by
     design before the row's delay begins, lost: the age at which a value counts as lost, too. open_ms: time from the
-    reaction to open contactors. most_ms: a bound stricter than delay + 2 cycles + I/O; by_scans: it was named for a
-    cycle of 100 ms and gives back two scans of every shorter one.
+    reaction to open contactors. most_ms: a bound stricter than delay + 2 cycles + I/O, named for a cycle of 100 ms;
+    a slower one adds two of its scans. by_scans: it gives back two scans of every faster one.
     """
 
     id: str

@@ -84,7 +84,8 @@ def plan(case: Case, site: Compiled, random: Random) -> Planned:
 
 def detect_bound_ms(case: Case, site: Compiled) -> float:
     """lost_after and what passes by design + the row's delay + 2 cycles + I/O; the case's own bound when
-    stricter, which does not move with the row's delay."""
+    stricter, which does not move with the row's delay. It was named for a cycle of 100 ms: a slower one adds two scans
+    of its own, a faster one takes them away where the case says so."""
     limit, cycle = site.program.limit, site.config.cycle
     if case.most_ms == TWO_SCANS:
         return float(2 * cycle)
@@ -97,7 +98,8 @@ def detect_bound_ms(case: Case, site: Compiled) -> float:
     total = extra + lost + delay + 2 * cycle + IO_ALLOWANCE_MS
     if case.most_ms is None:
         return float(total)
-    return float(min(total, case.most_ms - (2 * max(REFERENCE_CYCLE_MS - cycle, 0) if case.by_scans else 0)))
+    two_scans = 2 * (cycle - REFERENCE_CYCLE_MS)
+    return float(min(total, case.most_ms + (two_scans if case.by_scans else max(two_scans, 0))))
 
 
 def racks_to_open(which: str, site: Compiled, rack: int) -> frozenset[str]:
