@@ -76,9 +76,14 @@ def lost(s: Samples) -> Bools:
     return np.asarray((s.quality > USABLE) & (s.quality != NOT_FITTED))
 
 
+def shows(s: Samples, on: bool) -> Bools:
+    """Where a contact or flag is usable and at this level."""
+    return np.asarray((s.quality <= USABLE) & ((s.value >= 0.5) == on))
+
+
 def seen_on(s: Samples) -> Bools:
     """Where a contact or flag is usable and on."""
-    return np.asarray((s.quality <= USABLE) & (s.value >= 0.5))
+    return shows(s, True)
 
 
 def among(codes: NDArray[Any], *wanted: int) -> Bools:

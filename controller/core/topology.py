@@ -17,6 +17,8 @@ MAX_SHELVED: Final = 32
 """Alarms that may be shelved or out of service at one time; more than a person can keep in mind is refused."""
 MOST_WARNINGS: Final = 16
 """Entries of the ranked list of warnings."""
+TOLD_SCANS: Final = 32
+"""Scans for which is kept what a PCS was told: more than pass before a value counts as lost."""
 FLOOD_BUCKETS: Final = 60
 RATE_HOURS: Final = 24
 
@@ -159,6 +161,7 @@ class Topology:
             "bus": len(self.wires.names),
             "shelf": MAX_SHELVED,
             "recent": 2,
+            "told": TOLD_SCANS,
             "flood": FLOOD_BUCKETS,
             "hour": RATE_HOURS,
             "command": MAX_COMMANDS_PER_SCAN,

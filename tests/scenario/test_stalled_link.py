@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from controller.core.command import Kind
 from controller.core.field_image import Points
 from controller.core.image import RackMode, SiteMode
+from plc_config.compile import compile_site
+from plc_config.library import DATA
 from tests.story import Story
 
 OF_RACKS = frozenset(f.name for f in dataclasses.fields(Points) if f.name.startswith("rack_"))
@@ -94,14 +97,16 @@ def test_a_link_that_stalls_after_one_more_value_says_no_more_than_that_value(la
     assert story.told() == []
 
 
-def test_a_weld_is_told_as_soon_as_the_link_goes_on() -> None:
+def test_a_weld_is_told_when_its_time_to_follow_is_over_after_the_stall() -> None:
     story = leaving(Link("bench"))
     story.stall()
     story.seconds(STALL_S)
     story.go_on()
     story.hold.add("rack_main_closed")
+    story.scans(3)
+    assert not story.active("contactor_does_not_open")
     story.scans()
-    assert story.active("contactor_does_not_open", "R01"), "the time to follow is over, and now it was read"
+    assert story.active("contactor_does_not_open", "R01"), "heard again, and told to open, for 0.3 s"
 
 
 def test_on_a_link_that_is_heard_the_time_counts_from_the_command() -> None:
@@ -119,3 +124,35 @@ def test_a_value_that_stays_old_is_a_lost_rack_not_a_weld() -> None:
     story.seconds(3)
     assert story.active("rack_comm_lost", "R01")
     assert not story.active("contactor_does_not_open")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_command_that_the_stall_swallowed_gets_its_time_to_follow_once_the_link_goes_on(moment: str) -> None:
+    """The first values after the stall are new, and show a contactor that has only just been told."""
+    story = MOMENTS[moment](Link("bench"))
+    story.stall()
+    story.seconds(STALL_S)
+    story.silent -= OF_RACKS
+    story.scans(2)
+    assert story.told() == []
+    story.go_on()
+    story.seconds(2)
+    assert story.told() == []
+    assert not story.image.trips.rack_effect_latched.any()  # type: ignore[union-attr]
+
+
+def test_at_a_slow_cycle_one_value_between_two_stalls_calls_no_contactor_welded(tmp_path: Path) -> None:
+    """One scan is longer than the time to follow: what was read once must not be held against it twice."""
+    text = (DATA / "sites" / "bench.yaml").read_text("utf-8").replace("cycle: 100 ms", "cycle: 500 ms")
+    (tmp_path / "site.yaml").write_text(text, "utf-8")
+    story = leaving(Link(compile_site(str(tmp_path / "site.yaml"))))
+    story.stall()
+    story.scans()
+    story.silent -= OF_RACKS
+    story.scans()
+    story.stall()
+    story.scans()
+    assert story.told() == []
+    story.go_on()
+    story.seconds(2)
+    assert story.told() == []

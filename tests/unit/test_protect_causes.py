@@ -10,7 +10,7 @@ import pytest
 
 from controller.core.effect import Effect
 from controller.core.image import RackMode
-from controller.core.protect import ROWS, Priority, Reset, Row
+from controller.core.protect import ROWS, Priority, Reset, Row, told
 from controller.core.protect import facts as q
 from controller.core.protect import plausible as p
 from controller.core.protect.row import When
@@ -233,12 +233,12 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
         put("pcs_dc_voltage_v", 100.0),
     ),
     (
-        p.pcs_exceeds_limits,
+        told.pcs_exceeds_limits,
         all_of(trend(pcs_discharge_allowed_w=50e3), put("pcs_active_power_w", 56.9e3)),
         all_of(trend(pcs_discharge_allowed_w=50e3), put("pcs_active_power_w", 57.1e3)),
     ),
     (
-        p.pcs_exceeds_limits,
+        told.pcs_exceeds_limits,
         all_of(trend(pcs_charge_allowed_w=50e3), put("pcs_active_power_w", -56.9e3)),
         all_of(trend(pcs_charge_allowed_w=50e3), put("pcs_active_power_w", -57.1e3)),
     ),
@@ -255,14 +255,21 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
     (p.pcs_does_not_start, put("pcs_running", 1.0), put("pcs_running", 0.0)),
     (p.pcs_does_not_start, all_of(out("pcs_run", False), put("pcs_running", 0.0)), put("pcs_running", 0.0)),
     (
-        p.pcs_command_not_confirmed,
+        told.pcs_command_not_confirmed,
         put("pcs_active_power_confirmed_w", 64.9e3),
         put("pcs_active_power_confirmed_w", 65.1e3),
     ),
     (
-        p.pcs_command_not_confirmed,
+        told.pcs_command_not_confirmed,
         put("pcs_active_power_confirmed_w", 55.1e3),
         put("pcs_active_power_confirmed_w", 54.9e3),
+    ),
+    (told.pcs_does_not_follow, put("pcs_active_power_w", 69.9e3), put("pcs_active_power_w", 70.1e3)),
+    (told.pcs_does_not_follow, put("pcs_active_power_w", 50.1e3), put("pcs_active_power_w", 49.9e3)),
+    (
+        told.pcs_does_not_follow,
+        all_of(out("pcs_run", False), put("pcs_active_power_w", 49.9e3)),
+        put("pcs_active_power_w", 49.9e3),
     ),
     (
         p.cooling_without_fall,
@@ -296,8 +303,8 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
 ]
 
 
-def soc(b: Bench, told: float, sigma: float = 0.01) -> None:
-    b.put("rack_soc_reported_ratio", told)
+def soc(b: Bench, reported: float, sigma: float = 0.01) -> None:
+    b.put("rack_soc_reported_ratio", reported)
     b.estimates.rack_soc_ratio[...] = 0.5
     b.estimates.cell_soc_sigma_ratio[...] = sigma
     b.estimates = dataclasses.replace(b.estimates, soc_sigma_ratio=sigma)
@@ -316,7 +323,7 @@ def test_a_cause_has_its_boundary_where_it_says(cause: Any, before: Change, beyo
 
 def witnesses() -> list[Any]:
     named = [r.cause.condition for r in ROWS if isinstance(r.cause, When)]
-    return [c for c in named if c.__module__ == p.__name__]
+    return [c for c in named if c.__module__ in (p.__name__, told.__name__)]
 
 
 def test_every_witness_has_a_boundary() -> None:

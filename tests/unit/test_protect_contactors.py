@@ -86,8 +86,10 @@ def test_a_cause_has_its_boundary_where_it_says(cause: Any, before: Change, beyo
     ("ms", "age_ms", "counts"),
     [
         (100, 90, True),
-        (100, 450, True),
-        (300, 450, True),
+        (100, 100, True),
+        (100, 101, False),
+        (300, 300, True),
+        (300, 301, False),
         (301, 77, False),
         (301, 76, True),
         (500, 276, False),
@@ -102,6 +104,32 @@ def test_a_feedback_counts_while_the_time_runs_and_then_from_three_quarters_of_i
     bench = Bench()
     all_of(beyond, told(ms, age_ms))(bench)
     assert cause(bench.facts()).tolist() == [counts, False]
+
+
+@pytest.mark.parametrize(
+    ("commanded", "before_ms", "age_ms", "ms"),
+    [
+        ("now", 5000, 15, 100),
+        ("now", 5000, 100, 100),
+        ("now", 5000, 115, -100),
+        ("before", 100, 15, 200),
+        ("before", 300, 350, 400),
+        ("before", -100, 215, -200),
+        ("before", -100, 115, 115),
+        ("before", -400, 15, 15),
+        ("before", 15, 215, -115),
+    ],
+)
+def test_the_time_to_follow_begins_with_the_first_value_after_a_stall(
+    commanded: str, before_ms: int, age_ms: int, ms: int
+) -> None:
+    """Each scan comes 100 ms after the one before."""
+    bench = Bench()
+    told(0, age_ms)(bench)
+    facts, told_open = bench.facts(), np.array([False, False])
+    before = ~told_open if commanded == "now" else told_open
+    feedback = facts.measured.points.rack_main_closed
+    assert c.told_ms(facts, told_open, before, np.full(2, before_ms), feedback, 100).tolist() == [ms, ms]
 
 
 def test_every_cause_of_this_module_has_a_boundary() -> None:

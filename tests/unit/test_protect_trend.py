@@ -9,6 +9,7 @@ import pytest
 
 from controller.core.protect.flow import expected_current, pcs_power, rack_power, worst_current
 from controller.core.protect.trend import follow
+from controller.core.topology import TOLD_SCANS
 from tests.protect_bench import BASE, Bench
 
 SHARE = 142.45
@@ -126,11 +127,13 @@ class TestTrend:
     def test_limits_fall_no_faster_than_a_pcs_follows(self) -> None:
         bench = Bench()
         bench.outputs.pcs_discharge_limit_w[...] = 0.0
-        memory = dataclasses.replace(bench.trend, pcs_discharge_allowed_w=np.full(1, 100e3))
+        memory = dataclasses.replace(bench.trend, pcs_discharge_allowed_w=np.full((TOLD_SCANS, 1), 100e3))
         for _ in range(19):
             memory = follow(memory, bench.facts())
-        assert memory.pcs_discharge_allowed_w[0] == pytest.approx(5e3)
-        assert follow(memory, bench.facts()).pcs_discharge_allowed_w[0] == pytest.approx(0.0, abs=1.0)
+        assert memory.pcs_discharge_allowed_w[0, 0] == pytest.approx(5e3)
+        assert memory.pcs_discharge_allowed_w[19, 0] == pytest.approx(100e3)
+        assert memory.pcs_told_ms[:3].tolist() == [0, 100, 200]
+        assert follow(memory, bench.facts()).pcs_discharge_allowed_w[0, 0] == pytest.approx(0.0, abs=1.0)
 
     @pytest.mark.parametrize(("rates", "rising"), [((0.6, 0.6), True), ((0.4, 0.6), False), ((0.6, 0.4), False)])
     def test_a_rise_must_last_for_two_windows(self, rates: tuple[float, float], rising: bool) -> None:

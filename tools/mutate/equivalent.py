@@ -24,9 +24,6 @@ EQUIVALENT: Final[dict[str, str]] = {
         "rows, starts and stops are made together",
     "protect.engine _first_out: 1 -> 2 in `np.where(among, excess, -1.0)`":
         "less than any excess, which is no negative",
-    "protect.facts fire: 1 -> 2 in `_is(f.measured.points.fire_alarm, 1)`": ANY_LEVEL,
-    "protect.facts pcs_fault: 1 -> 2 in `_is(f.measured.points.pcs_fault, 1)`": ANY_LEVEL,
-    "protect.facts smoke: 1 -> 2 in `_is(f.measured.points.smoke_detected, 1)`": ANY_LEVEL,
     "protect.facts suspected: 1 -> 2 in `(codes == fault).reshape(racks, -1)`": WHAT_IS_LEFT,
     "protect.live open_rack_live: 0 -> 1 in `p.rack_current_a.value * p.rack_current_redundant_a.value > 0`":
         "both are beyond 5 A",

@@ -14,14 +14,14 @@ from controller.core.image import DISK_FULL, STORE_FAULT, ClockSync, RackMode, R
 from controller.core.image_warnings import Fault
 from controller.core.protect.flow import worst_current
 from controller.core.protect.look import Facts, Reading, once
-from controller.core.signal import USABLE, Bools, Samples, among, every, lost
+from controller.core.signal import USABLE, Bools, Samples, among, every, lost, shows
 
 CELL_SLEW_V_PER_S: Final = 0.02
 TEMPERATURE_SLEW_K_PER_S: Final = 0.2
 NOT_JOINED: Final = (int(RackMode.OPEN), int(RackMode.TRIPPED), int(RackMode.LOCKED_OUT))
 LOST_SIGN_OF_LIFE_MS: Final = 2000
 PROCESS_START_MS: Final = 30_000
-FOLLOW_RATIO, EXCEED_RATIO = 0.1, 1.1
+EXCEED_RATIO: Final = 1.1
 WORN: Final = 0.9
 
 
@@ -103,10 +103,6 @@ def ambient(f: Facts) -> Reading:
 # -- conditions: true where the hazard is present --------------------------------------------------------------
 
 
-def _is(s: Samples, level: int) -> Bools:
-    return np.asarray((s.quality <= USABLE) & ((s.value >= 0.5) == bool(level)))
-
-
 def suspected(f: Facts, fault: Fault) -> tuple[Bools, Any]:
     """Racks in which early warning suspects `fault`, and the first such cell or sensor, flat in the rack; -1 none."""
     w = f.warnings
@@ -177,14 +173,7 @@ def pcs_lost(f: Facts) -> Bools:
 
 def pcs_fault(f: Facts) -> Bools:
     """The PCS reports a fault."""
-    return _is(f.measured.points.pcs_fault, 1)
-
-
-def pcs_does_not_follow(f: Facts) -> Bools:
-    """Power far from the setpoint although the PCS is told to run."""
-    p = f.measured.points.pcs_active_power_w
-    off = np.abs(p.value - f.outputs.pcs_active_power_setpoint_w) > FOLLOW_RATIO * f.limit.pcs_rated_w
-    return np.asarray(f.outputs.pcs_run & (p.quality <= USABLE) & off)
+    return shows(f.measured.points.pcs_fault, True)
 
 
 def pcs_exceeds_rating(f: Facts) -> Bools:
@@ -196,7 +185,7 @@ def pcs_exceeds_rating(f: Facts) -> Bools:
 def estop_pressed(f: Facts) -> Bools:
     """Either channel of the E-stop chain is open."""
     p = f.measured.points
-    return _is(p.estop_channel_1_closed, 0) | _is(p.estop_channel_2_closed, 0)
+    return shows(p.estop_channel_1_closed, False) | shows(p.estop_channel_2_closed, False)
 
 
 def estop_discrepancy(f: Facts) -> Bools:
@@ -217,7 +206,7 @@ def remote_emergency_stop(f: Facts) -> Bools:
 
 def fire(f: Facts) -> Bools:
     """The fire panel alarms."""
-    return _is(f.measured.points.fire_alarm, 1)
+    return shows(f.measured.points.fire_alarm, True)
 
 
 def fire_lost(f: Facts) -> Bools:
@@ -227,12 +216,12 @@ def fire_lost(f: Facts) -> Bools:
 
 def smoke(f: Facts) -> Bools:
     """Smoke or off-gas."""
-    return _is(f.measured.points.smoke_detected, 1)
+    return shows(f.measured.points.smoke_detected, True)
 
 
 def hvac_failed(f: Facts) -> Bools:
     """The cooling plant reports a failure."""
-    return _is(f.measured.points.hvac_healthy, 0)
+    return shows(f.measured.points.hvac_healthy, False)
 
 
 def hvac_lost(f: Facts) -> Bools:
@@ -243,7 +232,7 @@ def hvac_lost(f: Facts) -> Bools:
 
 def door_open(f: Facts) -> Bools:
     """A door is open."""
-    return _is(f.measured.points.door_closed, 0)
+    return shows(f.measured.points.door_closed, False)
 
 
 def aux_supply_lost(f: Facts) -> Bools:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from controller.core.protect.look import Facts, once
-from controller.core.signal import USABLE, Bools, Floats, seen_on
+from controller.core.signal import USABLE, Bools, Floats, seen_on, shows
 
 
 @once
@@ -42,8 +42,7 @@ def rack_power(f: Facts, magnitude: bool = False) -> tuple[Floats, Bools]:
 @once
 def seen_open(f: Facts) -> Bools:
     """Racks whose main contactor is seen open."""
-    s = f.measured.points.rack_main_closed
-    return np.asarray((s.quality <= USABLE) & (s.value < 0.5))
+    return shows(f.measured.points.rack_main_closed, False)
 
 
 @once

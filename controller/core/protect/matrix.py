@@ -12,6 +12,7 @@ from controller.core.image_warnings import Fault
 from controller.core.protect import contactors as c
 from controller.core.protect import facts as f
 from controller.core.protect import plausible as p
+from controller.core.protect import told
 from controller.core.protect import witness as w
 from controller.core.protect.live import open_rack_live
 from controller.core.protect.look import Quantity
@@ -286,13 +287,13 @@ PCS: Final = (
         "Read the fault at the PCS and reset it there."),
     Row("pcs_does_not_start", "pcs", When(p.pcs_does_not_start), A | S, 10_000, OPERATOR, LOW,
         "The PCS is told to run and stands still.", "Read the state at the PCS: remote release, grid, DC voltage."),
-    Row("pcs_command_not_confirmed", "pcs", When(p.pcs_command_not_confirmed), A | B | S, 1000, OPERATOR, LOW,
+    Row("pcs_command_not_confirmed", "pcs", When(told.pcs_command_not_confirmed), A | B | S, 1000, OPERATOR, LOW,
         "The PCS holds another setpoint than was sent.", "Check for a second master on the bus.", "D9"),
     Row("pcs_power_uncommanded", "pcs", When(p.pcs_power_uncommanded), A | B | S, 2000, OPERATOR, LOW,
         "Power flows that nobody asked for.", "Stop the PCS by hand; check its mode.", "UL 1973"),
-    Row("pcs_does_not_follow", "pcs", When(f.pcs_does_not_follow), A | S, "pcs_follow_ms", OPERATOR, LOW,
+    Row("pcs_does_not_follow", "pcs", When(told.pcs_does_not_follow), A | S, "pcs_follow_ms", OPERATOR, LOW,
         "The PCS gives another power than it was told.", "Check the PCS's mode and limits."),
-    Row("pcs_exceeds_limits", "pcs", When(p.pcs_exceeds_limits), A | S, 200, OPERATOR, LOW,
+    Row("pcs_exceeds_limits", "pcs", When(told.pcs_exceeds_limits), A | S, 200, OPERATOR, LOW,
         "The PCS takes or gives more than the cells allow.", "Check the PCS's mode and limits.", "IEC 62619 8.2.2"),
     Row("no_current_though_commanded", "pcs", When(p.no_current_though_commanded), A | S, 3000, OPERATOR, LOW,
         "Power was asked for and the racks carry none: fuse, contactor or sensor.",

@@ -35,9 +35,7 @@ SUM_TOLERANCE: Final = 0.03
 OPEN_RACK_CURRENT_A: Final = 5.0
 SOC_DIFFERENCE: Final = 0.15
 BMS_LIMIT_RATIO: Final = 1.1
-CONFIRM_RATIO: Final = 0.05
 JUMP_MS: Final = 1000
-LEAST_ALLOWED_RATIO: Final = 0.02
 
 
 # -- quantities ------------------------------------------------------------------------------------------------
@@ -317,14 +315,6 @@ def link_voltages_differ(f: Facts) -> Bools:
     return np.asarray((same & (apart > LINK_RATIO * np.abs(dc.value)[:, None] + LINK_FLOOR_V)).any(axis=1))
 
 
-def pcs_exceeds_limits(f: Facts) -> Bools:
-    """Power more than 10 % above the limit that the PCS was given, after its time to follow."""
-    p, m = f.measured.points.pcs_active_power_w, f.trend
-    slack = LEAST_ALLOWED_RATIO * f.limit.pcs_rated_w
-    over = (p.value > 1.1 * m.pcs_discharge_allowed_w + slack) | (-p.value > 1.1 * m.pcs_charge_allowed_w + slack)
-    return np.asarray(usable(p) & over)
-
-
 def pcs_power_uncommanded(f: Facts) -> Bools:
     """Power flows although the PCS is told to stand still."""
     p = f.measured.points.pcs_active_power_w
@@ -335,13 +325,6 @@ def pcs_does_not_start(f: Facts) -> Bools:
     """The PCS is told to run and does not."""
     s = f.measured.points.pcs_running
     return np.asarray(f.outputs.pcs_run & usable(s) & (s.value < 0.5))
-
-
-def pcs_command_not_confirmed(f: Facts) -> Bools:
-    """The PCS reads back another setpoint than was written."""
-    s = f.measured.points.pcs_active_power_confirmed_w
-    off = np.abs(s.value - f.outputs.pcs_active_power_setpoint_w) > CONFIRM_RATIO * f.limit.pcs_rated_w
-    return np.asarray(usable(s) & off)
 
 
 # -- site ------------------------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ import numpy as np
 
 from controller.core.frozen import replace
 from controller.core.memory import TrendMemory
-from controller.core.protect.contactors import precharge_commanded
+from controller.core.protect.contactors import precharge_commanded, told_ms
 from controller.core.protect.flow import closed, expected_current, worst_current
 from controller.core.protect.live import commanded_open, swing
 from controller.core.protect.look import Facts
+from controller.core.protect.told import tell
 from controller.core.signal import USABLE, some
 
 TEMPERATURE_WINDOW_MS: Final = 800
@@ -54,7 +55,7 @@ def follow(memory: TrendMemory, facts: Facts) -> TrendMemory:
         **_last_currents(memory, facts),
         **_contactors(memory, facts, elapsed),
         **_echo(memory, facts, elapsed),
-        **_allowance(memory, facts, elapsed),
+        **tell(memory, facts, elapsed),
         **_cooling(memory, facts, elapsed),
         **swing(memory, facts, elapsed),
         utc_ms=facts.system.utc_ms,
@@ -158,8 +159,9 @@ def _contactors(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
 
     It fills neither before the command nor while a value shows it empty, however late contactor and values are.
     """
-    rack, link = f.measured.points.rack_voltage_v, f.measured.points.rack_link_voltage_v
-    alone, told = f.outputs.rack_precharge_close & ~f.outputs.rack_main_close, precharge_commanded(f)
+    p, main, told = f.measured.points, f.outputs.rack_main_close, precharge_commanded(f)
+    rack, link, precharge = p.rack_voltage_v, p.rack_link_voltage_v, p.rack_precharge_closed
+    alone = f.outputs.rack_precharge_close & ~main
     rise = np.where(alone, m.link_rise_ms + elapsed_ms, 0)
     if some(alone):
         empty = (link.quality <= USABLE) & (link.value - m.link_start_v <= EMPTY * (rack.value - m.link_start_v))
@@ -168,11 +170,11 @@ def _contactors(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
         "precharge_ms": np.where(alone, m.precharge_ms + elapsed_ms, 0),
         "link_rise_ms": rise,
         "link_start_v": np.where(alone, m.link_start_v, link.value),
-        "main_followed": f.outputs.rack_main_close & (m.main_followed | closed(f)),
-        "main_told": f.outputs.rack_main_close,
-        "main_told_ms": np.where(f.outputs.rack_main_close == m.main_told, m.main_told_ms, 0) + elapsed_ms,
+        "main_followed": main & (m.main_followed | closed(f)),
+        "main_told": main,
+        "main_told_ms": told_ms(f, main, m.main_told, m.main_told_ms, p.rack_main_closed, elapsed_ms),
         "precharge_told": told,
-        "precharge_told_ms": np.where(told == m.precharge_told, m.precharge_told_ms, 0) + elapsed_ms,
+        "precharge_told_ms": told_ms(f, told, m.precharge_told, m.precharge_told_ms, precharge, elapsed_ms),
     }
 
 
@@ -189,16 +191,6 @@ def _echo(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
         "echo": np.where(heard, echo.value, m.echo),
         "echo_still_ms": np.where(moved | ~heard | (m.echo == 0), 0, m.echo_still_ms + elapsed_ms),
         "echo_foreign_ms": np.where(foreign, FOREIGN_MS, np.maximum(m.echo_foreign_ms - elapsed_ms, 0)),
-    }
-
-
-def _allowance(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
-    """Limits as a PCS can follow them: up at once, down over the time it is given to follow."""
-    fall = f.limit.pcs_rated_w * elapsed_ms / max(f.limit.pcs_follow_ms, 1)
-    charge, discharge = f.outputs.pcs_charge_limit_w, f.outputs.pcs_discharge_limit_w
-    return {
-        "pcs_charge_allowed_w": np.maximum(charge, m.pcs_charge_allowed_w - fall),
-        "pcs_discharge_allowed_w": np.maximum(discharge, m.pcs_discharge_allowed_w - fall),
     }
 
 

@@ -17,6 +17,7 @@ from controller.core.layout import tags_of
 from controller.core.protect import contactors as c
 from controller.core.protect import facts as f
 from controller.core.protect import plausible as p
+from controller.core.protect import told
 from controller.core.protect.flow import seen_open
 from controller.core.protect.look import Facts, once
 from controller.core.protect.row import Row, Threshold, When
@@ -53,7 +54,7 @@ RESTS_ON: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
     p.second_controller: ("rack_heartbeat_echo",),
     f.pcs_fault: ("pcs_fault",),
     p.pcs_does_not_start: ("pcs_running",),
-    p.pcs_command_not_confirmed: ("pcs_active_power_confirmed_w",),
+    told.pcs_command_not_confirmed: ("pcs_active_power_confirmed_w",),
     p.dc_power_differs: ("rack_current_a",),
     p.link_voltages_differ: ("pcs_dc_voltage_v", "rack_link_voltage_v"),
 }
