@@ -9,6 +9,7 @@ import sys
 from typing import Final
 
 from controller.image.release import release
+from plc_config.problem import ConfigError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_RUNNING, EXIT_CONFIG = 1, 2, 69, 75, 78
 
@@ -82,6 +83,15 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except ConfigError as error:
+        from tools.commands.check import tell
+
+        return tell(error, getattr(args, "json", False))
+    except OSError as error:
+        # A folder that is not there, a full disk, no permission: the machine refuses, the program is well.
+        why = error.strerror or str(error)
+        print(f"cellwarden {chosen}: {f'{error.filename}: {why}' if error.filename else why}", file=sys.stderr)
         return EXIT_FAILED
 
 

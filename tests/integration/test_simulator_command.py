@@ -71,6 +71,15 @@ def test_ready_line_and_orderly_end(running: Process, tmp_path: Path) -> None:
     assert lines[0]["kind"] == "truth" and len(lines[0]["racks"]) == 2
 
 
+def test_a_truth_file_that_cannot_be_written_ends_it(site: Path, tmp_path: Path) -> None:
+    for truth in ("/dev/full", str(tmp_path)):
+        command = [sys.executable, "-m", "tools.cli", "simulate", str(site), "--truth", truth]
+        env = {**os.environ, "CELLWARDEN_RUN": str(tmp_path / "other")}
+        ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 1 and ended.stderr.startswith("cellwarden simulate: ")
+        assert ended.stderr.count("\n") == 1
+
+
 def test_sigterm_is_orderly_too(running: Process) -> None:
     assert running.stop(signal.SIGTERM) == 0
     assert list(running.run.iterdir()) == []

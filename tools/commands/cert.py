@@ -8,9 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plc_config.problem import ConfigError
-from tools.commands.check import tell
-
 if TYPE_CHECKING:
     from opcua_model.pki import Pki
 
@@ -37,10 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from opcua_model.pki import Pki
     from plc_config.compile import compile_site
 
-    try:
-        config = compile_site(args.site).config
-    except ConfigError as error:
-        return tell(error, args.json)
+    config = compile_site(args.site).config
     pki = Pki(state_folder(config.site.id) / "pki")
     if args.do == "own":
         return _own(pki, config.site.id, config.opcua.bind, args.json)
@@ -72,11 +66,7 @@ def _trial(folder: str | None, hosts: list[str]) -> int:
     if folder is None:
         print("into which folder? cellwarden cert trial . --host 127.0.0.1", file=sys.stderr)
         return 2
-    try:
-        written = write_trial_set(Path(folder), hosts)
-    except OSError as error:
-        print(error, file=sys.stderr)
-        return 1
+    written = write_trial_set(Path(folder), hosts)
     print("\n".join(str(path) for path in written))
     print(
         "for a desk, not for a plant; valid for 90 days. In the site file: ca: ca.pem, certificate: us.pem, key: us.key"

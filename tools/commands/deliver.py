@@ -12,9 +12,7 @@ from typing import Any, Final
 
 from controller.core.estimate.deliver import SURE, Answer, Offer, deliver
 from controller.core.outlook import HORIZONS
-from plc_config.problem import ConfigError
 from plc_config.quantity import duration_ms, parse
-from tools.commands.check import tell
 from tools.commands.operate import EXIT_UNREACHABLE, connection
 
 HELP = "answer whether the battery can give (or take) a power for a time: yes or no, probability, what ends it first"
@@ -47,10 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if power <= 0 or hours <= 0 or not 0 < sure < 1:
         print("power and time must be more than nothing, --sure between 0 and 100 %", file=sys.stderr)
         return EXIT_USAGE
-    try:
-        return asyncio.run(_ask(args, power, hours, sure))
-    except ConfigError as error:
-        return tell(error, args.json)
+    return asyncio.run(_ask(args, power, hours, sure))
 
 
 async def _ask(args: argparse.Namespace, power_w: float, hours: float, sure: float) -> int:

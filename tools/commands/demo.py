@@ -55,8 +55,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 after an orderly stop with Ctrl-C or `--for`; everything it started has ended by then."""
     from plc_config.compile import compile_site
-    from plc_config.problem import ConfigError
-    from tools.commands.check import tell
 
     try:
         seconds = None if args.duration is None else duration_ms(args.duration) / 1000
@@ -64,8 +62,6 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"--for: {error}", file=sys.stderr)
         return 2
-    except ConfigError as error:
-        return tell(error)
     stopping = _stop_on_signals()
     demo = Demo(site, args)
     try:

@@ -14,9 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from plc_config.problem import ConfigError
-from tools.commands.check import tell
-
 if TYPE_CHECKING:
     from tools.fat.campaign import Part
 
@@ -50,11 +47,15 @@ def run(args: argparse.Namespace) -> int:
     from tools.fat.merge import merged
 
     if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
+        try:
+            args.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            print(f"--out: {error}", file=sys.stderr)
+            return EXIT_USAGE
     if args.merge:
         try:
             report = merged([json.loads((folder / "report.json").read_text("utf-8")) for folder in args.merge])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             print(f"--merge: {error}", file=sys.stderr)
             return EXIT_USAGE
         _hand_over(args, report)
@@ -69,14 +70,14 @@ def _run(args: argparse.Namespace, folder: Path) -> int:
     from tools.fat.campaign import Part, chosen, chosen_long, refusal
     from tools.fat.rig import RigError
 
+    # What cannot be read is told of the site itself, not of its copy.
+    compile_site(args.site)
+    args.site = at_cycle(args.site, args.cycle, folder)
+    site = compile_site(args.site)
     try:
-        args.site = at_cycle(args.site, args.cycle, folder)
-        site = compile_site(args.site)
         cases = chosen(args.row)
         part = Part.parse(args.part)
         args.long = chosen_long(args.row, part) if args.long or args.row else ()
-    except ConfigError as error:
-        return tell(error, args.json)
     except KeyError as error:
         print(f"--row: there is no row or case {error}", file=sys.stderr)
         return EXIT_USAGE

@@ -58,11 +58,6 @@ def run(args: argparse.Namespace) -> int:
     except (curve.NoBranch, circuit.NoSteps) as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
-    except ConfigError as error:
-        return tell(error, args.json)
-    except OSError as error:
-        print(f"{args.cell}: {error.strerror}", file=sys.stderr)
-        return EXIT_FAILED
     shown = args.page or args.cell.with_suffix(".html")
     notes = [*found.notes, f"limits and derating are those of {base.name}: compare them with the datasheet"]
     shown.write_text(page.render(args.cell.stem, found, fitted, curve.branches(recordings), notes), encoding="utf-8")

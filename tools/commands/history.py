@@ -20,7 +20,6 @@ from controller.historian.journal import verify_audit
 from controller.historian.reader import HistoryStore, Known
 from controller.image.folder import state_folder
 from plc_config.compile import compile_site
-from plc_config.problem import ConfigError
 from plc_config.quantity import duration_ms
 
 HELP = (
@@ -29,7 +28,7 @@ HELP = (
     "they say otherwise."
 )
 EXAMPLE = "cellwarden history container soc_ratio 'rack_current_a[R0*]' --last 1h --csv out.csv"
-EXIT_FAILED, EXIT_USAGE, EXIT_CONFIG = 1, 2, 78
+EXIT_FAILED, EXIT_USAGE = 1, 2
 SHOWN: Final = 200
 CHUNK: Final = 10_000
 EVER_MS: Final = 2**60
@@ -52,11 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0, or 1 when nothing was found or the audit trail was edited, 2 for a bad time, 78 for a bad site."""
-    try:
-        site_id = compile_site(args.site).config.site.id
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return EXIT_CONFIG
+    site_id = compile_site(args.site).config.site.id
     try:
         start, end = _times(args)
     except ValueError as error:
@@ -74,9 +69,6 @@ def run(args: argparse.Namespace) -> int:
         return _history(args, HistoryStore(folder), start, end)
     except sqlite3.Error as error:
         print(f"{folder}: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    except OSError as error:
-        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
 
 

@@ -13,9 +13,6 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from plc_config.problem import ConfigError
-from tools.commands.check import tell
-
 if TYPE_CHECKING:
     from opcua_model.client import CallResult, SiteClient
 
@@ -90,8 +87,6 @@ def run(args: argparse.Namespace) -> int:
         if args.do == "ack" and args.value is not None:
             number = _slot(args.site, args.value)
         return asyncio.run(_operate(args, number))
-    except ConfigError as error:
-        return tell(error, args.json)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

@@ -17,9 +17,7 @@ from controller.fieldbus.request import Failure
 from controller.image.folder import run_folder
 from plc_config.compile import Compiled, compile_site
 from plc_config.plan import BusPlan, DevicePlan
-from plc_config.problem import ConfigError
 from tools import progress
-from tools.commands.check import tell
 from tools.commands.read import may_ask_all, where
 from tools.field_line import Answer, Line
 from tools.field_view import UNEXPECTED, Reading, View
@@ -87,12 +85,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 all well, 1 something is not, 69 nothing answers, 75 a bus is the controller's, 78 configuration."""
-    try:
-        site = compile_site(args.site)
-    except ConfigError as error:
-        return tell(error, args.json)
+    site = compile_site(args.site)
     if not may_ask_all(site, site.plan.buses):
         return EXIT_RUNNING
+    for path in (args.csv, args.html):
+        if path is not None:
+            # Refused now, and not when every device was asked.
+            path.open("ab").close()
     site, unknown = as_found(site, site.plan.devices)
     try:
         rows = asyncio.run(walk(site, unknown))

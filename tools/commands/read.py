@@ -15,9 +15,7 @@ from controller.fieldbus.link import LinkLost
 from controller.image.folder import run_folder
 from plc_config.compile import Compiled, compile_site
 from plc_config.plan import BusPlan, DevicePlan
-from plc_config.problem import ConfigError
 from plc_config.quantity import duration_ms
-from tools.commands.check import tell
 from tools.field_line import Answer, Line, owner_of
 from tools.field_view import Reading, Unknown, View, find
 from tools.self_config import as_found
@@ -44,8 +42,6 @@ def run(args: argparse.Namespace) -> int:
         every_s = duration_ms(args.every) / 1000
         site = compile_site(args.site)
         device = find(site, args.device)
-    except ConfigError as error:
-        return tell(error, args.json)
     except ValueError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE

@@ -40,12 +40,12 @@ def run(args: argparse.Namespace) -> int:
     if args.first is not None and args.last is not None and args.last < args.first:
         print("--to lies before --from", file=sys.stderr)
         return EXIT_USAGE
-    if capture.is_capture(args.file):
-        return capture.show(args.file, args.bus, args.json)
     teller = _Teller(args.show and not args.json, sys.stderr.isatty() and not args.show)
     try:
+        if capture.is_capture(args.file):
+            return capture.show(args.file, args.bus, args.json)
         result = Replay(segments_of(args.file), args.first, args.last).run(teller)
-    except BadRecording as error:
+    except (BadRecording, OSError) as error:
         teller.end()
         print(error, file=sys.stderr)
         return EXIT_BAD_FILE

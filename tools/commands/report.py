@@ -10,9 +10,6 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from plc_config.problem import ConfigError
-from tools.commands.check import tell
-
 HELP = (
     "trip: replays the newest trip file of SITE (or a recording file or folder) and writes the trip as a\n"
     "self-contained page. alarms: rate, floods, chatter, stale alarms and priorities from the journal of SITE."
@@ -36,10 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 done, 1 when there is nothing to report, 2 for a bad time, 78 for a bad site or recording."""
-    try:
-        return _alarms(args) if args.what == "alarms" else _trip(args)
-    except ConfigError as error:
-        return tell(error, args.json)
+    return _alarms(args) if args.what == "alarms" else _trip(args)
 
 
 # -- trips -----------------------------------------------------------------------------------------------------

@@ -9,9 +9,7 @@ import sys
 from pathlib import Path
 
 from plc_config.compile import compile_site, refuse_untimely
-from plc_config.problem import ConfigError
 from plc_config.quantity import duration_ms
-from tools.commands.check import tell
 
 HELP = "Runs the controller of SITE: scan, field I/O, OPC UA server and store as processes of their own."
 EXAMPLE = "cellwarden run container --for 60s --report r.json"
@@ -45,18 +43,13 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"--for: {error}", file=sys.stderr)
         return 2
-    try:
-        site = compile_site(args.site)
-        refuse_untimely(site, datetime.datetime.now(datetime.UTC))
-    except ConfigError as error:
-        return tell(error)
+    site = compile_site(args.site)
+    refuse_untimely(site, datetime.datetime.now(datetime.UTC))
     site_id = site.config.site.id
-    if args.capture is not None:
-        try:
-            args.capture.open("ab").close()
-        except OSError as error:
-            print(f"--capture: {error}", file=sys.stderr)
-            return 2
+    for path in (args.capture, args.report):
+        if path is not None:
+            # Refused now, and not when the run is over.
+            path.open("ab").close()
     journal = None if args.quiet else lambda line: print(line, flush=True)
     options = Options(seconds, args.demo, journal, args.capture)
     try:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 
 from plc_config.compile import compile_site
-from plc_config.problem import ConfigError
 from plc_config.quantity import duration_ms
-from tools.commands.check import tell
 
 HELP = "Runs the pure scan against the simulated plant in one process, with seeded random faults and commands."
 EXAMPLE = "cellwarden swarm bench --cycle 1s --hours 24 --runs 10 --jobs 2"
@@ -28,17 +27,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when no invariant was broken; 1 with the seed and the story of the first that was."""
+    """0 when no invariant was broken; 1 with the seed and the story of the first that was; 130 when interrupted."""
     from tools.progress import done, step
     from tools.swarm.campaign import Campaign
 
     try:
         compile_site(args.site)
         cycle_ms = None if args.cycle is None else duration_ms(args.cycle)
-    except ConfigError as error:
-        return tell(error, args.json)
     except ValueError as error:
         print(f"--cycle {args.cycle}: {error}", file=sys.stderr)
+        return 2
+    if not (0 < args.hours < math.inf and cycle_ms != 0 and min(args.runs, args.jobs) >= 1 and args.seed >= 0):
+        # A campaign that runs nothing breaks nothing either, and must not pass.
+        print("--hours, --cycle, --runs and --jobs are more than nothing, --seed is not negative", file=sys.stderr)
         return 2
     begin, total = time.monotonic(), Campaign(args.site, cycle_ms, args.hours)
     try:
@@ -46,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
             step(f"{finished} of {args.runs} runs, {total.hours:g} h, {total.faults} faults, {total.trips} trips")
             if total.broken:
                 break
+        code = 0
     except KeyboardInterrupt:
+        code = 130
         print("interrupted: what follows are the runs that were finished", file=sys.stderr)
     done()
     seconds = time.monotonic() - begin
@@ -61,4 +64,4 @@ def run(args: argparse.Namespace) -> int:
         )
     if total.broken:
         print(total.broken, file=sys.stderr)
-    return 1 if total.broken else 0
+    return 1 if total.broken else code

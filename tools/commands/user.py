@@ -8,9 +8,6 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from plc_config.problem import ConfigError
-from tools.commands.check import tell
-
 if TYPE_CHECKING:
     from opcua_model.users import UserStore
     from plc_config.schema.site import SiteConfig
@@ -34,10 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from opcua_model.users import PasswordRefused, UserStore, users_file
     from plc_config.compile import compile_site
 
-    try:
-        config = compile_site(args.site).config
-    except ConfigError as error:
-        return tell(error, args.json)
+    config = compile_site(args.site).config
     store = UserStore(users_file(state_folder(config.site.id)), config.users)
     store.names()
     if store.damage:

@@ -10,8 +10,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from plc_config.problem import ConfigError
-from tools.commands.check import tell
 from tools.commands.operate import EXIT_UNREACHABLE, connection, password, quiet
 
 if TYPE_CHECKING:
@@ -34,10 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 seen, 69 unreachable (only with --once or --json; live, it keeps trying)."""
-    try:
-        return asyncio.run(_once(args) if args.once or args.json else _live(args))
-    except ConfigError as error:
-        return tell(error, args.json)
+    return asyncio.run(_once(args) if args.once or args.json else _live(args))
 
 
 async def _once(args: argparse.Namespace) -> int:

@@ -8,8 +8,6 @@ import json
 import sys
 from typing import Final
 
-from plc_config.problem import ConfigError
-from tools.commands.check import tell
 from tools.commands.operate import EXIT_UNREACHABLE, connection
 
 HELP = (
@@ -31,10 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 answered, 1 refused, 69 unreachable, 78 configuration."""
-    try:
-        return asyncio.run(_ask(args))
-    except ConfigError as error:
-        return tell(error, args.json)
+    return asyncio.run(_ask(args))
 
 
 async def _ask(args: argparse.Namespace) -> int:

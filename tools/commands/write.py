@@ -23,9 +23,7 @@ from controller.image.folder import run_folder
 from plc_config.compile import Compiled, compile_site
 from plc_config.expansion import LEVEL_DIMS
 from plc_config.plan import CYCLE, DevicePlan, PointRef, ReadBlock, WriteBlock
-from plc_config.problem import ConfigError
 from plc_config.quantity import parse
-from tools.commands.check import tell
 from tools.commands.read import where
 from tools.field_line import Answer, Line
 from tools.field_view import find
@@ -60,8 +58,6 @@ def run(args: argparse.Namespace) -> int:
         value = _value(args.output, args.value)
         if not blocks[0].divisors:
             _encode(blocks[0], value)
-    except ConfigError as error:
-        return tell(error, args.json)
     except ValueError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import math
 import os
 import signal
 import stat
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from plc_config.compile import Compiled, compile_site
 from plc_config.problem import ConfigError
+from tools.commands.check import tell
 from tools.simulator import play, verbs
 from tools.simulator.control import VERB_MODULES, AlreadyRunning
 from tools.simulator.options import Options
@@ -24,7 +26,7 @@ from tools.simulator.truth_file import TruthFile
 HELP: Final = "simulate the devices of a site over Modbus, with faults on demand"
 EXAMPLE: Final = "cellwarden simulate container --fault 'at 10s drop GW03 5s'"
 
-OK, FAILED, USAGE, RUNNING, CONFIGURATION = 0, 1, 2, 75, 78
+OK, FAILED, USAGE, RUNNING = 0, 1, 2, 75
 PR_SET_PDEATHSIG: Final = 1
 PARENT_CHECK_S: Final = 0.5
 
@@ -57,7 +59,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Simulate until a signal; the exit code of the command line."""
-    if not 0 <= args.soc <= 1 or args.speed <= 0 or args.noise < 0:
+    if not (0 <= args.soc <= 1 and 0 < args.speed < math.inf and 0 <= args.noise < math.inf):
         print("simulate: --soc lies between 0 and 1, --speed is positive, --noise not negative", file=sys.stderr)
         return USAGE
     try:
@@ -65,8 +67,7 @@ def run(args: argparse.Namespace) -> int:
         compiled = compile_site(args.site)
         simulator = Simulator(compiled, _options(args))
     except ConfigError as error:
-        print(error, file=sys.stderr)
-        return CONFIGURATION
+        return tell(error)
     except verbs.RequestError as error:
         print(f"simulate: --fault {error}", file=sys.stderr)
         return USAGE
@@ -114,10 +115,12 @@ async def _serve(
     except (CannotListen, OSError) as error:
         print(f"simulate: {error}", file=sys.stderr)
         return FAILED
-    tasks = [asyncio.create_task(TruthFile(simulator, Path(args.truth)).run())] if args.truth else []
-    if args.with_parent:
-        tasks.append(asyncio.create_task(_follow_parent(parent, stop.set)))
+    tasks: list[asyncio.Task[None]] = []
     try:
+        if args.truth:
+            tasks.append(asyncio.create_task(TruthFile(simulator, Path(args.truth)).run()))
+        if args.with_parent:
+            tasks.append(asyncio.create_task(_follow_parent(parent, stop.set)))
         for request in faults:
             answer = simulator.control.perform(request)
             if not answer["ok"]:
@@ -125,7 +128,7 @@ async def _serve(
                 return USAGE
         site, path = compiled.config.site.id, simulator.control.path
         print(f"simulating {site}: {len(simulator.buses)} buses ready, control {path}", flush=True)
-        return await _until_stopped(simulator, stop)
+        return await _until_stopped(simulator, stop, tasks)
     finally:
         for task in tasks:
             task.cancel()
@@ -133,13 +136,14 @@ async def _serve(
         await simulator.stop()
 
 
-async def _until_stopped(simulator: Simulator, stop: asyncio.Event) -> int:
+async def _until_stopped(simulator: Simulator, stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> int:
+    """Until `stop`; what ends one of the tasks or the clock before is raised."""
     stopped = asyncio.create_task(stop.wait())
-    watched = [stopped] if simulator.clock is None else [stopped, simulator.clock]
-    await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+    watched = [stopped, *tasks] if simulator.clock is None else [stopped, *tasks, simulator.clock]
+    done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
-    if simulator.clock is not None and simulator.clock.done():
-        simulator.clock.result()
+    for task in done:
+        task.result()
     return OK
 
 

@@ -6,6 +6,7 @@ import csv
 import gzip
 import math
 import os
+import zlib
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -48,7 +49,7 @@ class Recording:
 def find(name: str) -> Path:
     """The file of that name: as a path, or in the data folder ($CELLWARDEN_DATA, else ../shared/data)."""
     data = Path(os.environ.get("CELLWARDEN_DATA", "../shared/data"))
-    tried = [Path(name), data / name, data / "cells" / name]
+    tried = list(dict.fromkeys((Path(name), data / name, data / "cells" / name)))
     for path in tried:
         if path.is_file():
             return path
@@ -58,6 +59,21 @@ def find(name: str) -> Path:
 
 def read(path: Path) -> Recording:
     """A CSV or CSV.GZ with at least time_s, current_a, voltage_v, temperature_c; PlayError otherwise."""
+    try:
+        data = _table(path)
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
+        raise PlayError(f"{path}: cannot be read: {error}") from error
+    if len(data) < 2 or not np.isfinite(data).all():
+        raise PlayError(f"{path}: at least two rows of finite numbers are needed")
+    steps = np.diff(data[:, 0])
+    usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
+    time_s = np.concatenate([[0.0], np.cumsum(np.where(steps > 0, steps, usual))])
+    recording = Recording(time_s, data[:, 1], data[:, 2], data[:, 3])
+    recording.capacity_ah = _capacity(path.parent / "cell.yaml")
+    return recording
+
+
+def _table(path: Path) -> Floats:
     packed = path.suffix == ".gz"
     with gzip.open(path, "rt", newline="") if packed else path.open(newline="") as stream:
         reader = csv.reader(stream)
@@ -74,15 +90,7 @@ def read(path: Path) -> Recording:
                 raise PlayError(f"{path}:{line}: not a row of numbers ({error})") from error
             if len(rows) > MAX_ROWS:
                 raise PlayError(f"{path}: more than {MAX_ROWS} rows")
-    data = np.asarray(rows, float)
-    if len(data) < 2 or not np.isfinite(data).all():
-        raise PlayError(f"{path}: at least two rows of finite numbers are needed")
-    steps = np.diff(data[:, 0])
-    usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
-    time_s = np.concatenate([[0.0], np.cumsum(np.where(steps > 0, steps, usual))])
-    recording = Recording(time_s, data[:, 1], data[:, 2], data[:, 3])
-    recording.capacity_ah = _capacity(path.parent / "cell.yaml")
-    return recording
+    return np.asarray(rows, float)
 
 
 def _capacity(datasheet: Path) -> float | None:

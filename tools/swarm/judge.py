@@ -58,11 +58,11 @@ class Judge:
         if abs(power_w) > RATING * rated:
             self._fail(f"{power_w:.0f} W is beyond the rating of {rated:.0f} W")
         total = float(image.outputs.pcs_active_power_setpoint_w.sum())
+        if not math.isfinite(total):
+            self._fail("setpoint is not finite")
         low, high = -image.limits.charge_limit_w - 1e-6, image.limits.discharge_limit_w + 1e-6
         if not low <= total <= high:
             self._fail(f"setpoint {total:.0f} W outside {low:.0f}..{high:.0f} W")
-        if not math.isfinite(total):
-            self._fail("setpoint is not finite")
         self._events()
 
     def _live(self, against: Bools, deaf: Bools, power_w: float) -> None:
