@@ -71,10 +71,13 @@ class TripFiles:
             self.written += 1
             self.trouble = False
             self._backoff.worked()
-        except (OSError, BadRecording) as error:
+        except BadRecording as error:
+            # Another attempt would find the same, and the trips behind this one must not wait for it.
+            self.news.append(f"no trip file of scan {self._waiting[0]['scan']}: {error}")
+        except OSError as error:
             self._backoff.failed(now_ms)
             if not self.trouble:
-                self.news.append(f"a trip file cannot be written: {getattr(error, 'strerror', None) or error}")
+                self.news.append(f"a trip file cannot be written: {error.strerror}")
             self.trouble = True
             self._copy = None
             return
@@ -106,7 +109,10 @@ class TripFiles:
         return entries[begun[-1] if begun else 0 :]
 
     def _write(self, note: dict[str, Any]) -> Iterator[None]:
-        """Copies one segment per step; the file appears under its name when it is whole."""
+        """Copies one segment per step; the file appears under its name when it is whole.
+
+        What is damaged of the recording is left out and told; BadRecording when nothing is left.
+        """
         utc_ms = int(note["utc_ms"])
         last_scan = int(note["scan"]) + AFTER_MS // self.cycle_ms
         path = self.folder / f"{_name(utc_ms)}-{int(note['scan']):010d}{SUFFIX}"
@@ -115,14 +121,17 @@ class TripFiles:
         writer: SegmentWriter | None = None
         try:
             for entry in self._around(utc_ms):
-                segment = Segment(self.shelf.folder / entry.file)
-                if writer is None:
-                    writer = SegmentWriter(temporary, {**segment.header, "trip": note}, 0)
-                else:
-                    writer.reset()
-                for kind, scan, size, packed in segment.raw():
-                    if scan <= last_scan:
-                        writer.copy(kind, scan, size, packed)
+                try:
+                    segment = Segment(self.shelf.folder / entry.file)
+                    if writer is None:
+                        writer = SegmentWriter(temporary, {**segment.header, "trip": note}, 0)
+                    else:
+                        writer.reset()
+                    for kind, scan, size, packed in segment.raw():
+                        if scan <= last_scan:
+                            writer.copy(kind, scan, size, packed)
+                except BadRecording:
+                    self.news.append(f"the trip file of scan {note['scan']} lacks a part: {entry.file} is damaged")
                 yield
             if writer is None:
                 raise BadRecording("nothing of it is recorded any more")

@@ -9,6 +9,7 @@ import pytest
 
 from controller.core.command import Kind
 from controller.historian import recorder, trips
+from controller.historian.reader import HistoryStore
 from controller.historian.replay import Replay
 from controller.historian.segment import Segment
 from tests.store_rig import Rig
@@ -135,6 +136,48 @@ def test_a_full_disk_is_told_once_and_tried_again(rig: Rig, monkeypatch: pytest.
     rig.seconds(30)
     assert not rig.store.trips.trouble and len(files(rig)) == 1
     assert Segment(files(rig)[0]).header["site"] == "bench"
+
+
+def told(rig: Rig) -> list[str]:
+    """What the store says of trip files."""
+    return [e["text"] for e in HistoryStore(rig.state).events(0, 2**60, 10_000) if "trip file" in e["text"]]
+
+
+def test_a_damaged_recording_costs_the_trip_file_no_more_than_its_part(rig: Rig) -> None:
+    assert rig.store is not None
+    rig.online()
+    rig.seconds(SEGMENT_MS / 1000 + 3)
+    at = trip(rig)
+    rig.seconds(SEGMENT_MS / 1000 + 1)
+    before = [e for e in rig.store.recorder.shelf.entries if e.last_scan < at][-1]
+    lead_in = rig.store.recorder.shelf.folder / before.file
+    lead_in.write_bytes(lead_in.read_bytes()[:-20] + b"\xff" * 20)
+    rig.seconds(AFTER_MS / 1000 + 10)
+    (file,) = files(rig)
+    result = Replay([file]).run()
+    assert result.difference is None and (result.first_scan or 0) < at < (result.last_scan or 0)
+    (text,) = told(rig)
+    assert "lacks a part" in text and before.file in text
+
+
+def test_a_trip_of_which_nothing_is_left_is_given_up_and_the_next_one_gets_its_file(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rig.store is not None
+    rig.online()
+    trip(rig)
+    heal(rig)
+    around, pruned_ms = rig.store.trips._around, rig.utc_ms
+    monkeypatch.setattr(rig.store.trips, "_around", lambda utc_ms: [] if utc_ms < pruned_ms else around(utc_ms))
+    rig.seconds(AFTER_MS / 1000 + 5)
+    assert not files(rig)
+    last = trip(rig)
+    rig.seconds(AFTER_MS / 1000 + 10)
+    (file,) = files(rig)
+    assert noted(file)["scan"] in (last, last + 1)
+    assert not rig.store.trips.trouble, "nothing waits to be written"
+    (text,) = told(rig)
+    assert "nothing of it is recorded any more" in text
 
 
 def _full(*_: object) -> None:
