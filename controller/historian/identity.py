@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Final
 
 FILE: Final = "identity.json"
-TRACES: Final = (FILE, "state.db*", "retained.slots*", "history.db*", "journal.db*", "recordings/*", "crashes/*")
+TRACES: Final = (
+    FILE, "state.db*", "retained.slots*", "history.db*", "journal.db*", "recordings/*", "trips/*", "crashes/*",
+)  # fmt: skip
 
 
 def traces(folder: Path) -> list[str]:

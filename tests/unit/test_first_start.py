@@ -88,12 +88,19 @@ def _identity_too(folder: Path) -> None:
     (folder / identity.FILE).unlink()
 
 
+def _only_a_trip_file_left(folder: Path) -> None:
+    (folder / "trips").mkdir()
+    (folder / "trips" / "20260101T000000000Z-0000000001.cwr").write_bytes(b"a trip of an earlier life")
+    _both(folder)
+    (folder / identity.FILE).unlink()
+
+
 def _both_damaged(folder: Path) -> None:
     (folder / "state.db").write_bytes(b"\xff" * 5000)
     (folder / "retained.slots").write_bytes(b"\xff" * 8192)
 
 
-@pytest.mark.parametrize("loss", [_both, _identity_too, _both_damaged])
+@pytest.mark.parametrize("loss", [_both, _identity_too, _only_a_trip_file_left, _both_damaged])
 def test_a_lost_memory_locks_the_site_until_an_engineer_releases_it(loss: Callable[[Path], None]) -> None:
     store(live(start()[0]).online())
     loss(state_folder("bench"))
