@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from controller.app.child import TICKS_PER_S
 from controller.app.supervisor import Supervisor
-from controller.core.effect import OPENING
 from controller.core.event import What, text_of
 from controller.core.image import SiteMode
 from controller.image.files import PROCESSES
@@ -118,7 +117,7 @@ def _troubled_units(s: Supervisor, io: Any, bus: int) -> dict[str, Any]:
 
 
 def _trips(s: Supervisor) -> list[dict[str, Any]]:
-    """Every time that a row came which opens contactors, in order."""
+    """Every time that a row came which opens contactors, in order, as far back as the ring of events reaches."""
     slots = s.site.program.matrix.slots
     trips: list[dict[str, Any]] = []
     reader = s.files.event_reader("scan", from_start=True)
@@ -127,7 +126,7 @@ def _trips(s: Supervisor) -> list[dict[str, Any]]:
         if int(record["what"]) != What.ALARM or not record["came"]:
             continue
         row = slots[slot].row
-        if (row.effect | row.bank_effect) & OPENING and len(trips) < MOST_TRIPS:
+        if row.opens and len(trips) < MOST_TRIPS:
             trips.append(
                 {
                     "row": row.id,

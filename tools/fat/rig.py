@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,7 +52,7 @@ TROUBLE: Final = (RigError, SimulatorError, OSError, TimeoutError, ua.UaError)
 
 
 class Rig(Pair):
-    """One simulator and one controller. Use `running_rig`. `mark`: the plant's event at which the last trial ended.
+    """One simulator and one controller. `mark`: the plant's event at which the last trial ended.
     `again`: situations in which connecting needed another reset."""
 
     plant_client: Any
@@ -337,14 +337,3 @@ def _fades_elsewhere(slot: Slot, alone: str) -> bool:
     """The row only warns or reduces, and its place is another rack than `alone`."""
     harmless = not (slot.row.effect | slot.row.bank_effect) & ~(Effect.ALARM | Effect.DERATE)
     return bool(alone) and harmless and slot.row.place in ("rack", "module") and not slot.place.startswith(alone)
-
-
-@contextlib.asynccontextmanager
-async def running_rig(site: str, log: Path) -> AsyncIterator[Rig]:
-    """A fresh simulator and controller; both ended afterwards."""
-    rig = Rig(site, log)
-    try:
-        await rig.open()
-        yield rig
-    finally:
-        await rig.close()

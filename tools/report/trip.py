@@ -15,9 +15,8 @@ from controller.core.signal import USABLE, Samples
 from controller.core.topology import place_name
 from controller.historian.replay import Replay, Step, rebuild, segments_of
 from controller.historian.segment import Segment
+from controller.historian.trips import AFTER_MS, BEFORE_MS
 
-BEFORE_MS: Final = 60_000
-AFTER_MS: Final = 120_000
 MOST_TRIPS: Final = 100
 MOST_HAPPENINGS: Final = 500
 MOST_AGE_MS: Final = 1000
@@ -152,7 +151,7 @@ SOURCES: Final = {
 def _sampled_ms(program: Program, image: ProcessImage, slot: int) -> int:
     """When the device answered with the value that a row compared; the scan's time where the cause is no quantity."""
     row, matrix = program.matrix.slots[slot].row, program.matrix
-    number = next(i for i, start in enumerate(matrix.start) if start <= slot < matrix.stop[i])
+    number = int(matrix.row_of[slot])
     name = SOURCES.get((row.place, row.unit))
     if name is None:
         return image.system.now_ms

@@ -24,7 +24,7 @@ TRUE_STATE: Final = 16
 
 def code(shown: Codes, state: Codes) -> Codes:
     """What there is to tell of every slot."""
-    return np.asarray(shown | (state << 4), np.uint8)
+    return np.asarray(shown + TRUE_STATE * state, np.uint8)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

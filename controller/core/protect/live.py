@@ -14,7 +14,7 @@ import numpy as np
 from controller.core.frozen import replace
 from controller.core.memory import SwingMemory, TrendMemory
 from controller.core.protect.flow import closed, pcs_power
-from controller.core.protect.look import Facts
+from controller.core.protect.look import Facts, once
 from controller.core.signal import Bools, Floats, some, usable
 
 LIVE_A, LIVE_RATIO = 5.0, 0.02
@@ -50,6 +50,7 @@ def open_rack_live(f: Facts) -> Bools:
     return np.asarray(suspected & (both | _unaccounted(f, shown) | moves_with_bank(f.trend.swing)))
 
 
+@once
 def commanded_open(f: Facts) -> Bools:
     """Racks that are told to have neither contactor closed."""
     return np.asarray(~f.outputs.rack_main_close & ~f.outputs.rack_precharge_close)

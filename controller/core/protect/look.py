@@ -49,7 +49,7 @@ Found = TypeVar("Found")
 
 
 def once(look: Callable[[Facts], Found]) -> Callable[[Facts], Found]:
-    """A look that several rows take, worked out once per scan; it may see only what was measured, and the plant."""
+    """A look that several rows take, worked out once per scan; it may see only measurements, commands and the plant."""
 
     @functools.wraps(look)
     def taken(f: Facts) -> Found:

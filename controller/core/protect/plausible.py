@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.field_image import Points
 from controller.core.image import RackMode
 from controller.core.protect.flow import closed, expected_current, pcs_power, rack_power, seen_open
+from controller.core.protect.live import commanded_open
 from controller.core.protect.look import Facts, Reading, once
 from controller.core.protect.trend import EMPTY
 from controller.core.signal import USABLE, Bools, Floats, Quality, among, lost, some, usable
@@ -121,8 +121,7 @@ def bleed_switch_stuck(f: Facts) -> Bools:
 def current_on_open_rack(f: Facts) -> Bools:
     """Current through a rack whose contactors are commanded open."""
     i = f.measured.points.rack_current_a
-    open_ = ~f.outputs.rack_main_close & ~f.outputs.rack_precharge_close
-    return np.asarray(open_ & (i.quality <= USABLE) & (np.abs(i.value) > OPEN_RACK_CURRENT_A))
+    return np.asarray(commanded_open(f) & (i.quality <= USABLE) & (np.abs(i.value) > OPEN_RACK_CURRENT_A))
 
 
 def sum_of_cells_differs(f: Facts) -> Bools:
@@ -180,9 +179,8 @@ def rack_current_stuck(f: Facts) -> Bools:
 
 def rack_current_offset(f: Facts) -> Bools:
     """The current sensor shows more than 1 % of 1C although nothing can flow."""
-    i, o = f.measured.points.rack_current_a, f.outputs
-    open_ = ~o.rack_main_close & ~o.rack_precharge_close & ~closed(f)
-    return np.asarray(open_ & usable(i) & (np.abs(i.value) > OFFSET_RATIO * f.limit.rack_1c_a))
+    i = f.measured.points.rack_current_a
+    return np.asarray(commanded_open(f) & ~closed(f) & usable(i) & (np.abs(i.value) > OFFSET_RATIO * f.limit.rack_1c_a))
 
 
 def contactor_opened_by_itself(f: Facts) -> Bools:
@@ -252,7 +250,7 @@ def rack_bms_alarm(f: Facts) -> Bools:
 
 def rack_bms_lost(f: Facts) -> Bools:
     """Limits or protections of the rack's own BMS cannot be read."""
-    p: Points = f.measured.points
+    p = f.measured.points
     return lost(p.rack_alarm_word) | lost(p.rack_charge_limit_reported_a) | lost(p.rack_discharge_limit_reported_a)
 
 
