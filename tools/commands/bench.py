@@ -1,4 +1,4 @@
-"""`cellwarden bench scan|estimate|io|opcua`: figures beside a peer's, in one run."""
+"""`cellwarden bench PART`: figures beside a peer's, in one run."""
 
 from __future__ import annotations
 

@@ -75,8 +75,8 @@ class RackView:
         "link by `connection.first_rack`, on a live one the nearest voltage",
         "rejoining": "it waited for `connection.rejoin_after` after protection had taken it out; nobody asked",
         "resistor_hot": "the precharge resistor has taken its energy budget (`limits.precharge.energy`)",
-        "precharged": "link and rack voltage meet, precharge contactor seen closed for 200 ms, and on a dead link the "
-        "current has gone",
+        "precharged": "link and rack voltage meet, precharge contactor seen closed, 200 ms have passed, and on a dead "
+        "link the current has gone",
         "precharge_overdue": "`limits.precharge.timeout` has passed",
         "no_current": "current known and below 2 % of 1C",
         "stopping_overdue": "10 s have passed",
