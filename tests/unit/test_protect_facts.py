@@ -15,7 +15,7 @@ from controller.core.protect import facts as q
 from controller.core.protect.row import When
 from controller.core.signal import Quality
 from controller.core.topology import Wires
-from tests.protect_bench import BASE, Bench, Change, all_of, lose, out, put, rack_mode, unfitted
+from tests.protect_bench import BASE, Bench, Change, all_of, lose, put, rack_mode, unfitted
 from tests.sequence_bench import Racks
 
 MODULE = np.s_[0, 1]
@@ -86,18 +86,6 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
     (q.precharge_overdue, modes(rack_attempts=np.array([2, 0])), modes(rack_attempts=np.array([3, 0]))),
     (q.pcs_lost, lose("pcs_dc_voltage_v"), lose("pcs_active_power_w")),
     (q.pcs_fault, put("pcs_fault", 0.49), put("pcs_fault", 0.5)),
-    (q.pcs_does_not_follow, put("pcs_active_power_w", 69.9e3), put("pcs_active_power_w", 70.1e3)),
-    (q.pcs_does_not_follow, put("pcs_active_power_w", 50.1e3), put("pcs_active_power_w", 49.9e3)),
-    (
-        q.pcs_does_not_follow,
-        all_of(out("pcs_run", False), put("pcs_active_power_w", 0.0)),
-        put("pcs_active_power_w", 0.0),
-    ),
-    (
-        q.pcs_does_not_follow,
-        all_of(put("pcs_active_power_w", 0.0), lose("pcs_active_power_w")),
-        put("pcs_active_power_w", 0.0),
-    ),
     (q.pcs_exceeds_rating, put("pcs_active_power_w", 109.9e3), put("pcs_active_power_w", 110.1e3)),
     (q.pcs_exceeds_rating, put("pcs_active_power_w", -109.9e3), put("pcs_active_power_w", -110.1e3)),
     (
