@@ -39,6 +39,7 @@ STRING_DTYPE = np.dtype(
         ("hysteresis", "f8"),  # -1 discharge branch .. 1 charge branch
         ("drift_c", "f8"),  # current over capacity, filtered with the time constant of diffusion, 1/h
         ("held_a", "f8"),  # current to go on with while its sensor is silent
+        ("load_square", "f8"),  # mean square of the current, A^2: what may flow unseen
         ("error_v", "f8"),  # sums since the last correction: innovation, its samples, current at the samples, ...
         ("samples", "f8"),
         ("sampled_a", "f8"),
@@ -46,9 +47,11 @@ STRING_DTYPE = np.dtype(
         ("moved", "f8"),
         ("elapsed_ms", "i8"),
         ("blind_ms", "i8"),
+        ("silent_ms", "i8"),  # of the present silence of the current sensor, what came before the last correction
         ("sample_ms", "i8"),  # time since the voltages were last sampled, the median and current seen then
         ("median_v", "f8"),
         ("seen_a", "f8"),
+        ("amiss_v", "f8"),  # what the model was off of late: the table's and the sensors' error here
         ("fast_v", "f8"),  # drop of R0 and the fast branch at the last sample
         ("fast_factor", "f8"),  # what the resistances really are over the sheet's, learnt from current steps
         ("fast_variance", "f8"),

@@ -19,6 +19,7 @@ from controller.core.signal import Floats, Quality
 from controller.core.topology import Topology
 
 START_SIGMA: Final = 0.2
+UNTOLD_SOC, UNTOLD_SIGMA = 0.5, 0.3
 NO_BALANCING: Final = BalancingSettings(False, 1.0, 5.0, 0.0, 0.0)
 RANGE: Final = {t.name: (t.low, t.high) for t in tags_of(Points) if t.low is not None and t.high is not None}
 """Instrument ranges, from the tags."""
@@ -40,9 +41,10 @@ class Rig:
             getattr(self.points, field.name).quality[...] = int(Quality.NOT_FITTED)
 
     def begin(self, soc: Floats, sigma: Floats | float) -> None:
-        """What is believed before the first value: SOC per rack and its standard deviation."""
-        self.memory.cell_charge_ratio[...] = soc[:, None, None]
-        self.memory.cell_variance[...] = np.square(sigma).reshape(-1, 1, 1)
+        """What is believed before the first value: SOC per rack and its standard deviation; NaN: nothing is."""
+        told = np.isfinite(soc) & np.isfinite(sigma)
+        self.memory.cell_charge_ratio[...] = np.where(told, soc, UNTOLD_SOC)[:, None, None]
+        self.memory.cell_variance[...] = np.square(np.where(told, sigma, UNTOLD_SIGMA))[:, None, None]
 
     def step(self, current_a: Floats, voltage_v: Floats, temperature_degc: Floats, elapsed_ms: int) -> EstimationMemory:
         """One row of data; what is outside its instrument range is no value, as in the stage `validate`."""
@@ -61,19 +63,29 @@ class Rig:
 
 
 def sheet_of(sheet: Mapping[str, Any]) -> CellSheet:
-    """The product's cell sheet from a plain dict whose resistances are already at the temperature of the profile."""
-    capacity, grid, half = float(sheet["capacity_ah"]), np.asarray(sheet["soc_grid"], float), sheet.get("hyst_half_v")
+    """The product's cell sheet from a plain dict whose resistances are already at the temperature of the profile.
+
+    Points of the tables may come in any order; ValueError where fewer than two are finite.
+    """
+    capacity, half = float(sheet["capacity_ah"]), sheet.get("hyst_half_v")
+    given = np.asarray(sheet["soc_grid"], float)
+    volts = np.broadcast_to(np.asarray(sheet["ocv_mid_v"], float), given.shape)
+    gap = np.zeros(given.shape) if half is None else np.broadcast_to(np.asarray(half, float), given.shape)
+    told = np.isfinite(given) & np.isfinite(volts) & np.isfinite(gap)
+    grid, at = np.unique(given[told], return_index=True)
+    if len(grid) < 2:
+        raise ValueError("soc_grid and ocv_mid_v have no two points")
     return CellSheet(
         capacity_ah=capacity,
         resistance_ohm=float(sheet["r0"]),
         charge_current_a=capacity,
         discharge_current_a=capacity,
-        efficiency=float(sheet.get("eta", 1.0)),
+        efficiency=_given(sheet, "eta", 1.0),
         soc_grid=grid,
-        ocv_v=np.asarray(sheet["ocv_mid_v"], float),
-        hysteresis_half_v=None if half is None else np.broadcast_to(np.asarray(half, float), grid.shape),
-        hysteresis_scale=float(sheet.get("ms", 1.0)),
-        hysteresis_gamma=float(sheet.get("gamma", 15.0)),
+        ocv_v=volts[told][at],
+        hysteresis_half_v=None if half is None else gap[told][at],
+        hysteresis_scale=_given(sheet, "ms", 1.0),
+        hysteresis_gamma=_given(sheet, "gamma", 15.0),
         r1_ohm=_optional(sheet, "r1"),
         tau1_s=_optional(sheet, "tau1"),
         r2_ohm=_optional(sheet, "r2"),
@@ -81,6 +93,11 @@ def sheet_of(sheet: Mapping[str, Any]) -> CellSheet:
         r0_arrhenius_k=0.0,
         rc_arrhenius_k=0.0,
     )
+
+
+def _given(sheet: Mapping[str, Any], name: str, usual: float) -> float:
+    value = _optional(sheet, name)
+    return usual if value is None else value
 
 
 def _optional(sheet: Mapping[str, Any], name: str) -> float | None:
@@ -122,9 +139,11 @@ def estimate(
     rig.begin(start, np.broadcast_to(np.asarray(sheet.get("s0", START_SIGMA), float), start.shape))
     rig.memory.string["hysteresis"] = np.asarray(sheet.get("h0", 0.0), float)
     soc, sigma = np.empty((count, rows)), np.empty((count, rows))
-    volts, amperes, elapsed_ms = np.ascontiguousarray(voltage.T), np.ascontiguousarray(current.T), round(dt * 1000)
+    volts, amperes = np.ascontiguousarray(voltage.T), np.ascontiguousarray(current.T)
+    # Whole milliseconds as the controller counts them, which must not drift from the rows.
+    elapsed_ms = np.diff(np.round(np.arange(rows + 1) * (1000.0 * dt))).astype(int).tolist()
     for k in range(rows):
-        memory = rig.step(amperes[k], volts[k, :, None, None], warm[k], elapsed_ms)
+        memory = rig.step(amperes[k], volts[k, :, None, None], warm[k], elapsed_ms[k])
         soc[:, k] = memory.cell_charge_ratio[:, 0, 0]
         sigma[:, k] = np.sqrt(memory.cell_variance[:, 0, 0])
         if told is not None and k % 1000 == 0:

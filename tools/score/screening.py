@@ -16,11 +16,10 @@ from controller.core.layout import Layout
 from controller.core.memory_watch import WatchMemory
 from controller.core.signal import Floats, Quality
 from controller.core.topology import Topology
-from tools.score.bench import RANGE, Rig, shaped, sheet_of
+from tools.score.bench import RANGE, UNTOLD_SIGMA, UNTOLD_SOC, Rig, shaped, sheet_of
 
-NOMINAL_SOC, NOMINAL_SIGMA = 0.5, 0.3
 ARRHENIUS_K: Final = 2000.0
-LONGEST_STEP_MS: Final = 3_600_000
+FIRST_STEP_MS, LONGEST_STEP_MS = 1_000, 3_600_000
 
 
 class Screen:
@@ -30,7 +29,7 @@ class Screen:
         product = dataclasses.replace(sheet_of(sheet), r0_arrhenius_k=ARRHENIUS_K, rc_arrhenius_k=ARRHENIUS_K)
         topology = Topology.regular(strings, 1, cells, sensors)
         self.rig = Rig(topology, product)
-        self.rig.begin(np.full(strings, NOMINAL_SOC), NOMINAL_SIGMA)
+        self.rig.begin(np.full(strings, UNTOLD_SOC), UNTOLD_SIGMA)
         self.watch = Watch(topology, product, spread=False)
         self.memory = Layout(WatchMemory, {**topology.dims, "bus": 1, "slot": 1}).blank()
         self.middle = np.full(strings, 25.0)
@@ -39,8 +38,9 @@ class Screen:
 
     def row(self, t_s: float, current_a: Floats, voltage_v: Floats, warm_degc: Floats) -> list[Finding]:
         """One row: current (strings,), voltage (strings, cells), temperature (strings, sensors); the new onsets."""
-        passed = 1.0 if self.before_s is None else t_s - self.before_s
-        elapsed_ms = min(max(round(passed * 1000), 0), LONGEST_STEP_MS)
+        # Whole milliseconds as the controller counts them, which must not drift from the log's clock.
+        passed_ms = FIRST_STEP_MS if self.before_s is None else round(t_s * 1000) - round(self.before_s * 1000)
+        elapsed_ms = min(max(passed_ms, 0), LONGEST_STEP_MS)
         self.before_s = t_s
         low, high = RANGE["cell_temperature_degc"]
         # A sensor beyond its range is saturated, not silent: in a log of slow steps that may be all that is left.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.estimate.cell_model import CellModel, Heat, trust_in
+from controller.core.estimate.silence import doubt, told_current
 from controller.core.memory import BAR_ERRORS, BAR_STATES
 from controller.core.signal import Bools, Floats, some
 
@@ -24,8 +25,6 @@ BIAS_MOST_C: Final = 0.01
 BIAS_WALK_C: Final = 1e-6
 """Random walk of the bias, fraction of 1C per sqrt(s)."""
 CURRENT_NOISE_C: Final = 0.01
-BLIND_CURRENT_C: Final = 0.3
-"""Error of the current that stands in for a silent sensor."""
 DRIFT_TAU_S: Final = 300.0
 """Time in which the surface of the particles follows a change of current. Diffusion into a sphere and PyBaMM give one
 to five minutes; a longer one takes a charge that follows a discharge near empty for SOC that is not there."""
@@ -210,6 +209,11 @@ class BarFilter:
         s["drift_c"] -= wrong_a / m.capacity_ah * (1 - np.exp(-dt_s / DRIFT_TAU_S))
         s["charge"] -= out
 
+    def stand_in(self, s: Strings, i: Floats, median_v: Floats, dt_s: float, heat: Heat) -> tuple[Floats, Floats]:
+        """The current that the median voltage tells of the last `dt_s`, for which `i` stood in, and its doubt."""
+        off_v = median_v - self.voltage(s, i, heat)
+        return told_current(self.model, s, i, off_v, self._surface(s), self._slow_factor(s), dt_s, heat)
+
     def correct(self, s: Strings, idle: Bools, heat: Heat, still: Bools) -> None:
         """Covariance over the time since the last correction, then what idle current and mean innovation teach.
 
@@ -230,6 +234,7 @@ class BarFilter:
         p[:, :, SOC] *= shrink
         p[:, SOC, SOC] = np.maximum(p[:, SOC, SOC], SIGMA_FLOOR**2)
         s["x"], s["p"] = x, p
+        s["silent_ms"] = np.where(s["blind_ms"] > 0, s["silent_ms"] + s["blind_ms"], 0)
         for name in ("error_v", "samples", "sampled_a", "charge", "moved", "elapsed_ms", "blind_ms"):
             s[name] = 0
 
@@ -247,8 +252,9 @@ class BarFilter:
         f[:, SOC, GAIN] = -s["charge"] * heat.counting
         p = np.asarray(f @ s["p"] @ f.transpose(0, 2, 1))
         p[:, SOC, SOC] += load * time_s * (CURRENT_NOISE_C / 3600.0) ** 2
-        blind = BLIND_CURRENT_C * s["blind_ms"] / 3.6e6
-        p[:, SOC, SOC] += blind * (2.0 * np.sqrt(p[:, SOC, SOC]) + blind)
+        if some(s["blind_ms"] > 0):
+            for state, more in zip((SOC, V1, V2), doubt(m, s, p[:, SOC, SOC], heat), strict=True):
+                p[:, state, state] += more
         p[:, BIAS, BIAS] += time_s * (BIAS_WALK_C * m.capacity_ah) ** 2
         travelled = np.exp(-s["moved"] / t.table_range - time_s / 86_400.0)
         aged = np.exp(-time_s / t.renewed_s)

@@ -24,6 +24,8 @@ UNKNOWN_HALF_V: Final = 0.02
 """Half gap between the branches of a flat chemistry whose sheet does not say it: 16 to 27 mV on LFP."""
 ASSUMED_SHARE: Final = 0.5
 MIN_SLOPE_V: Final = 0.01
+LEAST_OHM_AH, LEAST_TAU_S = 1e-4, 1e-3
+"""A sheet may give a branch that is none as 0: 0.1 mV at 1C, and nothing that lasts."""
 R1_SHARE, TAU1_S, R2_SHARE, TAU2_S = 0.7, 30.0, 1.5, 1500.0
 RISE_SOC: Final = (0.025, 0.05, 0.10, 0.20, 0.30)
 RISE_FACTOR: Final = (8.0, 4.0, 2.0, 1.3, 1.0)
@@ -57,11 +59,11 @@ class CellModel:
     def __init__(self, sheet: CellSheet) -> None:
         self.capacity_ah = sheet.capacity_ah
         self.efficiency = sheet.efficiency
-        self.r0 = sheet.resistance_ohm
+        self.r0 = max(sheet.resistance_ohm, LEAST_OHM_AH / sheet.capacity_ah)
         self.r1 = R1_SHARE * self.r0 if sheet.r1_ohm is None else sheet.r1_ohm
         self.r2 = R2_SHARE * self.r0 if sheet.r2_ohm is None else sheet.r2_ohm
-        self.tau1_s = TAU1_S if sheet.tau1_s is None else sheet.tau1_s
-        self.tau2_s = TAU2_S if sheet.tau2_s is None else sheet.tau2_s
+        self.tau1_s = TAU1_S if sheet.tau1_s is None else max(sheet.tau1_s, LEAST_TAU_S)
+        self.tau2_s = TAU2_S if sheet.tau2_s is None else max(sheet.tau2_s, LEAST_TAU_S)
         self.gamma = sheet.hysteresis_gamma
         self.sheet = sheet
         self.grid = np.linspace(LOW, HIGH, POINTS)

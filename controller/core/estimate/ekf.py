@@ -12,10 +12,11 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.estimate import sisters
-from controller.core.estimate.bar import END_V, OFFSET, SIGMA_FLOOR, SOC, V1, BarFilter, Strings
+from controller.core.estimate.bar import BIAS, END_V, OFFSET, SIGMA_FLOOR, SOC, V1, BarFilter, Strings
 from controller.core.estimate.cell_model import CellModel, Heat
 from controller.core.estimate.deviations import Deviations
 from controller.core.estimate.protocol import EstimatorInputs, summarize
+from controller.core.estimate.silence import unseen
 from controller.core.frozen import replace
 from controller.core.image import Estimates, Measured, OutputImage
 from controller.core.memory import EstimationMemory
@@ -48,6 +49,9 @@ STEP_SHARE, STEP_MOST_MS = 1.0 / 12.0, 10_000
 """A step of the current came anywhere between two scans: variance of when, as a share of their distance squared. What
 logs more seldom than this logs means."""
 HELD_MS, HELD_FADE_MS = 30_000.0, 300_000.0
+AMISS_MOST_V: Final = 0.1
+LOAD_MS: Final = 600_000.0
+"""Memory of how much current flows usually."""
 RUNNING: Final = (
     "error_v", "samples", "sampled_a", "charge", "moved", "blind_ms", "median_v", "seen_a", "fast_v",
 )  # fmt: skip
@@ -105,6 +109,8 @@ class Ekf:
         """A slow mean of the current: what most likely flows while the sensor is silent, fading to nothing."""
         step = np.where(ok, current.value - s["held_a"], 0.0) * min(1.0, elapsed_ms / HELD_MS)
         fade = np.where(ok, 1.0, np.exp(-elapsed_ms / HELD_FADE_MS))
+        square = np.where(ok, current.value * current.value - s["load_square"], 0.0)
+        s["load_square"] += square * min(1.0, elapsed_ms / LOAD_MS)
         return np.asarray((s["held_a"] + step) * fade)
 
     def _idle(self, s: Strings, measured: Measured, current: Floats, ok: Bools, elapsed_ms: int) -> Bools:
@@ -165,6 +171,8 @@ class Ekf:
         soc = (s["x"][:, SOC, None, None] + memory.cell_shift_ratio).clip(0.0, 1.0)
         np.copyto(memory.cell_charge_ratio, soc, where=ready)
         variance = (s["p"][:, SOC, SOC, None, None] + memory.cell_p_shift) * self.bar.trust.published**2
+        if some(s["silent_ms"] + s["blind_ms"] > 0):
+            variance += unseen(self.model, s)[:, None, None]
         np.copyto(memory.cell_variance, variance.clip(SIGMA_FLOOR**2, 1.0), where=ready)
 
     # -- start ---------------------------------------------------------------------------------------------------
@@ -220,7 +228,12 @@ class Ekf:
         v, usable = _usable(voltage, due)
         usable &= self.inputs.topology.cell_fitted[due]
         median, heard = self._median(v, usable, due)
-        seen = (s["median_v"] > 0) & ok & heard
+        shown, known = median, (s["median_v"] > 0) & heard
+        # A voltage that stands still to the last digit tells of no current: it may be frozen.
+        told = known & ~ok & (median != s["median_v"])
+        if some(told):
+            self._stand_in(s, i, median, told, elapsed_ms, warm)
+        seen = known & ok & (s["silent_ms"] + s["blind_ms"] == 0)
         step_a = np.where(seen, i - s["seen_a"], 0.0)
         step_v = np.where(seen, median - s["median_v"], 0.0)
         unseen = step_a * min(elapsed_ms, STEP_MOST_MS) / MS_PER_HOUR / self.model.capacity_ah
@@ -236,10 +249,13 @@ class Ekf:
         median, heard = self._median(v, usable, due)
         listen = heard & ok
         self.bar.learn_resistance(s, i, step_a, step_v, warm)
-        s["error_v"] += np.where(listen, median - self.bar.voltage(s, i, warm), 0.0)
+        error = np.where(listen, median - self.bar.voltage(s, i, warm), 0.0)
+        near = listen & (np.abs(error) < AMISS_MOST_V)
+        s["amiss_v"] += np.where(near, error - s["amiss_v"], 0.0) * np.minimum(1.0, s["sample_ms"] / HELD_MS)
+        s["error_v"] += error
         s["samples"] += listen
         s["sampled_a"] += np.where(listen, i, 0.0)
-        s["median_v"], s["seen_a"] = np.where(heard & ~lone, median, 0.0), i
+        s["median_v"], s["seen_a"] = np.where(ok & ~heard | lone, 0.0, np.where(ok, median, shown)), i
         s["sample_ms"] = 0
         turn = s["elapsed_ms"] >= CORRECT_MS
         if some(turn):
@@ -253,6 +269,15 @@ class Ekf:
             self.cells.correct(m, at, deviation, heard_cells, soc, drive, charge, time_s)
             s[turn] = own
         m.string[due] = s
+
+    def _stand_in(self, s: Strings, i: Floats, median: Floats, where: Bools, elapsed_ms: int, heat: Heat) -> None:
+        """A silent sensor's current, as the voltage tells it: for the last scan, and to go on with."""
+        time_s = elapsed_ms / 1000.0
+        told, share = self.bar.stand_in(s, i, median, time_s, heat)
+        self.bar.recount(s, np.where(where, i - told, 0.0), time_s, heat)
+        s["held_a"] = np.where(where, told + s["x"][:, BIAS], s["held_a"])
+        since = np.minimum(s["sample_ms"], s["blind_ms"])
+        s["blind_ms"] -= np.where(where, (1.0 - share) * since, 0.0).astype(np.int64)
 
     def _median(self, v: Floats, usable: Bools, racks: Ints) -> tuple[Floats, Bools]:
         """Median over the usable cells of each rack; heard where at least half of what is fitted is usable."""
