@@ -282,12 +282,12 @@ def test_a_limit_of_the_pcs_rises_at_once_and_falls_over_the_time_it_has_to_foll
     limits: Any = getattr(watch.outputs, f"pcs_{way}_limit_w")
     allowed = f"pcs_{way}_allowed_w"
     limits[...] = 100e3
-    assert getattr(watch.scans().trend, allowed)[0] == 100e3
+    assert getattr(watch.scans().trend, allowed)[0, 0] == 100e3
     limits[...] = 20e3
-    falls = [float(getattr(watch.scans().trend, allowed)[0]) for _ in range(3)]
+    falls = [float(getattr(watch.scans().trend, allowed)[0, 0]) for _ in range(3)]
     step = watch.limit.pcs_rated_w * 100 / watch.limit.pcs_follow_ms
     assert falls == pytest.approx([100e3 - step, 100e3 - 2 * step, 100e3 - 3 * step])
-    assert getattr(watch.scans(40).trend, allowed)[0] == 20e3
+    assert getattr(watch.scans(40).trend, allowed)[0, 0] == 20e3
 
 
 def test_cooling_is_judged_only_while_it_is_asked_for_and_the_hottest_sensor_is_heard() -> None:
