@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -118,7 +118,7 @@ def ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Plane:
-    """From values to px."""
+    """From values to px, one or many."""
 
     begin: float
     end: float
@@ -128,16 +128,15 @@ class _Plane:
     right: int
     bottom: int
 
-    def across(self, x: float) -> float:
+    def across(self, x: Any) -> Any:
         return self.left + (x - self.begin) / (self.end - self.begin) * (self.right - self.left)
 
-    def up(self, y: float) -> float:
+    def up(self, y: Any) -> Any:
         return TOP + (self.high - y) / (self.high - self.low) * (self.bottom - TOP)
 
     def points(self, x: Floats, y: Floats) -> str:
-        across = self.left + (x - self.begin) / (self.end - self.begin) * (self.right - self.left)
-        up = TOP + (self.high - np.clip(y, self.low, self.high)) / (self.high - self.low) * (self.bottom - TOP)
-        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, up, strict=True))
+        there, height = self.across(x), self.up(np.clip(y, self.low, self.high))
+        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(there, height, strict=True))
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:

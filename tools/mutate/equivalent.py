@@ -10,7 +10,6 @@ NOBODY_LOOKS: Final = "a bank of which something is not known is not known, and 
 NOT_KNOWN: Final = "a current that is not known is told as not known, and nobody looks at it"
 NO_SUCH_RACK: Final = "no rack has a voltage of 1 to 2 V"
 ANY_MODULE: Final = "the SOC of a rack is known or not as a whole, and every module of a site is read"
-ANY_LEVEL: Final = "any level but 0 is on"
 ONE_WATT: Final = "one watt of what stands still, beside a tenth of a rating"
 WHAT_IS_LEFT: Final = "NumPy takes any length below 0 as what is left"
 EQUIVALENT: Final[dict[str, str]] = {

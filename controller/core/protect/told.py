@@ -11,10 +11,11 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.memory import TrendMemory
+from controller.core.protect.facts import EXCEED_RATIO
 from controller.core.protect.look import Facts
 from controller.core.signal import Bools, Floats, Ints, Quality, Samples, usable
 
-FOLLOW_RATIO, EXCEED_RATIO = 0.1, 1.1
+FOLLOW_RATIO: Final = 0.1
 LEAST_ALLOWED_RATIO: Final = 0.02
 CONFIRM_RATIO: Final = 0.05
 CONFIRM_MS: Final = 500
