@@ -24,6 +24,7 @@ from controller.core.retained import lost, restore, retain
 from controller.core.scan import react, reflect
 from controller.core.signal import Quality
 from controller.core.topology import HISTOGRAM_BUCKETS, MAX_COMMANDS_PER_SCAN
+from controller.core.unchanged import Unchanged
 from controller.image.files import PRODUCERS, ScanRecord, SiteFiles
 from controller.image.histogram import bucket
 from controller.image.status import ScanStatus
@@ -59,6 +60,7 @@ class Scanner:
         self.last_ms = monotonic_ms() - program.cycle_ms
         self.figures = Figures()
         self.inputs: InputImage | None = None
+        self.unchanged = Unchanged(program)
 
     def _first_memory(self) -> tuple[Memory, int]:
         """Contactors open, latches kept. Scan numbers go on, so that a heartbeat never jumps back."""
@@ -240,6 +242,7 @@ def run(scanner: Scanner, metronome: Metronome, realtime: bool, stopping: list[i
         scanner.memory = reflect(scanner.program, scanner.memory, image)
         scanner.tell(inputs, image, events)
         scanner.figures.aged(image)
+        scanner.unchanged.look()
         overrun = metronome.advance()
         scanner.figures.scanned(lateness, duration, _since_ms(begin), overrun)
         scanner.publish_status(realtime)
