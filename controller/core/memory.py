@@ -139,7 +139,16 @@ class TrendMemory:
     cell_jitter_v: Floats = tag(
         "V", "rack", "module", "cell", doc="Mean step of the cell against its module", dtype="f4"
     )
-    module_stuck: Bools = tag("1", "rack", "module", doc="A cell stands still while its module moves", dtype="?")
+    cell_still_low_v: Floats = tag(
+        "V", "rack", "module", "cell", doc="Least median of the module since the cell's value moved", dtype="f4"
+    )
+    cell_still_high_v: Floats = tag(
+        "V", "rack", "module", "cell", doc="Largest median of the module since the cell's value moved", dtype="f4"
+    )
+    module_stuck: Bools = tag("1", "rack", "module", doc="A cell stands still while the current moves", dtype="?")
+    module_blind_cells: Ints = tag(
+        "1", "rack", "module", doc="Cells that stand still while their module moves", dtype="i8"
+    )
     module_noisy: Bools = tag("1", "rack", "module", doc="A cell's value is noisy", dtype="?")
     charge_heat_ratio: Floats = tag("ratio", "rack", doc="I2t used up by charging")
     discharge_heat_ratio: Floats = tag("ratio", "rack", doc="I2t used up by discharging")

@@ -71,6 +71,20 @@ def stuck_cell(s: Story) -> None:
     power(-60e3)(s)
 
 
+def unseen_cells(*cells: tuple[int, int]) -> Act:
+    """Module and number of cells of R01 whose values stay where they are while all others move by 30 mV."""
+
+    def act(s: Story) -> None:
+        s.seconds(1)
+        value = s.points.cell_voltage_v.value
+        before = value[0].copy()
+        value[0] += 0.03
+        for at in cells:
+            value[0][at] = before[at]
+
+    return act
+
+
 def noisy_cell(s: Story) -> None:
     for i in range(80):
         s.points.cell_voltage_v.value[0, 1, 4] = REST_V + (0.2 if i // 10 % 2 else -0.2)
@@ -256,6 +270,11 @@ BANDS: dict[str, tuple[Act, float]] = {
 WITNESSES: dict[str, tuple[Act, float]] = {
     "sense_wire_open": (sense_wire_open, 0.5),
     "cell_voltage_stuck": (stuck_cell, 13.0),
+    "cell_unwitnessed": (
+        then(unseen_cells((1, 4)), lambda s: skip_to_the_last_two_seconds(s, "cell_unwitnessed")),
+        2.2,
+    ),
+    "several_cells_unwitnessed": (unseen_cells((1, 4), (3, 0)), 11.5),
     "cell_voltage_noisy": (noisy_cell, 0.1),
     "temperature_rises_fast": (runaway, 0.1),
     "temperature_sensor_lost": (broken_sensor, 1.3),

@@ -35,7 +35,7 @@ rack_bms_alarm rack_bms_lost rack_bms_limit_exceeded
 pcs_comm_lost pcs_fault pcs_does_not_follow pcs_does_not_start pcs_exceeds_limits pcs_exceeds_rating
 pcs_power_uncommanded pcs_command_not_confirmed no_current_though_commanded
 aux_supply_low aux_supply_lost fire_detection_lost scan_overrun
-module_unwitnessed rack_unwitnessed pcs_unwitnessed
+module_unwitnessed rack_unwitnessed pcs_unwitnessed cell_unwitnessed several_cells_unwitnessed
 """
 """What is no longer seen or no longer obeys, with time to bring the current to zero."""
 KEEPS_OPEN = """
@@ -44,7 +44,7 @@ rack_comm_lost rack_current_lost rack_current_reversed rack_current_stuck rack_c
 insulation_lost sum_of_cells_differs heartbeat_not_received second_controller command_not_confirmed weld_test_failed
 rack_bms_alarm rack_bms_lost pcs_comm_lost pcs_fault pcs_power_uncommanded pcs_command_not_confirmed
 link_voltages_differ aux_supply_low aux_supply_lost fire_detection_lost door_open io_process_lost
-rack_witness_lost module_unwitnessed rack_unwitnessed pcs_unwitnessed
+rack_witness_lost module_unwitnessed rack_unwitnessed pcs_unwitnessed cell_unwitnessed several_cells_unwitnessed
 """
 """What must be in order before anything is closed."""
 NO_CHARGE = """
@@ -91,10 +91,10 @@ WAITS = {
         cooling_failed enclosure_data_lost aux_supply_lost""",
     3000: "cell_voltage_noisy rack_current_reversed no_current_though_commanded",
     5000: "rack_current_offset rack_not_connected",
-    10_000: "cell_voltage_stuck bleed_switch_stuck pcs_does_not_start",
+    10_000: "cell_voltage_stuck several_cells_unwitnessed bleed_switch_stuck pcs_does_not_start",
     60_000: "soc_unknown soc_differs",
     900_000: "clock_not_synchronised",
-    AN_HOUR: "module_unwitnessed rack_unwitnessed pcs_unwitnessed",
+    AN_HOUR: "module_unwitnessed rack_unwitnessed pcs_unwitnessed cell_unwitnessed",
 }
 """ms by which a condition must be sure; every other one is sure at once, or by what it looks at."""
 LIMIT = compile_site("container").program.limit
@@ -189,6 +189,7 @@ class TestTime:
         assert late == {
             "pcs_does_not_start": 10_000, "no_current_though_commanded": 3000, "rack_current_reversed": 3000,
             "module_unwitnessed": AN_HOUR, "rack_unwitnessed": AN_HOUR, "pcs_unwitnessed": AN_HOUR,
+            "cell_unwitnessed": AN_HOUR, "several_cells_unwitnessed": 10_000,
         }  # fmt: skip
 
     def test_what_is_urgent_stops_within_half_a_second(self) -> None:

@@ -45,6 +45,18 @@ ALIKE = put("cell_voltage_v", 210.56 / 64, ...)
 SHARE = 142.45
 """What each rack carries at 60 kW, in A."""
 
+
+def blind(*cells: int) -> Change:
+    """So many unseen cells in the first modules of the first rack."""
+
+    def change(b: Bench) -> None:
+        counts = np.zeros_like(b.trend.module_blind_cells)
+        counts[0, : len(cells)] = cells
+        b.trend = dataclasses.replace(b.trend, module_blind_cells=counts)
+
+    return change
+
+
 BOUNDARY: list[tuple[Any, Change, Change]] = [
     (
         p.sense_wire_open,
@@ -67,6 +79,9 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
         lose("cell_temperature_degc", np.s_[0, 1, 2]),
     ),
     (p.cell_voltage_stuck, trend(module_stuck=False), trend(module_stuck=True)),
+    (p.cell_unwitnessed, trend(module_blind_cells=0), trend(module_blind_cells=1)),
+    (p.several_cells_unwitnessed, blind(1), blind(1, 1)),
+    (p.several_cells_unwitnessed, blind(1), blind(2)),
     (p.cell_voltage_noisy, trend(module_noisy=False), trend(module_noisy=True)),
     (p.temperature_rises_fast, trend(module_rising=False), trend(module_rising=True)),
     (p.current_on_open_rack, all_of(OPEN, put("rack_current_a", 5.0)), all_of(OPEN, put("rack_current_a", 5.1))),
@@ -349,7 +364,7 @@ def test_without_data_a_witness_says_nothing(cause: Any) -> None:
             samples.quality[...] = int(Quality.BAD_COMM)
     own = (
         p.second_controller, p.clock_jumped, p.configuration_changed, p.soc_unknown, p.cell_voltage_stuck,
-        p.cell_voltage_noisy, p.temperature_rises_fast,
+        p.cell_voltage_noisy, p.temperature_rises_fast, p.cell_unwitnessed, p.several_cells_unwitnessed,
     )  # fmt: skip
     assert bool(np.any(cause(bench.facts()))) is (cause in own)
 

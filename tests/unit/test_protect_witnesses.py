@@ -100,6 +100,51 @@ class TestStuck:
         assert watch.trend.cells_ms == 0
 
 
+class TestBlind:
+    """Cells whose value stands still although most of their module moved by more than 20 mV."""
+
+    def moved(self, watch: Watch, volts: float) -> list[int]:
+        """All but the one have moved by so much; unseen cells per module of the first rack."""
+        watch.second(0.0, all_but_one_v=volts)
+        return watch.trend.module_blind_cells[0].tolist()
+
+    @pytest.mark.parametrize(("volts", "blind"), [(0.0205, 1), (0.0195, 0), (-0.0205, 1), (-0.0195, 0)])
+    def test_it_takes_twenty_millivolts_and_no_current(self, volts: float, blind: int) -> None:
+        assert self.moved(Watch().begin(3.3, 0.0), volts) == [0, blind, 0, 0]
+
+    def test_what_the_module_did_in_both_directions_adds_up_until_the_cell_answers(self) -> None:
+        watch = Watch().begin(3.3, 0.0)
+        assert self.moved(watch, 0.012) == [0, 0, 0, 0]
+        assert self.moved(watch, -0.025) == [0, 1, 0, 0]
+        watch.second(0.0, one_v=0.002)
+        assert not watch.trend.module_blind_cells.any()
+        assert self.moved(watch, 0.015) == [0, 0, 0, 0]
+
+    def test_a_neighbour_that_jumps_or_falls_silent_makes_no_other_cell_unseen(self) -> None:
+        watch = Watch().begin(3.3, 0.0)
+        watch.points.cell_voltage_v.value[0, 1, 0] = 4.2
+        watch.scans(10)
+        watch.lose("cell_voltage_v", np.s_[0, 1, 0])
+        watch.points.cell_voltage_v.value[0, 1, 1] = 0.0
+        watch.scans(10)
+        assert not watch.trend.module_blind_cells.any()
+
+    def test_a_cell_that_is_not_heard_is_not_unseen_but_lost(self) -> None:
+        watch = Watch().begin(3.3, 0.0)
+        watch.lose("cell_voltage_v", CELL)
+        assert self.moved(watch, 0.05) == [0, 0, 0, 0]
+
+    def test_coarse_monitors_are_believed(self) -> None:
+        """Steps of 10 mV: cells of the same module cross theirs at different times."""
+        watch = Watch().begin(3.3, 0.0)
+        truth = 3.3 + np.random.default_rng(3).uniform(-0.02, 0.02, watch.points.cell_voltage_v.value.shape)
+        for second in range(120):
+            swing = 0.03 * np.sin(second / 9.0)
+            watch.points.cell_voltage_v.value[...] = np.round((truth + swing) / 0.01) * 0.01
+            watch.scans(10)
+            assert not watch.trend.module_blind_cells.any(), second
+
+
 class TestNoisy:
     def jump(self, watch: Watch, volts: float, modules: bool = False) -> float:
         """One second later; how far the cell is known to jump, in V."""

@@ -44,7 +44,7 @@ class LongCase:
     row: the row that must tell it. inject: verbs as in `Case`; `{grown}` is a ratio that grows from 1 by `per_day`,
     injected anew every hour; `{watched}` is a cell that has a temperature sensor of its own. healthy_h: time of
     healthy life before; most_h: time in which it must be told. place: what kind of place tells it. stops: the racks of
-    that place must open then; otherwise the site must stay online.
+    that place must open then; otherwise the site must stay online. also: early warning that may tell it first.
     """
 
     id: str
@@ -55,6 +55,7 @@ class LongCase:
     per_day: float = 0.0
     place: str = "rack"
     stops: bool = False
+    also: tuple[str, ...] = ()
 
 
 LONG: Final = (
@@ -67,13 +68,15 @@ LONG: Final = (
     LongCase("resistance_growth", "resistance_growth_suspected", ("resistance {cell} {grown}",), 24.0, 96.0, 0.08),
     LongCase("low_capacity", "low_capacity_suspected", ("capacity {cell} 0.85",), 0.0, 96.0),
     LongCase("self_discharge", "self_discharge_suspected", ("leak {cell} {leak_ohm}",), 24.0, 240.0),
+    LongCase("cell_unwitnessed", "cell_unwitnessed", ("stick {cell} cell_voltage_v",), 0.1, 2.0, place="module",
+             stops=True, also=("stuck_sensor_suspected",)),
     LongCase("module_unwitnessed", "module_unwitnessed", ("nan {module} module_bleeding_cells",), 0.1, 1.01,
              place="module", stops=True),
     LongCase("rack_unwitnessed", "rack_unwitnessed", ("nan {rack} rack_current_redundant_a",), 0.1, 1.01, stops=True),
     LongCase("pcs_unwitnessed", "pcs_unwitnessed", ("nan {pcs} pcs_dc_current_a",), 0.1, 1.01, place="pcs", stops=True),
 )  # fmt: skip
 """Every row of early warning but `runaway`, which acts within seconds and is among the fast cases; and the rows that
-stop a place which has been without a second witness for an hour."""
+stop a place of which something has not been seen for an hour."""
 STOPPED_S: Final = 60
 """A place that is stopped has ramped down and opened after this long."""
 
@@ -135,7 +138,7 @@ class _Run:
         self.duty, self.judge = Duty(day), Judge(day)
         self.names = _places(day)
         self.injected: list[str] = []
-        self.slots = [s for s in day.program.matrix.slots if s.row.id in TOLD | {case.row}]
+        self.slots = [s for s in day.program.matrix.slots if s.row.id in (TOLD - {*case.also}) | {case.row}]
 
     def verdict(self, begun: float) -> LongVerdict:
         """Healthy life, the fault, and what was told of it."""

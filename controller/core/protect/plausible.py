@@ -92,6 +92,11 @@ def cell_voltage_stuck(f: Facts) -> Bools:
     return f.trend.module_stuck
 
 
+def cell_unwitnessed(f: Facts) -> Bools:
+    """A cell voltage stands still although those around it moved: nobody sees what the cell does."""
+    return np.asarray(f.trend.module_blind_cells > 0)
+
+
 def cell_voltage_noisy(f: Facts) -> Bools:
     """A cell voltage jumps from sample to sample while its module does not."""
     return f.trend.module_noisy
@@ -116,6 +121,11 @@ def bleed_switch_stuck(f: Facts) -> Bools:
 
 
 # -- racks -----------------------------------------------------------------------------------------------------
+
+
+def several_cells_unwitnessed(f: Facts) -> Bools:
+    """Two cell voltages of the rack, or more, stand still although those around them moved."""
+    return np.asarray(f.trend.module_blind_cells.sum(axis=1) > 1)
 
 
 def current_on_open_rack(f: Facts) -> Bools:

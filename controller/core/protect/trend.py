@@ -28,6 +28,8 @@ STILL_V: Final = 0.0005
 """A value within this of the last one has not moved: below the resolution of any cell monitor that moves at all."""
 STUCK_RATIO: Final = 0.2
 """Of 1C: a current that moved by so much must show in every cell."""
+BLIND_V: Final = 0.02
+"""Twice the step of the coarsest cell monitors (10 mV): where most of a module moved by so much, every value moved."""
 NOISE_SHARE: Final = 0.4
 NOISE_MOST_V: Final = 0.1
 """A jump counts for no more: one step or one spike is not noise, whatever its size."""
@@ -95,6 +97,10 @@ def _cells(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
     amps = np.where(i.quality <= USABLE, i.value, m.seen_current_a).astype(np.float32)[:, None, None]
     low = np.where(still, np.minimum(m.cell_still_low_a, amps), amps)
     high = np.where(still, np.maximum(m.cell_still_high_a, amps), amps)
+    # The median: one cell that jumps or is not heard moves the mean past all the others.
+    around = np.median(np.where(usable, v.value, mean[..., None]), axis=2, keepdims=True).astype(np.float32)
+    least = np.where(still, np.minimum(m.cell_still_low_v, around), around)
+    most = np.where(still, np.maximum(m.cell_still_high_v, around), around)
     against = np.minimum(np.abs(step - (mean - m.module_mean_v)[..., None]), NOISE_MOST_V)
     known = usable & (m.cell_seen_v > 0.0)
     jitter = np.where(known, m.cell_jitter_v + NOISE_SHARE * (against - m.cell_jitter_v), 0.0)
@@ -105,8 +111,11 @@ def _cells(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
         "module_mean_v": mean,
         "cell_still_low_a": low,
         "cell_still_high_a": high,
+        "cell_still_low_v": least,
+        "cell_still_high_v": most,
         "cell_jitter_v": jitter.astype(np.float32),
         "module_stuck": np.asarray((still & (high - low > STUCK_RATIO * f.limit.rack_1c_a)).any(axis=2)),
+        "module_blind_cells": (still & (most - least > BLIND_V)).sum(axis=2),
         "module_noisy": np.asarray((worst > NOISY_V) | (m.module_noisy & (worst > NOISY_CLEAR_V))),
     }
 
