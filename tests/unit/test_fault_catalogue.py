@@ -1,4 +1,4 @@
-"""The page that says what notices which fault names only what there is, and leaves no fault out."""
+"""The pages that say what notices which fault, and what shows which statement, name only what there is."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ LINES = [
     for line in (ROOT / "docs/fault-catalogue.md").read_text("utf-8").splitlines()
     if re.match(r"\| \d", line)
 ]
+STATEMENTS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in (ROOT / "docs/standards.md").read_text("utf-8").splitlines()
+    if re.match(r"\| [ABD]\d", line)
+]
 NAME = re.compile(r"`([^`]+)`")
 ROW_IDS = {r.id for r in ROWS}
 FAT_IDS = {c.id for c in (*CASES, *LONG)}
@@ -39,6 +44,17 @@ def told(row: str) -> bool:
     return f'"{row}"' in (ROOT / "tests/scenario/test_protection.py").read_text("utf-8")
 
 
+def exists(proof: str) -> bool:
+    """The case, the story or the test that a page names."""
+    kind, _, name = proof.partition(":")
+    if kind == "fat":
+        return name in FAT_IDS
+    if kind == "story":
+        return name in ROW_IDS and told(name)
+    path, _, test = proof.partition("::")
+    return test in names_in(path)
+
+
 def test_no_fault_is_left_out() -> None:
     assert [int(number) for number, *_ in LINES] == list(range(1, FAULTS + 1))
 
@@ -50,14 +66,21 @@ def test_every_row_and_every_proof_exists(line: list[str]) -> None:
     proofs = NAME.findall(shown)
     assert fault and then and (proofs or "**open**" in noticed)
     for proof in proofs:
-        kind, _, name = proof.partition(":")
-        if kind == "fat":
-            assert name in FAT_IDS, proof
-        elif kind == "story":
-            assert name in ROW_IDS and told(name), proof
-        else:
-            path, _, test = proof.partition("::")
-            assert test in names_in(path), proof
+        assert exists(proof), proof
+
+
+@pytest.mark.parametrize("line", STATEMENTS, ids=lambda line: line[0])
+def test_every_statement_is_shown_by_what_there_is(line: list[str]) -> None:
+    _, statement, shown = line
+    proofs = NAME.findall(shown)
+    assert statement and (proofs or "hardware" in shown or "proof.md" in shown)
+    for proof in proofs:
+        assert exists(proof), proof
+
+
+def test_no_statement_is_left_out() -> None:
+    named = [each for number, *_ in STATEMENTS for each in number.split(", ")]
+    assert named == [f"{letter}{n + 1}" for letter, most in (("B", 13), ("D", 9), ("A", 8)) for n in range(most)]
 
 
 def test_a_case_of_the_acceptance_test_stands_at_its_fault() -> None:
