@@ -167,7 +167,7 @@ class TrendMemory:
     link_rise_ms: Ints = tag(
         "ms", "rack", doc="Time since the link was last seen as empty as then, or since the command", dtype="i8"
     )
-    echo: Floats = tag("1", "rack", doc="Heartbeat last echoed")
+    echo: Floats = tag("1", "rack", doc="Heartbeat last echoed; 0 none since it was not heard")
     echo_still_ms: Ints = tag("ms", "rack", doc="Time since the echo moved", dtype="i8")
     echo_foreign_ms: Ints = tag("ms", "rack", doc="Time for which a foreign heartbeat is remembered", dtype="i8")
     pcs_told_ms: Ints = tag("ms", "told", doc="Age of what a PCS was told in each of the last scans", dtype="i8")

@@ -301,7 +301,7 @@ class TestEcho:
         assert watch.scans().trend.echo_still_ms.tolist() == [0, 400]
         watch.points.rack_heartbeat_echo.value[1] = 7.0
         watch.lose("rack_heartbeat_echo", 1)
-        assert watch.scans().trend.echo_still_ms.tolist() == [100, 0] and watch.trend.echo.tolist() == [6.0, 5.0]
+        assert watch.scans().trend.echo_still_ms.tolist() == [100, 0] and watch.trend.echo.tolist() == [6.0, 0.0]
 
     def test_a_foreign_heartbeat_is_told_for_two_seconds_after_it_was_heard(self) -> None:
         watch = Watch()
@@ -312,6 +312,27 @@ class TestEcho:
         assert watch.scans().trend.echo_foreign_ms.tolist() == [2000, 0]
         assert watch.scans(3).trend.echo_foreign_ms.tolist() == [1700, 0]
         assert watch.scans(20).trend.echo_foreign_ms.tolist() == [0, 0]
+
+    @pytest.mark.parametrize("behind", [1, 49, 51, 90, 30_000])
+    def test_what_a_rack_still_holds_when_it_is_heard_again_is_nobody_s(self, behind: int) -> None:
+        """One more heartbeat arrived than was read back, and then the link was cut for long."""
+        watch = Watch()
+        watch.trend.echo[...] = 900
+        watch.lose("rack_heartbeat_echo", 0)
+        watch.scans(10)
+        watch.points.rack_heartbeat_echo.quality[0] = 0
+        watch.put("rack_heartbeat_echo", float((watch.system.scan - behind) % 65536), 0)
+        assert not watch.scans().trend.echo_foreign_ms[0]
+        watch.put("rack_heartbeat_echo", float((watch.system.scan - 2) % 65536), 0)
+        assert not watch.scans().trend.echo_foreign_ms[0]
+        watch.put("rack_heartbeat_echo", float((watch.system.scan - 60) % 65536), 0)
+        assert watch.scans().trend.echo_foreign_ms[0], "once it is heard, others are noticed as before"
+
+    def test_a_rack_controller_that_starts_anew_is_nobody_else(self) -> None:
+        watch = Watch()
+        watch.trend.echo[...] = (watch.system.scan - 1) % 65536
+        watch.put("rack_heartbeat_echo", 0.0, ...)
+        assert not watch.scans().trend.echo_foreign_ms.any()
 
     def test_controllers_that_count_to_less_than_the_window_tell_nothing(self) -> None:
         watch = Watch()

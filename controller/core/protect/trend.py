@@ -191,13 +191,14 @@ def _echo(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
     """Whether the rack controller hears our heartbeat, and only ours."""
     echo, modulo = f.measured.points.rack_heartbeat_echo, f.limit.heartbeat_modulo
     heard = echo.quality <= USABLE
-    # Before the first echo nothing has moved: what a rack still holds from an earlier run is nobody's heartbeat.
+    # Before the first echo nothing has moved: what a rack still holds from before a silence, or an earlier run, is
+    # nobody's heartbeat. Nor is the 0 of one that has just started.
     moved = heard & (echo.value != m.echo) & (m.echo != 0)
     foreign = np.zeros(len(moved), bool)
     if modulo > ECHO_WINDOW:
-        foreign = moved & ((f.system.scan - echo.value) % modulo > ECHO_WINDOW)
+        foreign = moved & (echo.value != 0) & ((f.system.scan - echo.value) % modulo > ECHO_WINDOW)
     return {
-        "echo": np.where(heard, echo.value, m.echo),
+        "echo": np.where(heard, echo.value, 0.0),
         "echo_still_ms": np.where(moved | ~heard | (m.echo == 0), 0, m.echo_still_ms + elapsed_ms),
         "echo_foreign_ms": np.where(foreign, FOREIGN_MS, np.maximum(m.echo_foreign_ms - elapsed_ms, 0)),
     }
