@@ -48,7 +48,7 @@ standby; no link; connect; low supply; wait 1 s         | CONNECTING -> STOPPING
 online; low supply; wait 1 s                            | ONLINE -> STOPPING: stopped by protection
 standby; no link; connect; disconnect                   | CONNECTING -> STOPPING: disconnect asked for
 online; disconnect                                      | ONLINE -> STOPPING: disconnect asked for
-standby; connect; wait 10 s                             | CONNECTING -> ONLINE: all racks connected
+standby; connect; wait 10 s                             | CONNECTING -> ONLINE: racks connected
 standby; hot resistor R02; connect; wait 60 s           | CONNECTING -> ONLINE: connected without every rack
 standby; hot resistors; connect; wait 60 s              | CONNECTING -> STOPPING: too few racks could be connected
 online; current 400 A; wait 4 s; current 0 A; wait 1 s  | ONLINE -> STOPPING: too few racks are connected

@@ -51,7 +51,7 @@ class TestConnect:
         desk.memory.join[0] = True
         desk.trips.rack_effect[2] = int(Effect.BLOCK_CLOSE)
         desk.trips.rack_effect[3] = int(Effect.DERATE)
-        assert desk.told(Kind.CONNECT) == (True, "2 more to connect")
+        assert desk.told(Kind.CONNECT) == (True, "2 more to connect; alarms keep 1 out")
         assert desk.memory.join.tolist() == [True, True, False, True]
 
     def test_who_waited_for_a_person_has_one_and_may_rejoin_as_often_as_before(self) -> None:

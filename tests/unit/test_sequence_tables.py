@@ -87,7 +87,7 @@ STANDBY     | wanted maintenance_wanted all_open           | MAINTENANCE: mainte
 STANDBY     | maintenance_wanted                           | STANDBY
 CONNECTING  | wanted                                       | CONNECTING
 CONNECTING  | wanted enough_racks                          | CONNECTING
-CONNECTING  | wanted enough_racks all_joined               | ONLINE: all racks connected
+CONNECTING  | wanted enough_racks all_joined               | ONLINE: racks connected
 CONNECTING  | wanted enough_racks connecting_overdue       | ONLINE: connected without every rack
 CONNECTING  | wanted connecting_overdue                    | STOPPING: too few racks could be connected
 CONNECTING  | all_joined enough_racks                      | STOPPING: disconnect asked for

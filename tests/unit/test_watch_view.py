@@ -42,3 +42,21 @@ def test_the_worst_suspicion_and_the_statistics_are_on_the_screen(faults: list[i
 
 def test_a_server_without_early_warning_gives_dots() -> None:
     assert "· told, · withdrawn in · healthy cell-days" in drawn()
+
+
+@pytest.mark.parametrize(
+    ("state", "racks", "said"),
+    [
+        ("ONLINE", ["CLOSED", "TRIPPED"], "ONLINE  racks connected, 1 of 2 closed"),
+        ("ONLINE", ["CLOSED", "CLOSED"], "ONLINE  racks connected "),
+        ("STANDBY", ["OPEN", "OPEN"], "STANDBY  racks connected "),
+    ],
+)
+def test_the_head_says_how_many_racks_are_missing(state: str, racks: list[str], said: str) -> None:
+    devices = [f"Racks/R{i + 1:02d}" for i in range(len(racks))]
+    values = {f"{d}/State": Value(rack, 0, 0) for d, rack in zip(devices, racks, strict=True)}
+    values |= {"Status/State": Value(state, 0, 0), "Status/StateReason": Value("racks connected", 0, 0)}
+    console = Console(width=120, color_system=None)
+    with console.capture() as captured:
+        console.print(picture(Snapshot("opc.tcp://here", values, devices), "", 32))
+    assert said in captured.get()

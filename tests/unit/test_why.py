@@ -30,7 +30,7 @@ def values(*alarms: ActiveAlarm, **more: Any) -> tuple[dict[str, Any], list[Acti
     """A healthy site online, with these alarms."""
     found: dict[str, Any] = {
         "Status/State": "ONLINE",
-        "Status/StateReason": "all racks connected",
+        "Status/StateReason": "racks connected",
         "Status/FirstOut": "",
     }
     for direction in ("Charge", "Discharge"):

@@ -61,6 +61,7 @@ def _head(s: Snapshot, trouble: str) -> RenderableType:
     line = Text()
     line.append(f" {state} ", COLOUR.get(state, "bold"))
     line.append(f" {s['Status/StateReason'] or ''}")
+    line.append(_missing_racks(s, state), "yellow")
     if s["Status/Simulated"]:
         line.append("  SIMULATED", "cyan")
     if s["Status/FirstOut"]:
@@ -75,6 +76,13 @@ def _head(s: Snapshot, trouble: str) -> RenderableType:
     title = f"{s['Identification/SiteName'] or 'Cellwarden'} · {datetime.datetime.now().astimezone():%H:%M:%S}"
     below = f"{s.endpoint} · scan {_shown(s['Status/ScanNumber'])} · data age {_shown(age)} ms"
     return Panel(line, title=title, subtitle=below, title_align="left", subtitle_align="left")
+
+
+def _missing_racks(s: Snapshot, state: str) -> str:
+    """How many racks take part in an ONLINE site when not all do: the reason tells how it came there, not how it is."""
+    racks = [d for d in s.devices if d.startswith("Racks/")]
+    closed = sum(s[f"{d}/State"] == "CLOSED" for d in racks)
+    return f", {closed} of {len(racks)} closed" if state == "ONLINE" and closed < len(racks) else ""
 
 
 def number(s: Snapshot, path: str, unit: str = "", scale: float = 1.0, digits: int = 1) -> Text:

@@ -15,6 +15,7 @@ from controller.core.effect import NO_CLOSING
 from controller.core.frozen import replace
 from controller.core.image import Modes, SiteMode, System, Trips
 from controller.core.memory import SequencingMemory
+from controller.core.signal import some
 
 ARMED_MS: Final = 30_000
 TOKEN_BITS: Final = 52
@@ -79,6 +80,8 @@ def _connect(command: Command, now: Situation) -> Verdict:
         return Verdict(False, "every rack is blocked by an alarm")
     missing = int((~now.memory.join & ~blocked).sum())
     reason = "connecting" if now.site is SiteMode.STANDBY else f"{missing} more to connect"
+    if some(held := blocked & ~now.memory.join):
+        reason += f"; alarms keep {int(held.sum())} out"
     nobody = np.zeros_like(blocked)
     memory = {"join": ~blocked, "needs_person": nobody, "rejoins": np.zeros_like(now.memory.rejoins)}
     return Verdict(True, reason, modes={"connect_wanted": 1}, memory=memory)

@@ -24,7 +24,7 @@ SITE_MOVES: Final = (
     Move((S.STANDBY,), S.CONNECTING, ("wanted",), "connect asked for", unless=("stop",)),
     Move((S.CONNECTING, S.ONLINE), S.STOPPING, ("stop",), "stopped by protection"),
     Move((S.CONNECTING, S.ONLINE), S.STOPPING, (), "disconnect asked for", unless=("wanted",)),
-    Move((S.CONNECTING,), S.ONLINE, ("all_joined",), "all racks connected"),
+    Move((S.CONNECTING,), S.ONLINE, ("all_joined",), "racks connected"),
     Move((S.CONNECTING,), S.ONLINE, ("connecting_overdue", "enough_racks"), "connected without every rack"),
     Move((S.CONNECTING,), S.STOPPING, ("connecting_overdue",), "too few racks could be connected"),
     Move((S.ONLINE,), S.STOPPING, (), "too few racks are connected", unless=("enough_racks",)),
