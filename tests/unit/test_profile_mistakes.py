@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from plc_config.compile import compile_site
+from plc_config.library import DATA
 from plc_config.problem import ConfigError
 from plc_config.schema import profile as schema
 from tests.profile_cases import CASES, OWN, memory, own
@@ -107,8 +109,21 @@ def test_what_is_doubtful_is_said(tmp_path: Path) -> None:
 
 def test_a_value_that_is_old_before_the_next_one_comes_is_told(tmp_path: Path) -> None:
     notes = describe(Bench(tmp_path, CASES["jk-pb"]).compiled)["notes"]
-    said = "rack_current_a is read every 2000 ms but is stale after 300 ms (limits.stale_after)"
-    assert f"{said} and lost after 800 ms (limits.lost_after): its rows act" in notes
+    said = "more points are read every 2000 ms but stale after 300 ms (limits.stale_after)"
+    (note,) = [n for n in notes if f"{said} and lost after 800 ms (limits.lost_after): their rows act" in n]
+    assert note.startswith("cell_voltage_v, ")
+
+
+def test_contactors_that_are_read_too_seldom_to_be_judged_are_told(tmp_path: Path) -> None:
+    def said(follow: str) -> list[str]:
+        path = tmp_path / "site.yaml"
+        text = (DATA / "sites" / "bench.yaml").read_text("utf-8").replace("cycle: 100 ms", "cycle: 500 ms")
+        path.write_text(text.replace("limits:\n", f"limits:\n  contactor_follow: {follow}\n"), "utf-8")
+        return [n for n in describe(compile_site(str(path)))["notes"] if "contactor" in n]
+
+    assert said("1200 ms") == []
+    (note,) = said("300 ms")
+    assert note.startswith("contactor feedback is read every 500 ms, limits.contactor_follow is 300 ms: one lost reply")
 
 
 def test_the_example_of_the_guide_is_right(tmp_path: Path) -> None:

@@ -19,6 +19,9 @@ from plc_config.sunspec import NAME, candidates
 HELP = "Checks SITE (a file or the name of a shipped site) without touching any device or running controller."
 EXAMPLE = "cellwarden check container"
 EXIT_CONFIG = 78
+FEEDBACK = ("rack_main_closed", "rack_precharge_closed")
+POINTS_NAMED = 3
+"""Points that one note names; of more of the same kind it tells the number."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -145,6 +148,7 @@ def notes(site: Compiled) -> list[str]:
     result += coverage.notes(site.plan, site.topology)
     result += too_slow(site)
     result += unseen_precharge(site)
+    result += slow_feedback(site)
     folder = site.path.parent
     result += self_configuring(site)
     for device in dict.fromkeys(d.profile for d in site.plan.devices):
@@ -191,13 +195,32 @@ def too_slow(site: Compiled) -> list[str]:
     """Points whose values are old before the next ones come: they would never be good."""
     limits = site.config.limits
     stale_ms, lost_ms = limits.stale_after, limits.lost_after
-    found: dict[tuple[str, int], None] = {}
+    found: dict[int, dict[str, None]] = {}
     for block in site.plan.reads:
         period_ms = max(block.every_ms, site.plan.cycle_ms)
         if period_ms > stale_ms:
-            found |= dict.fromkeys((ref.point, period_ms) for ref in block.points)
+            found.setdefault(period_ms, {}).update(dict.fromkeys(ref.point for ref in block.points))
     return [
-        f"{point} is read every {period_ms} ms but is stale after {stale_ms} ms (limits.stale_after)"
-        + (f" and lost after {lost_ms} ms (limits.lost_after): its rows act" if period_ms > lost_ms else "")
-        for point, period_ms in found
+        f"{_some_of(list(points))} read every {period_ms} ms but stale after {stale_ms} ms (limits.stale_after)"
+        + (f" and lost after {lost_ms} ms (limits.lost_after): their rows act" if period_ms > lost_ms else "")
+        for period_ms, points in found.items()
     ]
+
+
+def slow_feedback(site: Compiled) -> list[str]:
+    """Contactors that are read so seldom that one lost reply is taken for one that did not follow."""
+    follow_ms = site.config.limits.contactor_follow
+    blocks = (b for b in site.plan.reads if any(ref.point in FEEDBACK for ref in b.points))
+    slowest_ms = max((bus_time(site.plan, b.bus).refresh_ms(b) for b in blocks), default=0)
+    if slowest_ms < follow_ms:
+        return []
+    return [
+        f"contactor feedback is read every {slowest_ms} ms, limits.contactor_follow is {follow_ms} ms: one lost reply "
+        "may be told as a welded contactor; give it at least two reads"
+    ]
+
+
+def _some_of(points: list[str]) -> str:
+    more = len(points) - POINTS_NAMED
+    named = ", ".join(points[:POINTS_NAMED]) + (f" and {more} more points" if more > 0 else "")
+    return f"{named} {'are' if points[1:] else 'is'}"
