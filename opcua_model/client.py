@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ CLIENT_URI: Final = "urn:cellwarden:client"
 TIMEOUT_S: Final = 4.0
 SESSION_MS: Final = 60_000
 READ_AT_ONCE: Final = 1000
+ENDPOINT: Final = re.compile(r"opc\.tcp://(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]]+)(:\d{1,5})?(/\S*)?")
 SITE_PREFIX: Final = "urn:cellwarden:site:"
 
 
@@ -71,7 +73,9 @@ class SiteClient:
 
     @staticmethod
     async def connect(endpoint: str, login: Login, site_id: str = "", timeout_s: float = TIMEOUT_S) -> SiteClient:
-        """Connects; raises OSError when nobody answers, UaError when refused, WrongServer when it is another site's."""
+        """Connects; raises OSError when nobody answers, UaError when refused, WrongServer for another or no site's."""
+        if not ENDPOINT.fullmatch(endpoint):
+            raise WrongServer(f"{endpoint!r} is no endpoint; one looks like opc.tcp://10.0.0.5:4840/cellwarden")
         client = Client(endpoint, timeout=timeout_s)
         client.session_timeout = SESSION_MS
         if login.folder is not None:

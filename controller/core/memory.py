@@ -198,6 +198,9 @@ class ProtectionMemory:
     overruns_seen: int = tag("1", doc="Overruns counted up to the last scan", dtype="i8")
     overruns_in_a_row: int = tag("1", doc="Scans in a row that each found a new overrun", dtype="i8")
     configuration: int = tag("1", doc="Digest of the limits that ran last and were accepted; 0 none", dtype="u8")
+    interrupted: int = tag(
+        "1", doc="The controller ended with racks connected: 1 in the first scan after it", dtype="i8"
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

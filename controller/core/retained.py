@@ -45,6 +45,7 @@ class Retained:
     cell_variance: Floats = tag("1", "rack", "module", "cell", doc="Variance of the cell SOC")
     configuration: int = tag("1", doc="Digest of the limits that ran last and were accepted; 0 none", dtype="u8")
     retained_state: int = tag("1", doc="RetainedState", dtype="i8")
+    connected: int = tag("1", doc="Racks were told to be closed: 1", dtype="i8")
     rack_contactor_operations: Ints = tag("1", "rack", doc="Closings of the main contactors", dtype="i8")
     rack_contactor_hot_openings: Ints = tag("1", "rack", doc="Openings under current", dtype="i8")
     rack_contactor_breaks: Floats = tag("1", "rack", doc="Openings weighted by the square of their current")
@@ -103,6 +104,7 @@ MERGE: Final[dict[str, Merge]] = {
     "cell_variance": Merge.NEWER,
     "configuration": Merge.NEWER,
     "retained_state": LARGER,
+    "connected": Merge.NEWER,
     "rack_contactor_operations": LARGER,
     "rack_contactor_hot_openings": LARGER,
     "rack_contactor_breaks": LARGER,
@@ -172,6 +174,7 @@ def retain(memory: Memory, scan: int, utc_ms: int, program: int) -> Retained:
         e.cell_variance,
         p.configuration,
         memory.modes.retained_state,
+        int(memory.outputs.rack_main_close.any()),
         c.rack_contactor_operations,
         c.rack_contactor_hot_openings,
         c.rack_contactor_breaks,
@@ -219,6 +222,7 @@ def restore(memory: Memory, retained: Retained) -> Memory:
             trip_count=retained.trip_count,
             emergency_stop=retained.emergency_stop,
             configuration=retained.configuration,
+            interrupted=retained.connected,
         ),
         annunciation=_annunciation(memory.annunciation, retained),
         sequencing=replace(

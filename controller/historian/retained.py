@@ -28,7 +28,7 @@ ROWS_KEPT: Final = 4
 CATALOGS_KEPT: Final = 16
 AT_ONCE: Final = (
     "latched", "alarm_state", "alarm_shown", "shelf_changes", "first_out", "trip_count", "emergency_stop",
-    "out_of_service", "program", "retained_state", "rack_weld_test", "rack_contactor_hot_openings",
+    "out_of_service", "program", "retained_state", "connected", "rack_weld_test", "rack_contactor_hot_openings",
 )  # fmt: skip
 """Fields whose change is committed in the next pass; the rest follows every ten seconds."""
 

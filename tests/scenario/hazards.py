@@ -208,6 +208,11 @@ def other_limits(s: Story) -> None:
     s.memory = dataclasses.replace(s.memory, protection=dataclasses.replace(s.memory.protection, configuration=12345))
 
 
+def killed_under_load(s: Story) -> None:
+    """The scan process was killed while racks were connected; this is the first scan after it."""
+    s.memory = dataclasses.replace(s.memory, protection=dataclasses.replace(s.memory.protection, interrupted=1))
+
+
 def uncommanded(s: Story) -> None:
     disconnected(s)
     set_("pcs_active_power_w", 30e3, hold=True)(s)
@@ -320,4 +325,5 @@ WITNESSES: dict[str, tuple[Act, float]] = {
     "clock_not_synchronised": (no_time_server, 2.2),
     "setpoints_contested": (two_masters, 0.1),
     "configuration_changed": (other_limits, 0.1),
+    "controller_interrupted": (killed_under_load, 0.1),
 }

@@ -48,6 +48,16 @@ def test_deep_discharge_outlasts_a_restart_and_nothing_charges_until_an_engineer
     assert story.memory.outputs.rack_main_close[0]
 
 
+def test_a_controller_that_ended_under_load_says_so_until_an_operator_has_read_it(online: Story) -> None:
+    story = restarted(online)
+    story.seconds(2)
+    assert story.active("controller_interrupted") and not story.memory.outputs.rack_main_close.any()
+    story.tell(Kind.RESET_TRIPS)
+    story.seconds(1)
+    assert not story.active("controller_interrupted")
+    assert not [s for s in (restarted(story),) if s.scans(5) and s.active("controller_interrupted")], "none was closed"
+
+
 def show(story: Story, fault: str, name: str, at: object, truth: float, before: float) -> None:
     """What a sensor with this fault shows of the truth."""
     samples = getattr(story.points, name)

@@ -70,7 +70,7 @@ soc_unknown soc_differs rack_not_connected contactor_worn internal_short_suspect
 resistance_growth_suspected self_discharge_suspected lithium_plating_suspected low_capacity_suspected
 voltage_sensor_suspected temperature_sensor_suspected stuck_sensor_suspected scada_heartbeat_lost setpoints_contested
 opcua_process_lost store_process_lost store_trouble disk_full records_lost clock_jumped clock_not_synchronised
-configuration_changed retained_memory_doubtful bus_lost
+configuration_changed retained_memory_doubtful controller_interrupted bus_lost
 """
 """What a person must know, and nothing has to be done about by itself."""
 URGENT = """
@@ -152,7 +152,7 @@ class TestReset:
     def test_what_only_tells_ends_by_itself_unless_somebody_must_have_read_it(self) -> None:
         held = {r.id for r in ROWS if r.effect == Effect.ALARM and r.reset is not Reset.SELF}
         suspected = {name for name in held if name.endswith("_suspected")}
-        assert held - suspected == {"configuration_changed", "retained_memory_doubtful"}
+        assert held - suspected == {"configuration_changed", "retained_memory_doubtful", "controller_interrupted"}
 
     def test_a_device_that_contradicts_itself_stays_told_until_somebody_looked(self) -> None:
         words = ("_suspected", "stuck", "reversed", "exceed", "uncommanded", "does_not_", "sense_wire", "sum_of_cells")

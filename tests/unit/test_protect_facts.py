@@ -155,6 +155,7 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
         contactors(rack_weld_test=np.array([WeldTest.UNDECIDED, 0])),
         contactors(rack_weld_test=np.array([WeldTest.FAILED, 0])),
     ),
+    (q.controller_interrupted, more(interrupted=False), more(interrupted=True)),
     (
         q.retained_doubtful,
         modes(retained_state=int(RetainedState.LOST)),

@@ -324,6 +324,7 @@ NOT_INJECTED: Final = {
     "clock_jumped": "the clock of this machine is not touched",
     "clock_not_synchronised": "the clock of this machine is not touched",
     "configuration_changed": "needs another site file and a restart",
+    "controller_interrupted": "comes with every `scan_killed`, and is no effect of its own",
     "contactor_worn": "takes years of operations",
     "lithium_plating_suspected": "takes weeks of a charge that the controller's own limit does not permit",
     "retained_memory_lost": "the state folder is not reached from the plant's side; see `make powercut`",

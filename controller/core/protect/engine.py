@@ -169,15 +169,15 @@ def protect(
     resets = [c for c in commands if c.kind is Kind.RESET_TRIPS]
     stops = [c for c in commands if c.kind is Kind.EMERGENCY_STOP]
     answers = [Answer(c, True, "emergency stop in force") for c in stops]
-    released = any(c.role >= Role.OPERATOR and c.target < 0 for c in resets)
-    emergency = 1 if stops else 0 if released else memory.emergency_stop
+    emergency = 1 if stops else 0 if _asked(matrix, resets, "remote_emergency_stop") else memory.emergency_stop
     overrun = facts.system.overruns > memory.overruns_seen
     in_a_row = memory.overruns_in_a_row + 1 if overrun else 0
-    accepted = matrix.configuration if released or not memory.configuration else memory.configuration
+    seen = _asked(matrix, resets, "configuration_changed")
+    accepted = matrix.configuration if seen or not memory.configuration else memory.configuration
     trend = follow(memory.trend, facts)
     facts = replace(
         facts, emergency_stop=emergency, overruns_in_a_row=in_a_row, trend=trend, utc_before_ms=memory.trend.utc_ms,
-        configuration_changed=accepted != matrix.configuration,
+        configuration_changed=accepted != matrix.configuration, interrupted=memory.interrupted > 0,
     )  # fmt: skip
     cause = matrix.evaluate(facts)
     stands = standing(matrix, memory.present, memory.element, cause.present, facts)
@@ -203,13 +203,19 @@ def protect(
     value, element = np.where(held, memory.value, cause.value), np.where(held, memory.element, cause.element)
     memory = ProtectionMemory(
         trend, timer, cause.present, active, latched, value, element, first_out, first_utc, count, emergency,
-        facts.system.overruns, in_a_row, accepted,
+        facts.system.overruns, in_a_row, accepted, 0,
     )  # fmt: skip
     verdict = Trips(
         active, cause.present, latched, value, cause.limit, element, rack_effect, rack_effect_latched, site_effect,
         first_out, first_utc, count,
     )  # fmt: skip
     return verdict, answers, memory
+
+
+def _asked(matrix: Matrix, resets: Sequence[Command], row: str) -> bool:
+    """An operator resets all, or this row by name: with these two rows being asked is what ends the cause."""
+    at = [-1, *(s.index for s in matrix.slots if s.row.id == row)] if resets else []
+    return any(c.role >= Role.OPERATOR and c.target in at for c in resets)
 
 
 def _first_out(memory: ProtectionMemory, facts: Facts, cause: Evaluation, trips: Bools, new: Bools) -> tuple[int, int]:

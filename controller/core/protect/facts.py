@@ -306,6 +306,11 @@ def weld_test_failed(f: Facts) -> Bools:
     return among(f.modes.contactors.rack_weld_test, WeldTest.FAILED)
 
 
+def controller_interrupted(f: Facts) -> Bools:
+    """The controller ended while racks were connected, and has begun anew with contactors open."""
+    return np.asarray(f.interrupted)
+
+
 def retained_doubtful(f: Facts) -> Bools:
     """The copies of the retained memory disagreed at the last start, or one was damaged."""
     return np.asarray(f.modes.retained_state == RetainedState.DOUBTFUL)

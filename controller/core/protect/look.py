@@ -41,6 +41,7 @@ class Facts:
     overruns_in_a_row: int = 0
     utc_before_ms: int = 0
     configuration_changed: bool = False
+    interrupted: bool = False
     looks: dict[Any, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
     """What `once` has worked out in this scan."""
 

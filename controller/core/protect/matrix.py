@@ -371,6 +371,9 @@ SITE: Final = (
     Row("retained_memory_lost", "site", When(f.retained_lost), A | T | L, 0, MAINTENANCE, MEDIUM,
         "Nobody knows what was latched before, so everything is.", "Find out why the state folder is empty or "
         "damaged and what was wrong with the plant; then reset in MAINTENANCE."),
+    Row("controller_interrupted", "site", When(f.controller_interrupted), A, 0, OPERATOR, LOW,
+        "A process ended, or the supply failed, and nobody asked for it.",
+        "Read the events before it (`cellwarden history SITE --events`); then connect again."),
     Row("retained_memory_doubtful", "site", When(f.retained_doubtful), A, 0, OPERATOR, LOW,
         "The copies of the retained memory disagreed or one was damaged; the worse one is in force.",
         "Check the disk and the journal; trips that come back may be reset once their cause is gone."),
