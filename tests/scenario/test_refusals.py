@@ -33,7 +33,7 @@ def _online(story: Story) -> None:
 
 TABLE: list[tuple[Callable[[Story], None], Kind, bool, str]] = [
     (_smoke, Kind.CONNECT, False, "the site is TRIPPED, not STANDBY"),
-    (_door, Kind.CONNECT, False, "an alarm blocks closing"),
+    (_door, Kind.CONNECT, False, "an alarm blocks closing; Why names it"),
     (_standby, Kind.DISCONNECT, True, "the site is STANDBY, nothing is connected"),
     (_online, Kind.ENTER_MAINTENANCE, False, "the site is ONLINE; disconnect first"),
     (_standby, Kind.RESET_TRIPS, True, "nothing to reset"),

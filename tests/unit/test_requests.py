@@ -63,9 +63,9 @@ class TestConnect:
     def test_an_alarm_of_the_site_refuses_it_and_so_does_one_at_every_rack(self) -> None:
         desk = Desk()
         desk.trips.rack_effect[:] = int(Effect.BLOCK_CLOSE)
-        assert desk.told(Kind.CONNECT) == (False, "every rack is blocked by an alarm")
+        assert desk.told(Kind.CONNECT) == (False, "every rack is blocked by an alarm; Why names them")
         desk.trips = dataclasses.replace(desk.trips, site_effect=int(Effect.STOP))
-        assert desk.told(Kind.CONNECT) == (False, "an alarm blocks closing")
+        assert desk.told(Kind.CONNECT) == (False, "an alarm blocks closing; Why names it")
         assert not desk.modes.connect_wanted and not desk.memory.join.any()
 
     def test_what_blocks_nothing_refuses_nothing(self) -> None:

@@ -74,10 +74,10 @@ def _connect(command: Command, now: Situation) -> Verdict:
     if now.site not in (SiteMode.STANDBY, *MODES_TO_LEAVE):
         return Verdict(False, f"the site is {now.site.name}, not STANDBY")
     if now.trips.site_effect & NO_CLOSING:
-        return Verdict(False, "an alarm blocks closing")
+        return Verdict(False, "an alarm blocks closing; Why names it")
     blocked = (now.trips.rack_effect & NO_CLOSING) != 0
     if bool(blocked.all()):
-        return Verdict(False, "every rack is blocked by an alarm")
+        return Verdict(False, "every rack is blocked by an alarm; Why names them")
     missing = int((~now.memory.join & ~blocked).sum())
     reason = "connecting" if now.site is SiteMode.STANDBY else f"{missing} more to connect"
     if some(held := blocked & ~now.memory.join):
