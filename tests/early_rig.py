@@ -26,8 +26,9 @@ STEP_MS = 120_000
 class String:
     """Racks whose estimator is a table of plain numbers; one call of `minutes` is as many looks."""
 
-    def __init__(self, racks: int = 1, seed: int = 0) -> None:
-        topology = Topology.regular(racks, 1, CELLS, CELLS)
+    def __init__(self, racks: int = 1, seed: int = 0, cells: int = CELLS, sensors: int | None = None) -> None:
+        sensors = cells if sensors is None else sensors
+        topology = Topology.regular(racks, 1, cells, sensors)
         dims = {**topology.dims, "bus": 1, "slot": 1}
         self.watch = Watch(topology, sheet_of(sheet()), spread=False)
         self.memory = Layout(WatchMemory, dims).blank()
@@ -38,10 +39,10 @@ class String:
         for field in dataclasses.fields(self.points):
             getattr(self.points, field.name).quality[...] = 0
         self.random = np.random.default_rng(seed)
-        self.ohm = np.full((racks, 1, CELLS), 2.5e-4)
-        self.offset_v = np.zeros((racks, 1, CELLS))
-        self.warm_k = np.zeros((racks, 1, CELLS))
-        self.leak_per_h = np.zeros((racks, 1, CELLS))
+        self.ohm = np.full((racks, 1, cells), 2.5e-4)
+        self.offset_v = np.zeros((racks, 1, cells))
+        self.warm_k = np.zeros((racks, 1, sensors))
+        self.leak_per_h = np.zeros((racks, 1, cells))
         self.stuck_v: dict[int, float] = {}
         self.found: list[Finding] = []
 

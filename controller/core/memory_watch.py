@@ -23,8 +23,11 @@ WATCH_DTYPE = np.dtype(
         ("based", "i8"),  # bins from which the healthy resistance was learnt; survives a restart
         ("seen_a", "f8"),  # current and median voltage at the last look; 0 V none
         ("median_v", "f8"),
+        ("went_v", "f8"),  # how far the medians of voltage and temperature went, whoever of the sisters was heard
+        ("went_k", "f8"),
         ("slow_a", "f8"),  # current and slope of the OCV, slowly filtered
         ("slow_slope", "f8"),
+        ("clear_s", "f8"),  # time on straight curve without a break
         ("moved_fast", "f8"),  # sums of squared current movements, with three memories
         ("moved_mid", "f8"),
         ("moved_long", "f8"),
@@ -33,6 +36,7 @@ WATCH_DTYPE = np.dtype(
         ("straight", "f8"),  # looks of this bin on straight curve, the sum of their currents, and such bins so far
         ("sum_a", "f8"),
         ("levels", "f8"),
+        ("level_a", "f8"),  # mean size of the currents at which levels were seen, and what levels do by themselves
         ("level_scatter", "f8"),
         ("moved_bin", "f8"),  # the same in this bin
         ("aged_fast", "f8"),  # the same, each times its age in h
@@ -174,6 +178,7 @@ class WatchBins:
     jump_from_k: Floats = tag("1", "rack", "module", "temperature", doc="K before it", dtype="f4")
     jump_bins_k: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="Bins of probation", dtype="u1")
     held_k: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="Bins that warmth held", dtype="u1")
+    still_bins_k: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="Bins of standstill", dtype="u1")
     told_k: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="Faults told, one bit each", dtype="u2")
     quiet_k: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="Bins without evidence", dtype="u1")
 

@@ -65,9 +65,13 @@ class Rig:
 def sheet_of(sheet: Mapping[str, Any]) -> CellSheet:
     """The product's cell sheet from a plain dict whose resistances are already at the temperature of the profile.
 
-    Points of the tables may come in any order; ValueError where fewer than two are finite.
+    Points of the tables may come in any order; ValueError where fewer than two are finite, or the capacity is none.
     """
     capacity, half = float(sheet["capacity_ah"]), sheet.get("hyst_half_v")
+    if not capacity > 0:
+        raise ValueError(f"capacity_ah is {capacity}; more than 0")
+    if half is not None and not np.isfinite(np.asarray(half, float)).any():
+        half = None
     given = np.asarray(sheet["soc_grid"], float)
     volts = np.broadcast_to(np.asarray(sheet["ocv_mid_v"], float), given.shape)
     gap = np.zeros(given.shape) if half is None else np.broadcast_to(np.asarray(half, float), given.shape)

@@ -81,6 +81,8 @@ def screen(
     work = Screen(1, voltage.shape[1], warm.shape[1], sheet)
     found: list[dict[str, Any]] = []
     for k, now in enumerate(np.asarray(time_s, float)):
+        if not np.isfinite(now):
+            continue  # What has no time is no row.
         here = slice(k, k + 1)
         found += [told(float(now), f) for f in work.row(float(now), current[here], voltage[here], warm[here])]
     return found

@@ -7,6 +7,7 @@ faults are drifts; a voltage that is in doubt says nothing of the cell behind it
 from __future__ import annotations
 
 import dataclasses
+from typing import Final
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from controller.core.memory import EstimationMemory
 from controller.core.signal import Bools
 
 LACK_LEAST, LACK_SIGMAS, LACK_OWN_SIGMAS, LACK_BINS = 0.035, 4.5, 5.0, 36
+LACK_CHARGE: Final = 0.5
+"""Share of a cell's charge over its sisters' that may pass for lacking capacity: a knee that only the fullest cell
+reaches is judged by the table alone, which may be wrong there."""
 STILL_DOUBT_V, STILL_V, STILL_BINS = 0.006, 0.012, 2
 CALM_BINS, STEADY_BINS = 6, 24
 """Bins after a doubt until resistances, and until charges are believed again: the filters must have settled."""
@@ -82,10 +86,14 @@ def _lack(v: Verdicts, clear: Bools, plated: Bools) -> None:
     lack = v.of("cell_lack_ratio")
     lack = lack - median(lack, v.s.cells)[:, None]
     own = np.sqrt(v.of("cell_p_lack"))
+    charge = v.of("cell_shift_ratio") + lack * (0.5 - v.e.string["x"][v.s.racks, 0][:, None])
+    charge = charge - median(charge, v.s.cells)[:, None]
     sigma = v.sigma(LACK, lack, v.s.cells, 0.002)
-    low = ok & (lack > np.maximum(LACK_LEAST, LACK_SIGMAS * sigma)) & (lack > LACK_OWN_SIGMAS * own)
+    least = np.maximum(LACK_LEAST, LACK_SIGMAS * sigma) + LACK_CHARGE * np.abs(charge)
+    # A weak cell comes to the ends before its sisters, and steps there alone: a doubt is no evidence against it.
+    low = ok & (lack > least) & (lack > LACK_OWN_SIGMAS * own)
     sure = (
-        (v.held("lack", low) >= LACK_BINS)
+        (v.held("lack", low, clear) >= LACK_BINS)
         & ~plated
         & ~v.told(Fault.INTERNAL_SHORT, Fault.SELF_DISCHARGE, Fault.RUNAWAY, Fault.STUCK_SENSOR)
     )

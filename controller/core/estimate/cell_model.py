@@ -68,6 +68,7 @@ class CellModel:
         self.sheet = sheet
         self.grid = np.linspace(LOW, HIGH, POINTS)
         self.ocv_v = self._extended(sheet)
+        self._rising_v = np.maximum.accumulate(self.ocv_v) + np.arange(POINTS) * 1e-9
         half = np.zeros_like(sheet.soc_grid) if sheet.hysteresis_half_v is None else sheet.hysteresis_half_v
         self.half_v = np.interp(self.grid, sheet.soc_grid, half)
         self.branch_v = self.half_v * sheet.hysteresis_scale
@@ -99,6 +100,10 @@ class CellModel:
     def ocv(self, soc: Floats) -> Floats:
         """Open-circuit voltage between the branches, in V."""
         return self._at(self.ocv_v, soc)
+
+    def soc_at(self, ocv_v: Floats) -> Floats:
+        """SOC at which the OCV is so high, the lowest where it is flat; its ends beyond the table."""
+        return np.asarray(np.interp(ocv_v, self._rising_v, self.grid))
 
     def branch(self, soc: Floats) -> Floats:
         """Voltage by which the charge branch lies above the middle, in V."""

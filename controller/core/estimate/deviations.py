@@ -56,6 +56,8 @@ STUCK_MEDIAN_V: Final = 0.002
 SURPRISE_SIGMAS: Final = 5.0
 STRANGE_MOST: Final = 2.0
 """Square of a surprise over its expected variance: of honest doubts every sixth is larger, and ours are wider."""
+REACH_SIGMAS: Final = 3.0
+"""A charge within so many standard deviations that would explain a surprise explains it: see `_explained`."""
 MISLED_WALK: Final = 3e-4
 """Doubt of a cell's SOC, per sqrt(s), while most cells surprise: 2 % in an hour, until the string or they give in."""
 
@@ -89,19 +91,20 @@ class Deviations:
         r: Ints,
         v: Floats,
         usable: Bools,
+        current_a: Floats,
         step_a: Floats,
         step_v: Floats,
         soc: Floats,
         median_v: Floats,
     ) -> Bools:
-        """Resistance from current steps (`step_a`, and `step_v` of the median); returns the cells that still follow."""
+        """Resistance from steps `step_a` to `current_a`, `step_v` of the median; the cells that still follow."""
         seen = m.cell_seen_v[r]
         calm = (self.model.slope(soc, CALM_HALF_WIDTH) < CALM_SLOPE_V)[:, None, None]
         self._jump(
             m,
             r,
             v - seen - step_v[:, None, None],
-            usable & (seen > 0) & (calm | self._rests(step_a, step_v)[:, None, None]),
+            usable & (seen > 0) & (calm | self._rests(current_a, step_a, step_v)[:, None, None]),
             step_a[:, None, None],
             median_v[:, None, None],
         )
@@ -123,9 +126,10 @@ class Deviations:
         m.cell_seen_v[r] = np.where(usable, v, 0.0)
         return np.asarray(usable & (m.cell_stuck[r] < STUCK_STEPS))
 
-    def _rests(self, step_a: Floats, step_v: Floats) -> Bools:
-        """Racks whose median and current stood since the sample before."""
-        return np.asarray((np.abs(step_v) < REST_STEP_V) & (np.abs(step_a) < REST_STEP_C * self.capacity_ah))
+    def _rests(self, current_a: Floats, step_a: Floats, step_v: Floats) -> Bools:
+        """Racks without current, then and at the sample before, whose median stood: a steady current bends on."""
+        most = np.maximum(np.abs(current_a), np.abs(current_a - step_a))
+        return np.asarray((np.abs(step_v) < REST_STEP_V) & (most < REST_STEP_C * self.capacity_ah))
 
     def _jump(
         self, m: EstimationMemory, r: Ints, away_v: Floats, valid: Bools, step_a: Floats, median_v: Floats
@@ -147,11 +151,12 @@ class Deviations:
 
     def correct(
         self, m: EstimationMemory, r: Ints, deviation_v: Floats, usable: Bools, soc: Floats, drive_a: Floats,
-        charge: Floats, time_s: Floats,
+        charge: Floats, time_s: Floats, soc_variance: Floats,
     ) -> None:  # fmt: skip
         """Racks `r`: `charge` (SOC) went out of the string in `time_s`; then their cells deviate by `deviation_v`.
 
-        `drive_a` is the current that a cell's resistance deviation multiplies: with the RC branches' share.
+        `drive_a` is the current that a cell's resistance deviation multiplies: with the RC branches' share;
+        `soc_variance` that of the string's SOC.
         """
         u, share, t, string = charge[:, None, None], self.share[r], time_s[:, None, None], soc[:, None, None]
         i = drive_a[:, None, None]
@@ -173,13 +178,17 @@ class Deviations:
         noise = noise + (TABLE_RATIO * s) ** 2 + (BEND * expected) ** 2
         h1, h2, h3 = s * p11 + p12, s * p12 + p22, s * p13 + p23
         surprise = deviation_v - (expected + o - m.cell_resistance_shift_ohm[r] * i)
-        # What nothing in the cell explains is its sensor or connection: the offset opens and takes it.
-        opened = np.where(
-            usable & (np.abs(surprise) < JUMP_MOST_V) & (surprise**2 > SURPRISE_SIGMAS**2 * (s * h1 + h2 + noise)),
-            surprise**2,
-            0.0,
-        )
-        p22, h2 = p22 + opened * share, h2 + opened * share
+        strange = usable & (surprise**2 > SURPRISE_SIGMAS**2 * (s * h1 + h2 + noise))
+        if some(strange):
+            reach = REACH_SIGMAS * np.sqrt(p11 + soc_variance[:, None, None] + TABLE_RATIO**2)
+            steep = self._explained(at, surprise, reach)
+            knee = strange & (steep > 0)
+            s = np.where(knee, np.maximum(s, steep), s)
+            noise = noise + np.where(knee, (BEND * surprise) ** 2 + (TABLE_RATIO * steep) ** 2, 0.0)
+            h1, h2, h3 = s * p11 + p12, s * p12 + p22, s * p13 + p23
+            # What nothing in the cell explains is its sensor or connection: the offset opens and takes it.
+            opened = np.where(strange & ~knee & (np.abs(surprise) < JUMP_MOST_V), surprise**2, 0.0)
+            p22, h2 = p22 + opened * share, h2 + opened * share
         variance = s * h1 + h2 + noise
         misled = _misled(surprise**2 / variance, usable)
         p11, usable = p11 + misled * MISLED_WALK**2 * t * share, usable & ~misled
@@ -187,8 +196,21 @@ class Deviations:
         y = surprise * inverse
         m.cell_shift_ratio[r], m.cell_offset_v[r], m.cell_lack_ratio[r] = d + h1 * y, o + h2 * y, q + h3 * y
         m.cell_p_shift[r], m.cell_p_shift_offset[r] = np.maximum(p11 - h1 * h1 * inverse, 0.0), p12 - h1 * h2 * inverse
-        m.cell_p_shift_lack[r], m.cell_p_offset[r] = p13 - h1 * h3 * inverse, np.maximum(p22 - h2 * h2 * inverse, 0.0)
+        m.cell_p_shift_lack[r], m.cell_p_offset[r] = (
+            p13 - h1 * h3 * inverse,
+            np.maximum(p22 - h2 * h2 * inverse, 0.0),
+        )
         m.cell_p_offset_lack[r], m.cell_p_lack[r] = p23 - h2 * h3 * inverse, np.maximum(p33 - h3 * h3 * inverse, 0.0)
+
+    def _explained(self, at: Floats, surprise: Floats, reach: Floats) -> Floats:
+        """Slope from the SOC `at` to the one whose OCV lies higher by `surprise`, 0 where that is beyond `reach`.
+
+        Before a knee the tangent is flat: a cell that is already in it would pass for a sensor that errs.
+        """
+        away = self.model.soc_at(self.model.ocv(at) + surprise) - at
+        near = (np.abs(away) < reach) & (away * surprise > 0) & (np.abs(away) > SLOPE_HALF_WIDTH / 10)
+        slope = surprise / np.where(near, away, 1.0)
+        return np.asarray(np.where(near, slope, 0.0).clip(0.0, SLOPE_MOST_V))
 
 
 def _misled(strange: Floats, usable: Bools) -> Bools:

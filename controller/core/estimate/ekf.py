@@ -245,7 +245,7 @@ class Ekf:
             step_a, step_v = np.where(lone, 0.0, step_a), np.where(lone, 0.0, step_v)
             ok = ok & ~lone
         soc, seen_v = s["x"][:, SOC].clip(0.0, 1.0), np.where(seen, s["median_v"], 0.0)
-        usable = self.cells.sample(m, due, v, usable & (heard & ok)[:, None, None], step_a, step_v, soc, seen_v)
+        usable = self.cells.sample(m, due, v, usable & (heard & ok)[:, None, None], i, step_a, step_v, soc, seen_v)
         median, heard = self._median(v, usable, due)
         listen = heard & ok
         self.bar.learn_resistance(s, i, step_a, step_v, warm)
@@ -266,7 +266,8 @@ class Ekf:
             drive = i[turn] + own["x"][:, V1] / self.model.r0
             heard_cells = usable[turn] & listen[turn][:, None, None]
             deviation = v[turn] - median[turn][:, None, None]
-            self.cells.correct(m, at, deviation, heard_cells, soc, drive, charge, time_s)
+            doubt = own["p"][:, SOC, SOC]
+            self.cells.correct(m, at, deviation, heard_cells, soc, drive, charge, time_s, doubt)
             s[turn] = own
         m.string[due] = s
 

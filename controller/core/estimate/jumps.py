@@ -103,8 +103,7 @@ def judge(
     # Hours in which nothing could be looked at say nothing of how far levels wander.
     keep = np.where(w["straight"] > 0, SCATTER_KEEP, 1.0)
     w["level_scatter"] = np.maximum(scatter_v, keep * w["level_scatter"])
-    least = np.maximum(LEAST_V, JUMP_SIGMAS * w["level_scatter"])[:, None]
-    least = least + LASTING * apart_ohm * np.maximum(np.abs(amps), np.abs(rows(b.jump_a, r)))
+    least = _least(s, w, r, apart_ohm, np.maximum(np.abs(amps), np.abs(rows(b.jump_a, r))))
     told = (jump != 0) & (held >= JUMP_BINS) & (span == 0) & seen & (np.abs(by) > least)
     sure = told & (w["bins"] > KNOWN_BINS)[:, None]
     found = told | ((jump != 0) & (held >= LEVEL_BINS))
@@ -119,6 +118,7 @@ def judge(
     learn = heard & ~probation
     gain = (1.0 / np.minimum(w["levels"] + 1, LEVEL_BINS))[:, None]
     level = np.where(found, mean, np.where(learn, level + gain * (mean - level), level))
+    w["level_a"] += np.where(w["straight"] > 0, gain[:, 0] * (np.abs(amps[:, 0]) - w["level_a"]), 0.0)
     w["levels"] += (w["straight"] > 0) & (w["levels"] < LEVEL_BINS)
     for a, x in (
         (b.level_v, level), (b.level_charge, np.where(probation & ~found, rows(b.level_charge, r), charge)),
@@ -135,3 +135,14 @@ def judge(
         getattr(s, name)[r] = 0
     w["sum_a"], w["straight"] = 0.0, 0.0
     return sure, by, sharp, probation
+
+
+def _least(s: WatchSamples, w: NDArray[Any], r: Ints, apart_ohm: Floats, span_a: Floats) -> Floats:
+    """Least that is told, V: over what levels do by themselves, and over what resistance may do between two currents.
+
+    The level before and the mean since were seen at other currents, where a cell's own resistance shows more or less.
+    """
+    own_ohm = np.abs(rows(s.drop_long, r)) / np.maximum(w["moved_long"], 1e-9)[:, None]
+    wandering = np.maximum(LEAST_V, JUMP_SIGMAS * w["level_scatter"])[:, None]
+    level_a = np.maximum(span_a, w["level_a"][:, None])
+    return np.asarray(wandering + LASTING * (apart_ohm * span_a + own_ohm * level_a))

@@ -13,7 +13,7 @@ from controller.core.estimate.jumps import MOVED_C
 from controller.core.estimate.rows import Look, put, rows
 from controller.core.estimate.sisters import median, roughness
 from controller.core.memory_watch import WatchSamples
-from controller.core.signal import Bools, Floats, Ints
+from controller.core.signal import Bools, Floats, Ints, every
 
 SLOW_S: Final = 600.0
 """Voltage and current are compared in what they do faster than this: charge and diffusion are slower."""
@@ -40,15 +40,18 @@ def take(s: WatchSamples, w: NDArray[Any], now: Look, model: CellModel) -> tuple
     known = heard & (w["median_v"] > 0)
     di = np.where(known, now.current_a - w["seen_a"], 0.0)
     seen = rows(s.seen_v, r)
-    have = now.ok & (seen > 0) & known[:, None]
-    away = np.where(have, v - seen - (middle - w["median_v"])[:, None], 0.0)
-    _still(s.still_low_v, s.still_high_v, r, now.ok & (v == seen) & known[:, None], middle)
+    both = now.ok & (seen > 0)
+    have = both & known[:, None]
+    step = np.where(known, middle - w["median_v"] if every(both) else _went(v, seen, both), 0.0)
+    away = np.where(have, v - seen - step[:, None], 0.0)
+    w["went_v"] += step
+    _still(s.still_low_v, s.still_high_v, r, now.ok & (v == seen) & known[:, None], w["went_v"])
     bend = model.slope(now.soc + BEND_WIDTH, BEND_WIDTH / 2) - model.slope(now.soc - BEND_WIDTH, BEND_WIDTH / 2)
     straight = np.abs(bend) < BEND_V
     slope, dev = model.slope(now.soc, SLOPE_WIDTH), v - middle[:, None]
     # A step that no resistance explains is none of it.
     leap = np.where((np.abs(away) > LEAP_V) & (np.abs(away) > (model.r0 * heat * np.abs(di))[:, None]), away, 0.0)
-    w["step_v"] = middle - w["median_v"]
+    w["step_v"] = np.where(known, step, middle)
     jumps.note(
         s, w, now, away, have, dev, straight & known, slope, np.where(known, slope - w["slope"], 0.0), heat, model
     )
@@ -56,7 +59,7 @@ def take(s: WatchSamples, w: NDArray[Any], now: Look, model: CellModel) -> tuple
     w["slope"] = slope
     put(s.seen_v, r, np.where(now.ok, v, 0.0))
     w["median_v"], w["seen_a"] = np.where(heard, middle, 0.0), now.current_a
-    return dev, _warmth(s, now)
+    return dev, _warmth(s, w, now)
 
 
 def _resist(
@@ -65,15 +68,19 @@ def _resist(
 ) -> None:  # fmt: skip
     """Leaky regression of a cell's voltage over the median on the current, both without their slow parts."""
     r, time_s, q = now.racks, now.elapsed_ms / 1000.0, model.capacity_ah
-    keep = np.exp(-time_s / SLOW_S)
+    # What charge did where the curve bends must not follow onto the straight part: there it would be resistance. So
+    # the slow parts begin anew there, as the mean of what was seen since.
+    clear = known & straight
+    w["clear_s"] = np.where(clear, w["clear_s"] + time_s, 0.0)
+    share = np.where(clear, np.maximum(-np.expm1(-time_s / SLOW_S), time_s / np.maximum(w["clear_s"], time_s)), 1.0)
     slow = rows(s.slow_v, r) + leap
-    slow = np.where(have, keep[:, None] * slow + (1 - keep)[:, None] * dev, dev)
+    slow = np.where(have, slow + share[:, None] * (dev - slow), dev)
     for name, value in (("slow_a", now.current_a), ("slow_slope", slope)):
-        w[name] = np.where(known, keep * w[name] + (1 - keep) * value, value)
+        w[name] += share * (value - w[name])
     # What is left after the filter is smaller by the same factor on both sides.
     parted = slope - w["slow_slope"]
     x, y = now.current_a - w["slow_a"], dev - slow - parted[:, None] * now.charge
-    use = known & straight & (np.abs(x) > MOVED_C * q) & (now.soc > INNER_SOC[0]) & (now.soc < INNER_SOC[1])
+    use = clear & (np.abs(x) > MOVED_C * q) & (now.soc > INNER_SOC[0]) & (now.soc < INNER_SOC[1])
     bound = (BOUND_V + BOUND_OHM * model.r0 * heat * np.abs(x))[:, None]
     # Where charge or table part healthy cells, a look is worth little: their own scatter says how little.
     learnt = rows(s.drop_long, r) / np.maximum(w["moved_long"], 1e-9)[:, None]
@@ -90,14 +97,19 @@ def _resist(
     put(s.slow_v, r, slow)
 
 
-def _still(low: NDArray[Any], high: NDArray[Any], r: Ints, same: Bools, middle: Floats) -> None:
+def _went(x: NDArray[Any], seen: NDArray[Any], both: Bools) -> Floats:
+    """How far the median of those heard both times went since the look before: the middle of others lies elsewhere."""
+    return median(x, both) - median(seen, both)
+
+
+def _still(low: NDArray[Any], high: NDArray[Any], r: Ints, same: Bools, went: Floats) -> None:
     """How far the median went while the own value stood still."""
-    m = middle[:, None]
+    m = went[:, None]
     put(low, r, np.where(same, np.minimum(rows(low, r), m), m))
     put(high, r, np.where(same, np.maximum(rows(high, r), m), m))
 
 
-def _warmth(s: WatchSamples, now: Look) -> Floats:
+def _warmth(s: WatchSamples, w: NDArray[Any], now: Look) -> Floats:
     r, t, ok = now.racks, now.warm_degc.astype(np.float32), now.warm_ok
     middle = median(t, ok)
     seen, known = rows(s.seen_degc, r), (rows(s.known_degc, r) == 1) & ok
@@ -106,7 +118,8 @@ def _warmth(s: WatchSamples, now: Look) -> Floats:
     put(s.sharp_k, r, np.maximum(rows(s.sharp_k, r), lone))
     over = t - middle[:, None]
     put(s.sum_k, r, rows(s.sum_k, r) + np.where(ok, over, 0.0))
-    _still(s.still_low_degc, s.still_high_degc, r, known & (t == seen), middle)
+    w["went_k"] = w["went_k"] + _went(t, seen, known)
+    _still(s.still_low_degc, s.still_high_degc, r, known & (t == seen), w["went_k"])
     put(s.seen_degc, r, t)
     put(s.known_degc, r, ok)
     return over

@@ -40,7 +40,7 @@ def judge(v: Verdicts, warm: Warm, alive: Bools) -> Bools:
     """
     s, w = v.s, v.w
     raw, cold = _ohm(v, "long"), colder.explained(v)
-    fast, mid, long = (_ohm(v, name) + _warmth(v, name) - may for name, may in cold.items())
+    fast, mid, long = (_ohm(v, name) + _warmth(v, name) for name in cold)
     trusted = (w["moved_fast"] > MOVED_FAST * v.q**2)[:, None]
     calm = (w["moved_long"] > MOVED_LONG * v.q**2)[:, None]
     base = v.get("resistance_base")
@@ -54,7 +54,9 @@ def judge(v: Verdicts, warm: Warm, alive: Bools) -> Bools:
     active = (w["moved_bin"] > ACTIVE * v.q**2)[:, None]
     colder.ask(v, warm, raw - base, has & calm, (active & calm)[:, 0], begins)
     now, step, rise = fast - base, fast - mid, long - base
-    now, step, rise = (x - median(x, has)[:, None] for x in (now, step, rise))
+    # What cold excuses of a cell is its own: a hot sensor that shifts the median excuses many, and accuses none.
+    may = cold["fast"], cold["fast"] - cold["mid"], cold["long"]
+    now, step, rise = (x - median(x, has)[:, None] - own for x, own in zip((now, step, rise), may, strict=True))
     sigma_now, sigma_step = v.sigma(NOW, now, has, 0.006), v.sigma(FAST, step, has, 0.004)
     sigma_rise = v.sigma(LONG, rise, has, 0.006)
     near = has & ~v.told(Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY)
@@ -95,7 +97,9 @@ def _ohm(v: Verdicts, name: str) -> Floats:
 
 def _warmth(v: Verdicts, name: str) -> Floats:
     """What it would have more at the temperature over the median's to which the healthy one belongs."""
-    return ARRHENIUS_PER_K * np.clip(colder.warmer_k(v, name), -WARMTH_MOST_K, WARMTH_MOST_K)
+    k = colder.warmer_k(v, name)
+    # Of few sensors one that heats carries the median along: what all the others then have less is none of theirs.
+    return ARRHENIUS_PER_K * np.clip(k - median(k, v.s.cells)[:, None], -WARMTH_MOST_K, WARMTH_MOST_K)
 
 
 def _attack(peak: Floats, now: Floats) -> Floats:

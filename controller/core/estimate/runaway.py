@@ -12,6 +12,7 @@ import numpy as np
 from controller.core.estimate.rows import rows
 from controller.core.field_image import Points
 from controller.core.frozen import replace
+from controller.core.layout import tags_of
 from controller.core.memory_watch import WatchSamples
 from controller.core.signal import USABLE, Bools, Floats, Ints, some
 
@@ -21,6 +22,10 @@ TRIGGER_K: Final = 0.6
 AHEAD_K, BEHIND_K = 1.0, 0.3
 """How far a temperature may be ahead of the line that rises at the rate, so that a jump holds for a second and a slow
 poll bridges one; and behind, for resolution."""
+TOP_DEGC: Final = next(
+    float(t.high) for t in tags_of(Points) if t.name == "cell_temperature_degc" and t.high is not None
+)
+"""Where a sensor ends: it shows no more of a rise."""
 
 
 def follow(s: WatchSamples, points: Points, fitted: Bools, elapsed_ms: int) -> tuple[WatchSamples, Bools | None]:
@@ -35,6 +40,8 @@ def follow(s: WatchSamples, points: Points, fitted: Bools, elapsed_ms: int) -> t
         return s, None
     clock = s.heating_ms > 0
     step = np.where(known, t.value - s.scan_degc, 0.0)
+    # A sensor at its end may go on rising: in slow rows its clock must outlast the voltage's fall.
+    step = np.where(known & (t.value >= TOP_DEGC), np.maximum(step, RATE_K_PER_S * elapsed_ms / 1000.0), step)
     lead = np.where(clock, np.minimum(s.lead_k + step - RATE_K_PER_S * elapsed_ms / 1000.0, AHEAD_K), 0.0)
     begins = ~clock & known & (rise >= need)
     on = begins | (clock & (lead >= -BEHIND_K))
@@ -54,7 +61,8 @@ def judge(s: WatchSamples, points: Points, r: Ints, cells: Bools, seat: Ints, el
     v, ok = rows(points.cell_voltage_v.value, r), (rows(points.cell_voltage_v.quality, r) <= USABLE) & cells[r]
     middle = np.nanmedian(np.where(ok, v, np.nan), axis=1) if ok.any() else np.zeros(len(r))
     fallen = np.logical_or.reduceat(ok & (v < (1 - DROP) * middle[:, None]), seat, axis=1)
-    # Heat alone needs two values: a single step is a sensor that jumped.
-    hot = (t > HOT_DEGC) & (heating > elapsed_ms)
+    # Heat alone needs two values that rose: a single step is a sensor that jumped, or that broke if it is at its end.
+    rose = (t < TOP_DEGC) | (rows(s.lead_k, r) > 0)
+    hot = (t > HOT_DEGC) & (heating > elapsed_ms) & rose
     rate = (t - rows(s.from_degc, r)) / np.maximum(heating / 1000.0, 1e-3)
     return (heating >= LASTS_MS) & (fallen | hot), rate

@@ -42,10 +42,10 @@ def roughness(x: Floats, ok: Bools, most: float) -> Floats:
 
 
 def upper(x: Floats, ok: Bools) -> Floats:
-    """Standard deviation as the upper tail of each row of `x` has it, up to a sixth of the sisters left out."""
+    """Standard deviation as the upper tail of each row of `x` has it, a sixth of the sisters, but one, left out."""
     flat = np.sort(np.where(ok, x, -np.inf), axis=1)
     n, c = ok.sum(axis=1), x.shape[1]
-    at = flat[np.arange(len(x)), np.clip(c - 1 - (TAIL * n).astype(int), 0, c - 1)]
+    at = flat[np.arange(len(x)), np.clip(c - 1 - np.maximum((TAIL * n).astype(int), 1), 0, c - 1)]
     return np.asarray(np.where((n > 0) & (at > 0), at, 0.0) / TAIL_SIGMAS)
 
 

@@ -14,7 +14,7 @@ from controller.core.image_warnings import Fault
 from controller.core.signal import Bools, Floats
 
 JUMP_K, JUMP_BINS_K = 2.0, 3
-STILL_K: Final = 1.0
+STILL_K, STILL_BINS_K = 1.0, 2
 WARM_LEAST_K, WARM_SIGMAS, WARM_HELD, WARM_LOCAL = 0.35, 6.5, 2, 0.5
 COLD_K: Final = 2.0
 """A cell that was so much colder than when its healthy resistance was learnt may warm up to there again."""
@@ -55,7 +55,11 @@ def judge(v: Verdicts) -> Warm:
     jump = np.where(sure, 0.0, np.where(fresh, amount, jump))
     start = np.where(fresh, before, start)
     still = rows(s.samples.still_high_degc, s.racks) - rows(s.samples.still_low_degc, s.racks)
-    v.tell(ok & (still > STILL_K) & (bins >= 6), Fault.STUCK_SENSOR, still, np.zeros_like(still), sensor=True)
+    # Two coarse values may be equal by chance while others carry the median along: it must stand over whole bins.
+    stood = np.where(ok & (still > STILL_K), np.minimum(v.get("still_bins_k"), 250) + 1, 0)
+    v.set("still_bins_k", stood)
+    stuck = (stood >= STILL_BINS_K) & (bins >= 6)
+    v.tell(stuck, Fault.STUCK_SENSOR, still, np.zeros_like(still), sensor=True)
     doubted |= still > 0.5 * STILL_K
     held, excess, sigmas = _excess(v, dev, sure, doubted)
     for name, x in (
@@ -86,7 +90,8 @@ def _excess(v: Verdicts, dev: Floats, jumped: Bools, doubted: Bools) -> tuple[Bo
     limit = np.maximum(WARM_LEAST_K, WARM_SIGMAS * sigma)
     base = v.get("colder")["base"]
     was_cold = (mean < base - COLD_K) & (dev < base + WARM_LEAST_K)
-    hot = ok & (excess > limit) & local & ~doubted & ~was_cold & (w["bins"] >= 72)[:, None]
+    stands = (v.get("told_k") & (1 << int(Fault.STUCK_SENSOR))) != 0
+    hot = ok & (excess > limit) & local & ~doubted & ~stands & ~was_cold & (w["bins"] >= 72)[:, None]
     held = np.where(hot, np.minimum(v.get("held_k"), 250) + 1, 0)
     learn = np.where(ok & ~doubted & (excess < 0.7 * limit), gain, 0.0)
     jumped = jumped | (was_cold & (dev > base - WARM_LEAST_K) & ~doubted)
