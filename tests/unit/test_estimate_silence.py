@@ -76,6 +76,21 @@ def test_where_nothing_is_heard_the_sigma_is_what_usually_flows() -> None:
     assert sigma[1260] < 0.5 * sigma[1190], "a minute of both, and it is over"
 
 
+def test_a_current_that_was_never_heard_holds_no_one_up() -> None:
+    i, v, truth = walk(1800, 0.9)
+    gentle = 0.3 * i
+    truth = 0.9 - np.cumsum(gentle) / 3600 / CAPACITY_AH
+    v = np.interp(truth, GRID, nmc()["ocv_mid_v"]) - 1.6 * OHM * gentle
+    late = np.where(np.arange(1800) < 900, np.nan, gentle)
+    soc, sigma = estimate([late], [v], 25.0, 1.0, [truth[0] - 0.2], nmc())
+    off = np.abs(soc[0] - truth)
+    assert (off <= 2 * sigma[0]).all()
+    assert off[50] > 0.19, "it may still come"
+    assert off[70] < 0.1 and sigma[0, 70] < 0.1
+    assert sigma[0, 899] < 0.15, "what the voltage leaves open bounds it"
+    assert sigma[0, -1] < 0.5 * sigma[0, 899] and off[-1] < 0.03
+
+
 def test_a_table_may_be_written_from_full_to_empty_or_with_holes() -> None:
     i, v, truth = walk(900)
     plain = estimate([i], [v], 25.0, 1.0, [truth[0]], nmc())

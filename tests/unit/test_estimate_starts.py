@@ -168,3 +168,23 @@ def test_arguments_that_do_not_belong_together_are_named() -> None:
         with pytest.raises(ValueError, match=told):
             screen(time_s, current, voltage, cells, sheet())
     assert screen(time_s, i[0], cells, np.full(9, 25.0), sheet()) == [], "one sensor may be given without its axis"
+
+
+def test_a_charge_that_ends_short_of_full_is_not_full_though_its_branch_lifts_it() -> None:
+    """A gentle top, and half a gap of 30 mV: 1 % below full rests on the charge branch as high as full between them."""
+    volts = np.interp(GRID, [0.0, 0.1, 0.95, 0.97, 1.0], [2.6, 3.2, 3.33, 3.40, 3.56])
+    told = {
+        **sheet(), "ocv_mid_v": volts, "hyst_half_v": np.full(201, 0.03), "ms": 1.0, "gamma": 30.0,
+        "r1": R0, "tau1": 30.0, "r2": R0, "tau2": 600.0,
+    }  # fmt: skip
+    rows, dt = 420, 10.0
+    for full in (0.99, 1.0):
+        i = np.where(np.arange(rows) < 240, -(full - 0.75) / (2400 / 3600) * CAPACITY_AH, 0.0)
+        soc = 0.75 - np.cumsum(i) * dt / 3600 / CAPACITY_AH
+        branch = 0.03 * (1 - np.exp(-30.0 * (soc - 0.75)))
+        after = np.maximum(np.arange(rows) - 240, 0) * dt
+        rc = R0 * i[0] * np.where(i < 0, 1.9, np.exp(-after / 30.0) + 0.9 * np.exp(-after / 600.0))
+        v = np.interp(soc, GRID, volts) + branch - R0 * i - np.where(np.arange(rows) < 3, 0.0, rc)
+        found, sigma = estimate([i], [v], 25.0, dt, [0.75], {**told, "s0": 0.02})
+        assert abs(found[0, -1] - full) < 0.004, full
+        assert abs(found[0, -1] - full) < 2 * sigma[0, -1]

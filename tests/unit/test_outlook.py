@@ -18,6 +18,7 @@ from controller.core.memory import EstimationMemory
 from controller.core.outlook import CAUSES, NEVER_H, WINDOWS
 from controller.core.outlook_memory import EVENTS, LEDGER_DTYPE
 from controller.core.retained import restore, retain
+from controller.core.settings import Polyline
 from controller.core.signal import Quality
 from plc_config.compile import compile_site
 from tests.estimate_rig import sheet
@@ -52,6 +53,26 @@ def test_the_energy_told_is_what_a_quarter_of_one_c_takes_out(soc: float) -> Non
         string.v2 += (m.r2 * rc * i - string.v2) * (1 - np.exp(-dt / m.tau2_s))
     # The slow branch follows the rise late: towards empty somewhat less is told.
     assert 0.93 * wh < told["wh"][0, 0] < 1.02 * wh
+
+
+@pytest.mark.parametrize("soc", [0.6, 0.9])
+@pytest.mark.parametrize("share", [0.4, 1.0, 1.5])
+def test_where_a_plateau_ends_the_discharge_the_sigma_knows_that_a_few_mv_decide(soc: float, share: float) -> None:
+    """A site that must end at 3.15 V on LFP: the drop decides, and the datasheet does not know it well."""
+    edge = Polyline(np.array([3.15, 3.152]), np.array([0.0, 1.0]))
+    strict, string = dataclasses.replace(derating(), discharge_voltage=edge), String.drawn(5, soc, 25.0)
+    soe = record()
+    Energies(circuit(), strict).rack(string.seen(sigma=0.005), soe["energy"])
+    told, sigma = soe["energy"]["wh"][0, 0], soe["energy"]["wh_sigma"][0, 0]
+    m = circuit().model
+    i, truth = RATE_C * m.capacity_ah, string.soc.copy()
+    drop, wh = share * (m.r0 + m.r1 + m.r2) * i, 0.0
+    while (m.ocv(truth) - drop).min() > 3.15:
+        wh += float((m.ocv(truth) - drop).sum() * i * 20.0 / 3600)
+        truth = truth - i * 20.0 / 3600 / string.capacity_ah
+    assert abs(told - wh) < 2 * sigma
+    usual = energy_of(string)
+    assert usual["wh_sigma"][0, 0] < 0.3 * sigma, "the type's own limits lie on the steep end"
 
 
 def copy_of(string: String) -> String:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.estimate.cell_model import CellModel, Heat, trust_in
-from controller.core.estimate.silence import doubt, told_current
+from controller.core.estimate.coarse import EVEN_WIDTH, heard_once
+from controller.core.estimate.silence import doubt, still_open, told_current, unheard
 from controller.core.memory import BAR_ERRORS, BAR_STATES
 from controller.core.signal import Bools, Floats, some
 
@@ -77,10 +78,15 @@ class BarFilter:
     def __init__(self, model: CellModel) -> None:
         self.model = model
         self.trust = trust_in(model)
+        coarse = float(np.median(model.coarse_v[(model.grid >= 0.0) & (model.grid <= 1.0)])) ** 2
+        bounded = self.trust.table_v**2 / (self.trust.table_v**2 + coarse)
+        self.published = (1.0 - bounded) * max(self.trust.published, 1.0) + bounded * self.trust.published
+        """Published sigma over the filter's: what lies between the points of a coarse table is bounded by nothing."""
         empty, almost_empty, almost_full, full = model.ocv(np.array([0.0, END_SOC, 1.0 - END_SOC, 1.0]))
         self.full_v = float(min(full - END_V, almost_full))
         self.empty_v = float(max(empty + END_V, almost_empty))
         self.last_v = float(full)
+        self.end_branch_v = model.branch(np.array([0.0, 1.0])) + model.assumed_branch_v
         below = float(1.0 - np.interp(self.full_v, model.ocv_v, model.grid))
         self.full_per_v = 0.0 if model.flat else below / (self.last_v - self.full_v)
         """SOC that a volt short of full stands for; none on flat curves, whose steep top a full cell leaves at rest."""
@@ -101,8 +107,11 @@ class BarFilter:
         s["fast_variance"] = (FITTED_SIGMA if self.model.fitted else DATASHEET_SIGMA) ** 2
         s["ready"] = 1
 
-    def begin_from_voltage(self, s: Strings, v: Floats, i: Floats, heat: Heat) -> None:
-        """Sharpens a fresh start by the first voltage, over the whole range: a plateau may leave it open."""
+    def begin_from_voltage(self, s: Strings, v: Floats, i: Floats, heat: Heat, silent: Bools | bool = False) -> None:
+        """Sharpens a fresh start by the first voltage, over the whole range: a plateau may leave it open.
+
+        silent: racks whose current is not known; what may flow leaves its drop in doubt.
+        """
         m, t, grid = self.model, self.trust, START_GRID
         drop = (m.r0 * heat.r0 * i + s["x"][:, V1] + s["x"][:, V2])[:, None]
         open_v = m.ocv(grid)[None, :] + (m.branch(grid) + m.assumed_branch_v) * s["hysteresis"][:, None] - drop
@@ -110,9 +119,13 @@ class BarFilter:
         half = np.interp(grid, m.grid, m.doubt_v)[None, :]
         # At one place `table_v` is all of the table's error; what of it lasts is not another one.
         offset = s["p"][:, OFFSET, OFFSET] - t.lasting_v**2
+        coarse = np.interp(grid, m.grid, m.coarse_v)[None, :]
         variance = offset[:, None] + t.table_v**2 + (t.resistance * drop) ** 2 + (t.table_ratio * slope) ** 2
-        variance = variance + 0.003**2 + (0.5 * half) ** 2
+        lost = unheard(m, s, silent, heat)
+        variance = variance + 0.003**2 + (0.5 * half) ** 2 + coarse**2 + np.square(sum(lost))[:, None]
         x, p = s["x"], s["p"]
+        p[:, V1, V1] += lost[1] ** 2
+        p[:, V2, V2] += lost[2] ** 2
         before = p[:, SOC, SOC].copy()
         badness = (v[:, None] - open_v) ** 2 / variance + np.log(variance)
         badness += np.minimum((grid - x[:, SOC, None]) ** 2 / before[:, None], BELIEF_MOST)
@@ -129,6 +142,7 @@ class BarFilter:
         held[:, OFFSET], held[:, TABLE_V] = offset, t.table_v**2
         held[:, TABLE_SOC] = at * t.table_ratio**2
         held[:, RESIST] = -drop[:, 0] * t.resistance**2
+        held[:, V1], held[:, V2] = -sum(lost) * lost[1], -sum(lost) * lost[2]
         held *= gain[:, None]
         spread = np.maximum(p[:, DIAGONAL, DIAGONAL], 1e-30)
         explained = (held**2 / spread).sum(axis=1) / after
@@ -137,10 +151,13 @@ class BarFilter:
         # told, not the slope here.
         near = m.slope(mean, (0.7 * np.sqrt(after)).clip(0.005, 0.15))
         again = held[:, OFFSET] + held[:, TABLE_V] + near * held[:, TABLE_SOC] - drop[:, 0] * held[:, RESIST]
+        again -= held[:, V1] + held[:, V2]
         held *= np.minimum(near * after / np.maximum(again, 1e-12), 1.0)[:, None]
         held[:, SOC] = 0.0
         p[:, SOC, :] -= held
         p[:, :, SOC] -= held
+        # A current that is told by voltages begins with none: the drop that this voltage holds is not one of now.
+        s["amiss_v"] = np.where(silent, v - self.voltage(s, i, heat), s["amiss_v"])
 
     def predict(self, s: Strings, i: Floats, idle: Bools, dt_s: float, heat: Heat) -> Floats:
         """One step of `dt_s` with the measured current; returns the bias-free current in A."""
@@ -212,7 +229,8 @@ class BarFilter:
     def stand_in(self, s: Strings, i: Floats, median_v: Floats, dt_s: float, heat: Heat) -> tuple[Floats, Floats]:
         """The current that the median voltage tells of the last `dt_s`, for which `i` stood in, and its doubt."""
         off_v = median_v - self.voltage(s, i, heat)
-        return told_current(self.model, s, i, off_v, self._surface(s), self._slow_factor(s), dt_s, heat)
+        told, share = told_current(self.model, s, i, off_v, self._surface(s), self._slow_factor(s), dt_s, heat)
+        return told, share * still_open(self.model, self.trust, s, heat)
 
     def correct(self, s: Strings, idle: Bools, heat: Heat, still: Bools) -> None:
         """Covariance over the time since the last correction, then what idle current and mean innovation teach.
@@ -296,6 +314,8 @@ class BarFilter:
         h[:, SLOW] = -slow * x[:, V2] * low
         h[:, DIFFUSION] = -slope * s["drift_c"]
         noise = t.noise_v**2 / np.maximum(s["elapsed_ms"] / 1000.0, 0.01)
+        known = p[:, SOC, SOC]
+        noise = noise + heard_once(m.coarse(soc, EVEN_WIDTH * np.sqrt(known)), slope**2 * known)
         heard = s["samples"] > 0
         p, kept = _learn(x, p, h, s["error_v"] / count, noise, heard)
         p[:, SOC, SOC] *= np.where(heard & ~kept, REJECTED_GROWTH, 1.0)
@@ -309,7 +329,9 @@ class BarFilter:
         volts = s["median_v"] + drop
         rest = still & (s["samples"] > 0) & (s["median_v"] > 0) & (np.abs(i) < END_CURRENT_C * self.model.capacity_ah)
         rest &= np.abs(s["drift_c"]) < END_DRIFT_C
-        full, empty = rest & (volts >= self.full_v), rest & (volts <= self.empty_v)
+        # The table lies between the branches: a charge that ends short of full rests as high as a full cell would.
+        above = self.end_branch_v * s["hysteresis"][:, None]
+        full, empty = rest & (volts - above[:, 1] >= self.full_v), rest & (volts - above[:, 0] <= self.empty_v)
         if not some(full | empty):
             return p
         # On a sloping curve a sensor's offset alone makes 99 % look full: it is as full as it shows, and as doubtful.

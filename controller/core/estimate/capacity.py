@@ -137,7 +137,9 @@ class Capacities:
         slope = m.slope(soc, SLOPE_WIDTH)
         drops = np.abs(c.current_a) * (c.r0 * one).sum(axis=1) / count * c.mean_rise() + np.abs(c.v1) + np.abs(c.v2)
         half = np.interp(soc, m.grid, m.half_v)
-        doubt = np.sqrt(OFFSET_V**2 + (CIRCUIT_ERROR * drops) ** 2 + (BRANCH_ERROR * half) ** 2)
+        doubt = np.sqrt(
+            OFFSET_V**2 + (CIRCUIT_ERROR * drops) ** 2 + (BRANCH_ERROR * half) ** 2 + m.coarse(soc, SLOPE_WIDTH)
+        )
         unseen = (c.emf_sigma_v * one).max(axis=1) > 0
         return soc, np.where(unseen, 1.0, np.hypot(doubt / slope, TABLE_RATIO))
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from controller.core.estimate.coarse import between
 from controller.core.settings import CellSheet
 from controller.core.signal import Floats
 
@@ -84,6 +85,11 @@ class CellModel:
         """Factor on all resistances over the SOC."""
         self.assumed_branch_v = ASSUMED_SHARE * UNKNOWN_HALF_V if unknown else 0.0
         """What the string filter takes for the branch, in V, where a flat chemistry's sheet does not say it."""
+        trusted = trust_in(self).table_v
+        self.coarse_v = np.sqrt(np.maximum(between(sheet.soc_grid, sheet.ocv_v, self.grid) ** 2 - trusted**2, 0.0))
+        """How far the OCV may be off between the sheet's points: standard deviation in V beyond that of `table_v`."""
+        square = np.diff(self.grid) * (self.coarse_v[1:] ** 2 + self.coarse_v[:-1] ** 2) / 2
+        self._coarse_sum = np.concatenate([[0.0], np.cumsum(square)])
 
     def _extended(self, sheet: CellSheet) -> Floats:
         grid, ocv = sheet.soc_grid, sheet.ocv_v
@@ -113,6 +119,12 @@ class CellModel:
         """Slope of the OCV over soc +- half_width in V per unit SOC, never below `MIN_SLOPE_V`."""
         low, high = np.maximum(soc - half_width, LOW), np.minimum(soc + half_width, HIGH)
         return np.asarray(np.maximum((self.ocv(high) - self.ocv(low)) / (high - low), MIN_SLOPE_V))
+
+    def coarse(self, soc: Floats, half_width: Floats | float) -> Floats:
+        """Square of `coarse_v` (V^2), mean over soc +- half_width: none where the sheet's points are close."""
+        low, high = np.maximum(soc - half_width, LOW), np.minimum(soc + half_width, HIGH)
+        more = np.interp(high, self.grid, self._coarse_sum) - np.interp(low, self.grid, self._coarse_sum)
+        return np.asarray(more / (high - low))
 
     def heat(self, temperature_degc: Floats) -> tuple[Floats, Floats]:
         """Factors on R0 and on the RC resistances at a temperature: Arrhenius, 1 at 25 degC."""

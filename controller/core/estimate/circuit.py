@@ -181,7 +181,9 @@ def look(circuit: Circuit, memory: EstimationMemory, measured: Measured, topolog
     drops = np.abs(current)[:, None] * (r0 + np.where(ready, 0.0, 1.0)[:, None] * r25 * sum(circuit.ohm_share))
     drops = drops + (np.abs(v1) + np.abs(v2))[:, None]
     half = m.branch(soc) * BRANCH_ERROR if m.branch_v.any() else UNKNOWN_BRANCH_V
-    doubt = SIGMAS * (np.sqrt(OFFSET_V**2 + half**2 + (CIRCUIT_ERROR * drops) ** 2) + np.where(usable, 0.0, UNTOLD_V))
+    coarse = m.coarse(soc, SIGMAS * sigma) if m.coarse_v.any() else 0.0
+    doubt = np.sqrt(OFFSET_V**2 + half**2 + coarse + (CIRCUIT_ERROR * drops) ** 2)
+    doubt = SIGMAS * (doubt + np.where(usable, 0.0, UNTOLD_V))
     open_v = seen + (v1 + v2)[:, None]
     told = circuit.soc_at(np.array([open_v - doubt, open_v + doubt]))
     low = np.maximum(soc - SIGMAS * sigma, np.minimum(told[0], soc))

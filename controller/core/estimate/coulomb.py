@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from controller.core.estimate.coarse import between
 from controller.core.estimate.protocol import EstimatorInputs, summarize
 from controller.core.frozen import replace
 from controller.core.image import Estimates, Measured, OutputImage
@@ -84,7 +85,8 @@ class Coulomb:
         """Where a rack starts, the OCV is all there is; where it rested, it corrects by its worth."""
         v, grid = measured.points.cell_voltage_v, self.inputs.cell.soc_grid
         seen = np.interp(v.value, self.ocv_rising, grid)
-        noise = (OCV_ERROR_V / np.interp(seen, grid, self.slope)) ** 2
+        coarse = between(grid, self.inputs.cell.ocv_v, seen)
+        noise = (OCV_ERROR_V**2 + coarse**2) / np.interp(seen, grid, self.slope) ** 2
         noise = np.clip(noise, 0.005**2, START_SIGMA**2)
         usable = v.quality <= USABLE
         gain = np.where(usable & due[:, None, None], variance / (variance + noise), 0.0)

@@ -28,7 +28,7 @@ TURN_CELLS: Final = 4_096
 """Cells that one scan samples at most, roughly: larger sites spread their racks over the second."""
 MOST_TURNS: Final = 10
 WAIT_MS: Final = 60_000
-"""So long a start waits for the voltages of all cells."""
+"""So long a start waits for the voltages of all cells, and for the current."""
 REST_CURRENT_C: Final = 0.01
 STEADY_MS: Final = 60_000
 STEADY_LEAST: Final = 5
@@ -94,9 +94,9 @@ class Ekf:
         s["blind_ms"] += np.where(ok, 0, elapsed_ms)
         memory = self._own(memory, s, current, ok, elapsed_ms)
         self._bleed(memory, outputs, elapsed_ms)
-        start = (s["ready"] == 0) & ok
+        start = (s["ready"] == 0) & (ok | (s["elapsed_ms"] >= WAIT_MS))
         if some(start):
-            self._start(memory, p.cell_voltage_v, np.flatnonzero(start), i, heat)
+            self._start(memory, p.cell_voltage_v, np.flatnonzero(start), i, ok, heat)
         due = np.flatnonzero((s["ready"] == 1) & (2 * s["sample_ms"] >= 2 * SAMPLE_MS - elapsed_ms))
         if due.size:
             self._sample(memory, p.cell_voltage_v, due, i, ok, idle, heat, elapsed_ms)
@@ -170,17 +170,18 @@ class Ekf:
         ready = (s["ready"] == 1)[:, None, None]
         soc = (s["x"][:, SOC, None, None] + memory.cell_shift_ratio).clip(0.0, 1.0)
         np.copyto(memory.cell_charge_ratio, soc, where=ready)
-        variance = (s["p"][:, SOC, SOC, None, None] + memory.cell_p_shift) * self.bar.trust.published**2
+        variance = (s["p"][:, SOC, SOC, None, None] + memory.cell_p_shift) * self.bar.published**2
         if some(s["silent_ms"] + s["blind_ms"] > 0):
             variance += unseen(self.model, s)[:, None, None]
         np.copyto(memory.cell_variance, variance.clip(SIGMA_FLOOR**2, 1.0), where=ready)
 
     # -- start ---------------------------------------------------------------------------------------------------
 
-    def _start(self, m: EstimationMemory, voltage: Samples, start: Ints, i: Floats, heat: Heat) -> None:
+    def _start(self, m: EstimationMemory, voltage: Samples, start: Ints, i: Floats, ok: Bools, heat: Heat) -> None:
         """Racks begin from what was retained, else from what was given and the first voltages.
 
-        All cells are waited for a while; then half of them tell the median, and a broken sensor does not hold it up.
+        All cells and the current are waited for a while; then half of the cells tell the median, and no broken sensor
+        holds it up. `ok`: racks whose current is heard.
         """
         fitted = self.inputs.topology.cell_fitted
         v, usable = _usable(voltage, start)
@@ -189,13 +190,13 @@ class Ekf:
         waited = m.string["elapsed_ms"][start] >= WAIT_MS
         enough = (heard > 0) & (heard >= np.where(waited, count / 2, count))
         known = m.rack_known[start]
-        for r in start[known | enough]:
+        for r in start[known & ok[start] | enough]:
             r1 = np.array([r])
             prior = float(np.median(m.cell_charge_ratio[r][fitted[r]]))
             spread = float(np.median(m.cell_variance[r][fitted[r]]))
             s = m.string[r1]
             if m.rack_known[r]:
-                spread /= self.bar.trust.published**2
+                spread /= self.bar.published**2
                 sigma = np.array([min(np.sqrt(spread + RESTART_SIGMA**2), 1.0)])
                 self.bar.begin(s, np.array([prior]), sigma, int(self.count[r]))
                 lean = RESTART_CORRELATION * sigma * np.sqrt(s["p"][:, OFFSET, OFFSET])
@@ -208,7 +209,7 @@ class Ekf:
                 self.bar.begin(s, np.array([prior]), sigma, int(self.count[r]))
                 at = np.flatnonzero(start == r)[0]
                 median = np.array([np.median(v[at][usable[at]])])
-                self.bar.begin_from_voltage(s, median, i[r1], heat.of(r1))
+                self.bar.begin_from_voltage(s, median, i[r1], heat.of(r1), ~ok[r1])
                 self.cells.begin(m, r1, np.zeros((1, 1, 1)), np.full((1, 1, 1), -1.0))
             s["sample_ms"] = int(self.phase[r] * SAMPLE_MS)
             s["elapsed_ms"] = int(self.phase[r] * CORRECT_MS)

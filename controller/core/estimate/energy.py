@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from controller.core.estimate.cell_model import HIGH, LOW
+from controller.core.estimate.bar import HYSTERESIS_SHARE
+from controller.core.estimate.cell_model import HIGH, LOW, trust_in
 from controller.core.estimate.circuit import Cells, Circuit, Table
 from controller.core.outlook import NEVER_H, RackEnergy, SiteEnergy
 from controller.core.settings import DeratingSettings, Polyline
@@ -29,6 +30,13 @@ SEARCH_POINTS: Final = 401
 RATE_STEPS: Final = 4
 """Currents for which empty is tabled, per reference rate."""
 DROP_POINTS: Final = 256
+END_WIDTH: Final = 0.01
+"""SOC around an end over which a coarse table is doubted."""
+EDGE: Final = 3.0**-0.5
+"""Distance, root of the mean square, of what may lie anywhere in a span from the end of it."""
+AWAY: Final = 3.0**0.5
+"""Standard deviations at which an end is looked at, to both sides: three points, the middle one with two thirds of the
+weight, give the variance of a curve up to its third power (Gauss and Hermite)."""
 
 
 class Energies:
@@ -92,6 +100,28 @@ class Energies:
         slow = amps[0] <= self.rate_a
         return np.where(slow, np.maximum(least[0], ah), np.minimum(least[0], ah)), np.minimum(least[1:], ah)
 
+    def _end_doubt(self, c: Cells, pick: tuple[Ints, Ints], drop: Floats, ends: Floats, ah: Floats) -> Floats:
+        """(2, n) standard deviation in Ah of where empty and full are, under load: on a plateau a few mV decide.
+
+        The cell's voltage there is doubted by its resistances, by the table, the branch and the sensor; `ends`: SOC.
+        """
+        m, trust = self.circuit.model, trust_in(self.circuit.model)
+        ohm = np.maximum(c.r0[pick], 1e-12)
+        parts = (c.r0_sigma[pick] / ohm * drop[pick], trust.resistance * self.rate_a * c.r1[pick],
+                 trust.slow_resistance * self.rate_a * c.r2[pick])  # fmt: skip
+        rise = self.circuit.rise_at(ends)
+        margin = 0.0 if m.rise_known else EDGE * drop[pick] * (1.0 - 1.0 / np.maximum(rise, 1.0))
+        branch = HYSTERESIS_SHARE * np.interp(ends, m.grid, m.doubt_v)
+        volts = trust.offset_v**2 + trust.lasting_v**2 + trust.table_v**2 + branch**2 + m.coarse(ends, END_WIDTH)
+        sigma = np.sqrt(sum(part**2 for part in parts) + margin**2 + volts / rise**2)
+        q = c.capacity_ah[pick]
+        variance = np.zeros_like(ah)
+        for k in (-AWAY, AWAY):
+            there = drop[pick] + k * sigma
+            room = np.maximum([c.soc[pick][0] - self.empty(there[0]), self.full(there[1]) - c.soc[pick][1]], 0.0) * q
+            variance += (room - ah) ** 2 / 6.0
+        return np.sqrt(variance)
+
     def rack(self, c: Cells, soe: Any) -> None:
         """Energy of all racks in `c`, written into their records `soe`."""
         energy, q = self.circuit.energy, c.capacity_ah
@@ -126,6 +156,7 @@ class Energies:
         fast -= loss * (FASTER[:, None] * (heat[0] - heat[4:]) - (heat[0] - heat[1]))
         pick = (np.arange(len(c.racks)), cell)
         doubt = np.hypot(c.sigma[pick] * q[pick], ah * c.capacity_sigma_ah[pick] / q[pick])
+        doubt = np.hypot(doubt, self._end_doubt(c, pick, drop, np.array([empty[pick][0], full[pick][1]]), ah))
         volts = (c.weight * c.emf_v).sum(axis=1)
         soe["wh"] = np.where(c.known, np.maximum([out, taken], 0.0), 0.0).T
         soe["wh_sigma"] = np.where(c.known, volts * doubt, 0.0).T

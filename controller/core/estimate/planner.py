@@ -43,7 +43,8 @@ class Planner:
         m = self.circuit.model
         inside = soc.clip(WIDTH, 1 - WIDTH)
         half = np.interp(inside, m.grid, m.half_v) * 0.5
-        return np.asarray(np.hypot(np.hypot(OFFSET_V, half) / m.slope(inside, WIDTH), TABLE_RATIO))
+        volts = np.sqrt(OFFSET_V**2 + half**2 + m.coarse(inside, WIDTH))
+        return np.asarray(np.hypot(volts / m.slope(inside, WIDTH), TABLE_RATIO))
 
     def rack(self, c: Cells, plan: Any, soe: Any) -> None:
         """The best window of every rack in `c`, into their records `plan`; `soe` are their energies."""
