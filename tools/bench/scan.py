@@ -17,6 +17,7 @@ from controller.core.layout import Layout
 from controller.core.memory import Memory
 from controller.core.scan import react, reflect
 from controller.core.signal import Quality
+from controller.core.unchanged import Unchanged
 from plc_config.compile import Compiled, compile_site
 from tools.progress import done, step
 
@@ -67,6 +68,7 @@ def measure(site: Compiled, scans: int) -> dict[str, Any]:
         memory, image, _ = react(program, memory, _step(inputs, i))
         memory = reflect(program, memory, image)
     found = []
+    unchanged = Unchanged(program)
     gc.collect()
     gc.disable()
     for _ in range(ROUNDS):
@@ -77,6 +79,7 @@ def measure(site: Compiled, scans: int) -> dict[str, Any]:
             memory, image, _ = react(program, memory, step)
             acted = time.perf_counter()
             memory = reflect(program, memory, image)
+            unchanged.look()
             times[i] = acted - begin, time.perf_counter() - begin
         found.append(np.quantile(times, (0.5, 0.99), axis=0) * 1e3)
     gc.enable()
