@@ -13,7 +13,7 @@ import numpy as np
 
 from controller.core.program import Program
 
-PARTS_PER_LOOK: Final = 64
+PARTS_PER_LOOK: Final = 32
 BYTES_PER_LOOK: Final = 256 * 1024
 """Bounds of one look, whichever is reached first: a fraction of a millisecond beside a scan."""
 PLAIN: Final = 2

@@ -32,7 +32,7 @@ def test_deep_discharge_outlasts_a_restart_and_nothing_charges_until_an_engineer
     for kind, value in ((Kind.RESET_TRIPS, 0.0), (Kind.CONNECT, 0.0), (Kind.SET_ACTIVE_POWER, -20e3)):
         story.tell(kind, value, Role.OPERATOR)
         story.seconds(5)
-    story.seconds(60)
+    story.seconds(20)
     assert story.active("deep_discharge", "R01/M02")
     assert story.rack(0) is RackMode.LOCKED_OUT and not story.memory.outputs.rack_main_close[0]
 
