@@ -164,9 +164,8 @@ def unseen_precharge(site: Compiled) -> list[str]:
     """Whether two values of the link can come soon enough one after the other to show a precharge without resistor."""
     if bool(site.topology.self_precharging.all()):
         return []
-    plan, fastest_ms = site.plan, site.config.limits.precharge.fastest
-    blocks = (b for b in plan.reads if any(ref.point == "rack_link_voltage_v" for ref in b.points))
-    slowest_ms = max((bus_time(plan, b.bus).refresh_ms(b) for b in blocks), default=0)
+    fastest_ms = site.config.limits.precharge.fastest
+    slowest_ms = _slowest_ms(site, "rack_link_voltage_v")
     if slowest_ms < fastest_ms:
         return []
     return [
@@ -210,14 +209,19 @@ def too_slow(site: Compiled) -> list[str]:
 def slow_feedback(site: Compiled) -> list[str]:
     """Contactors that are read so seldom that one lost reply is taken for one that did not follow."""
     follow_ms = site.config.limits.contactor_follow
-    blocks = (b for b in site.plan.reads if any(ref.point in FEEDBACK for ref in b.points))
-    slowest_ms = max((bus_time(site.plan, b.bus).refresh_ms(b) for b in blocks), default=0)
+    slowest_ms = _slowest_ms(site, *FEEDBACK)
     if slowest_ms < follow_ms:
         return []
     return [
         f"contactor feedback is read every {slowest_ms} ms, limits.contactor_follow is {follow_ms} ms: one lost reply "
         "may be told as a welded contactor; give it at least two reads"
     ]
+
+
+def _slowest_ms(site: Compiled, *points: str) -> int:
+    """Longest time between two values of any of these points; 0 where none is read."""
+    blocks = (b for b in site.plan.reads if any(ref.point in points for ref in b.points))
+    return max((bus_time(site.plan, b.bus).refresh_ms(b) for b in blocks), default=0)
 
 
 def _some_of(points: list[str]) -> str:
