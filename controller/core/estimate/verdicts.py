@@ -83,10 +83,10 @@ class Verdicts:
         record[name][self.s.racks] = now.reshape((len(now), *record.shape[1:]))
         return now
 
-    def told(self, *faults: Fault) -> Bools:
-        """Cells of which one of these was told."""
+    def told(self, *faults: Fault, sensor: bool = False) -> Bools:
+        """Cells, or temperature sensors, of which one of these was told."""
         bits = sum(1 << int(f) for f in faults)
-        return np.asarray((self.get("told") & bits) != 0)
+        return np.asarray((self.get("told_k" if sensor else "told") & bits) != 0)
 
     def tell(
         self, where: Bools, fault: Fault, value: Floats, sigmas: Floats, text: str = "", sensor: bool = False

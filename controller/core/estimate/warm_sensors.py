@@ -90,7 +90,7 @@ def _excess(v: Verdicts, dev: Floats, jumped: Bools, doubted: Bools) -> tuple[Bo
     limit = np.maximum(WARM_LEAST_K, WARM_SIGMAS * sigma)
     base = v.get("colder")["base"]
     was_cold = (mean < base - COLD_K) & (dev < base + WARM_LEAST_K)
-    stands = (v.get("told_k") & (1 << int(Fault.STUCK_SENSOR))) != 0
+    stands = v.told(Fault.STUCK_SENSOR, sensor=True)
     hot = ok & (excess > limit) & local & ~doubted & ~stands & ~was_cold & (w["bins"] >= 72)[:, None]
     held = np.where(hot, np.minimum(v.get("held_k"), 250) + 1, 0)
     learn = np.where(ok & ~doubted & (excess < 0.7 * limit), gain, 0.0)
