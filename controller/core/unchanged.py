@@ -5,7 +5,11 @@ from __future__ import annotations
 import enum
 import marshal
 import zlib
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import compress
+from operator import attrgetter
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
@@ -18,6 +22,8 @@ BYTES_PER_LOOK: Final = 256 * 1024
 """Bounds of one look, whichever is reached first: a fraction of a millisecond beside a scan."""
 PLAIN: Final = 2
 """Version of marshal that writes a value by what it is alone, not by who else refers to it."""
+NO_SUM: Final = -1
+"""Where a plain value was exchanged for something else: no sum is negative."""
 CODE: Final = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type, enum.Enum)
 
 
@@ -32,8 +38,8 @@ class Unchanged:
     """
 
     def __init__(self, program: Program) -> None:
-        self._parts = [(path, part, _names(part)) for path, part in _parts(program)]
-        self._sums = [_sum(part, names) for _, part, names in self._parts]
+        self._parts = [(path, _bytes_of(part), _summer(part)) for path, part in _parts(program)]
+        self._sums = [read() for _, _, read in self._parts]
         self._next = 0
 
     @property
@@ -45,11 +51,11 @@ class Unchanged:
         """Look at the next parts; ProgramChanged, with the path of the part, when one has changed."""
         done = 0
         for _ in range(min(PARTS_PER_LOOK, len(self._parts))):
-            path, part, names = self._parts[self._next]
-            if _sum(part, names) != self._sums[self._next]:
+            path, size, read = self._parts[self._next]
+            if read() != self._sums[self._next]:
                 raise ProgramChanged(f"{path} changed in memory")
             self._next = (self._next + 1) % len(self._parts)
-            done += part.nbytes if isinstance(part, np.ndarray) else 0
+            done += size
             if done > BYTES_PER_LOOK:
                 return
 
@@ -86,26 +92,49 @@ def _names(part: Any) -> tuple[str, ...]:
     return tuple(slots) + tuple(getattr(part, "__dict__", ()))
 
 
-def _sum(part: Any, names: tuple[str, ...]) -> int:
+def _bytes_of(part: Any) -> int:
+    return int(part.nbytes) if isinstance(part, np.ndarray) else 0
+
+
+def _summer(part: Any) -> Callable[[], int]:
+    """Sums this part whenever it is called. How it is read is settled once: a look comes after every scan."""
     if isinstance(part, np.ndarray):
-        return zlib.crc32(np.ascontiguousarray(part).view(np.uint8).data)
+        if part.ndim and part.flags.c_contiguous:
+            raw = part.view(np.uint8).data
+            return lambda: zlib.crc32(raw)
+        return lambda: zlib.crc32(np.ascontiguousarray(part).view(np.uint8).data)
+    read = _reader(part)
+    plain = [_is_plain(value) for value in read()]
+
+    def total() -> int:
+        values = read()
+        which = zlib.crc32(array("Q", map(id, values)))
+        try:
+            return zlib.crc32(marshal.dumps(tuple(compress(values, plain)), PLAIN), which)
+        except ValueError:
+            return NO_SUM
+
+    return total
+
+
+def _reader(part: Any) -> Callable[[], tuple[Any, ...]]:
+    """Reads everything a part holds, in its order."""
     if isinstance(part, dict):
-        values: tuple[Any, ...] = tuple(each for pair in part.items() for each in pair)
-    elif isinstance(part, list | tuple | set | frozenset):
-        values = tuple(part)
-    else:
-        values = tuple(getattr(part, name) for name in names)
-    return zlib.crc32(marshal.dumps(tuple(_plain(value) for value in values), PLAIN))
+        return lambda: (*part, *part.values())
+    if isinstance(part, list | tuple | set | frozenset):
+        return lambda: tuple(part)
+    names = _names(part)
+    if len(names) > 1:
+        return partial(attrgetter(*names), part)
+    return lambda: tuple(getattr(part, name) for name in names)
 
 
 def _is_value(part: Any) -> bool:
     return part is None or isinstance(part, (int, float, str, bytes, np.generic, *CODE))
 
 
-def _plain(value: Any) -> Any:
-    """A value as it is, anything else by which one it is: what that holds is summed for itself."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or (isinstance(value, int | float | str | bytes) and not isinstance(value, enum.Enum)):
-        return value
-    return id(value)
+def _is_plain(value: Any) -> bool:
+    """A value that is summed as it is; of anything else, which one it is: what that holds is summed for itself."""
+    return value is None or (
+        isinstance(value, int | float | str | bytes | np.generic) and not isinstance(value, enum.Enum)
+    )

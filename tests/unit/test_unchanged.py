@@ -55,6 +55,10 @@ def swap_setting(program: Program) -> None:
     object.__setattr__(program.dispatch.settings, "heartbeat_timeout_ms", 10**9)
 
 
+def swap_kind(program: Program) -> None:
+    object.__setattr__(program.dispatch.settings, "heartbeat_timeout_ms", [object()])
+
+
 def swap_array(program: Program) -> None:
     object.__setattr__(program.matrix, "priority", program.matrix.priority.copy())
 
@@ -63,7 +67,7 @@ def swap_part(program: Program) -> None:
     object.__setattr__(program, "limit", dataclasses.replace(program.limit))
 
 
-@pytest.mark.parametrize("spoil", [swap_setting, swap_array, swap_part])
+@pytest.mark.parametrize("spoil", [swap_setting, swap_kind, swap_array, swap_part])
 def test_a_part_that_was_exchanged_is_noticed(spoil: Any) -> None:
     program = Story("bench").program
     unchanged = Unchanged(program)
