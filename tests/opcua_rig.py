@@ -11,6 +11,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from asyncua.server.address_space import AttributeValue, NodeData
+from asyncua.server.standard_address_space import standard_address_space
 
 from controller.app.opcua_process import catalog_of
 from controller.core.command import Answer, Command, Kind
@@ -20,7 +24,7 @@ from controller.core.signal import Quality
 from controller.image.files import SiteFiles
 from opcua_model.client import CLIENT_URI, Login, SiteClient
 from opcua_model.pki import own_identity
-from opcua_model.server import OpcuaServer, Place
+from opcua_model.server import OpcuaServer, Place, application_uri
 from opcua_model.users import UserStore, users_file
 from opcua_model.view import Clock
 from plc_config.compile import Compiled, compile_site
@@ -153,19 +157,48 @@ def give_passwords(state: Path, users: dict[str, str]) -> None:
 
 
 def give_identity(folder: Path, name: str) -> None:
-    """A client certificate of that name; keys are made once per test run, because RSA is slow."""
-    if folder.exists():
+    """A client certificate of that name."""
+    _give(folder, name, ("Cellwarden client", CLIENT_URI))
+
+
+def _give(folder: Path, name: str, whose: tuple[Any, ...]) -> None:
+    """A certificate where there is none yet; keys are made once per test run, because RSA is slow."""
+    if (folder / "certificate.der").exists():
         return
     if f"{name}.der" not in _CACHE:
         with tempfile.TemporaryDirectory() as temporary:
-            made = own_identity(Path(temporary), "Cellwarden client", CLIENT_URI)
+            made = own_identity(Path(temporary), *whose)
             _CACHE[f"{name}.der"], _CACHE[f"{name}.pem"] = made.der, made.key.read_bytes()
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "certificate.der").write_bytes(_CACHE[f"{name}.der"])
     (folder / "key.pem").write_bytes(_CACHE[f"{name}.pem"])
 
 
 _CACHE: dict[str, bytes] = {}
+
+
+def fill_standard_nodes(service: Any) -> None:
+    """The nodes of the standard, made once per test run: a second and a half of work, always the same.
+
+    What a server changes later is its own: the nodes, their lists of references, the holders of their values. Values
+    and references themselves are exchanged, never changed.
+    """
+    nodes = service._aspace._nodes
+    if not _STANDARD:
+        _FILL(service)
+        _STANDARD.extend(
+            (key, [(name, held.value) for name, held in node.attributes.items()], tuple(node.references))
+            for key, node in nodes.items()
+        )
+        return
+    for key, attributes, references in _STANDARD:
+        node = nodes[key] = NodeData(key)
+        node.attributes = {name: AttributeValue(value) for name, value in attributes}
+        node.references = list(references)
+
+
+_FILL = standard_address_space.fill_address_space
+_STANDARD: list[tuple[Any, list[tuple[Any, Any]], tuple[Any, ...]]] = []
 
 
 @functools.cache
@@ -191,9 +224,12 @@ async def rig(tmp_path: Path, site: str = "bench", demo: bool = False, max_sessi
     scan = FakeScan(compiled, files, clock)
     give_passwords(state, users)
     server = OpcuaServer(compiled, catalog_of(compiled.program), files, state, scan.clock, demo, Place("127.0.0.1", 0))
+    site_id = server.model.identity.site_id
+    _give(server.pki.own, f"server {site_id}", (f"Cellwarden {site_id}", application_uri(site_id), ("127.0.0.1",)))
     scan.step()
     task = asyncio.create_task(scan.run())
-    await server.start()
+    with patch.object(standard_address_space, "fill_address_space", fill_standard_nodes):
+        await server.start()
     try:
         yield Rig(server, scan, files, state, tmp_path)
     finally:
