@@ -35,7 +35,9 @@ class Story:
         self.program = self.site.program
         self.layout = Layout(InputImage, self.program.dims)
         self.memory = self.program.blank_memory()
-        self.input = self.layout.blank()
+        self.raw = np.zeros(self.layout.size, np.uint8)
+        self.layout.write(self.layout.blank(), self.raw)
+        self.input = self.layout.view(self.raw)
         self.points = self.input.points
         self.hold: set[str] = set()
         self.silent: set[str] = set()
@@ -146,10 +148,10 @@ class Story:
             self.input.system, scan=self.number, now_ms=self.now_ms, utc_ms=self.now_ms + self.utc_offset_ms,
             elapsed_ms=self.cycle_ms, **self.system,
         )  # fmt: skip
-        inputs = dataclasses.replace(
-            self.input, system=system, command_count=len(self.waiting), command_records=records
+        # A scan sees the instruments as they stand now, whatever becomes of them later.
+        fresh = dataclasses.replace(
+            self.layout.view(self.raw.copy()), system=system, command_count=len(self.waiting), command_records=records
         )
-        fresh = self.layout.view(np.frombuffer(bytearray(self.layout.to_bytes(inputs)), np.uint8))
         self.inputs = fresh
         self.memory, self.image, events = scan(self.program, self.memory, fresh)
         self.events += events

@@ -80,6 +80,7 @@ class Layout(Generic[Image]):
                 described.append(f"{t.path}:{dtype.descr}:{shape}")
             self.parts[t.path] = tuple(parts)
         self._fields = [(path, attrgetter(path), parts) for path, parts in self.parts.items()]
+        self._plan = self._planned(cls, "")
         self.size = max(offset, ALIGN)
         self.digest = hashlib.sha256("|".join(described).encode()).hexdigest()[:16]
 
@@ -95,23 +96,16 @@ class Layout(Generic[Image]):
 
     def view(self, buffer: NDArray[np.uint8]) -> Image:
         """The image lying in `buffer`; arrays are views on it, plain scalars are copied out."""
-        image: Image = self._build(self.cls, "", buffer)
+        image: Image = _built(self.cls, self._plan, buffer)
         return image
 
-    def _build(self, cls: type, prefix: str, buffer: NDArray[np.uint8]) -> Any:
-        hints = _hints(cls)
-        values: dict[str, Any] = {}
-        for name, kind in hints.items():
-            path = prefix + name
-            parts = self.parts.get(path)
-            if parts is None:
-                values[name] = self._build(kind, path + ".", buffer)
-            elif len(parts) == 3:
-                values[name] = Samples(*(p.of(buffer) for p in parts))
-            else:
-                array = parts[0].of(buffer)
-                values[name] = array if parts[0].shape or array.dtype.names else array.item()
-        return cls(**values)
+    def _planned(self, cls: type, prefix: str) -> list[Any]:
+        """How an image of this class is put together: the parts of every field, and the plan of every group."""
+        plan: list[Any] = []
+        for name, kind in _hints(cls).items():
+            parts = self.parts.get(prefix + name)
+            plan.append((kind, self._planned(kind, f"{prefix}{name}.")) if parts is None else parts)
+        return plan
 
     def write(self, image: Image, buffer: NDArray[np.uint8], written: dict[str, Any] | None = None) -> None:
         """Copy every field of `image` into `buffer` at its place.
@@ -159,6 +153,20 @@ class Layout(Generic[Image]):
     def get(image: Any, path: str) -> Any:
         """The field at a dotted path."""
         return attrgetter(path)(image)
+
+
+def _built(cls: type, plan: list[Any], buffer: NDArray[np.uint8]) -> Any:
+    values: list[Any] = []
+    for step in plan:
+        if len(step) == 3:
+            value, quality, time_ms = step
+            values.append(Samples(value.of(buffer), quality.of(buffer), time_ms.of(buffer)))
+        elif len(step) == 2:
+            values.append(_built(step[0], step[1], buffer))
+        else:
+            array = step[0].of(buffer)
+            values.append(array if step[0].shape or array.dtype.names else array.item())
+    return cls(*values)
 
 
 @cache
