@@ -252,7 +252,7 @@ def fork(base: Story) -> Story:
     """A story that goes on from where `base` stands, without changing it."""
     story = Story(base.site)
     story.memory, story.number, story.now_ms = base.memory, base.number, base.now_ms
-    story.command_id = base.command_id + 1000
+    story.command_id, story.cycle_ms = base.command_id + 1000, base.cycle_ms
     for field in dataclasses.fields(story.points):
         for part in ("value", "quality", "time_ms"):
             getattr(getattr(story.points, field.name), part)[...] = getattr(getattr(base.points, field.name), part)
