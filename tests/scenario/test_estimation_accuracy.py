@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -14,23 +16,39 @@ from tools.score.scenario import SCENARIOS, run, sensors
 from tools.score.sets import GRID, Profile, folder, profiles
 
 CELLS = 10
+MADE_S = 20.0
+SCORED_H = 32.0
+"""Enough of a data set of two days: what counts begins after the first."""
+SERIES = ("current_a", "voltage_v", "temperature_degc", "soc")
 
 
 def made(group: str) -> Profile:
     """A day and a half of grid duty on a single simulated cell, for where no data set is present."""
-    current = duty(1.5, 10.0)
-    volts, truth = string(current, 10.0, 1)
+    current = duty(1.5, MADE_S)
+    volts, truth = string(current, MADE_S, 1)
     full = {**sheet(), "hyst_half_v": np.zeros(len(GRID))}
     return Profile(
-        f"made for {group}", group, 10.0, current, volts[:, 0], np.full(len(current), 25.0), truth[:, 0], full, 43_200.0
+        f"made for {group}",
+        group,
+        MADE_S,
+        current,
+        volts[:, 0],
+        np.full(len(current), 25.0),
+        truth[:, 0],
+        full,
+        43_200.0,
     )
 
 
 def profile(group: str) -> Profile:
-    """A free data set (simulated with PyBaMM), or the stand-in."""
+    """The first hours of a free data set (simulated with PyBaMM), or the stand-in."""
     data = folder()
     found = [p for p in profiles(data) if p.group == group] if data else []
-    return found[0] if found else made(group)
+    if not found:
+        return made(group)
+    rows = round(SCORED_H * 3600 / found[0].dt_s)
+    cut = {f.name: getattr(found[0], f.name)[:rows] for f in dataclasses.fields(Profile) if f.name in SERIES}
+    return dataclasses.replace(found[0], **cut)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from plc_config.compile import compile_site
+from tools.fat import clocked
 from tools.fat.clocked import LongCase, LongVerdict, run_long
 
 SITE = compile_site("bench")
@@ -45,7 +46,9 @@ def test_a_verb_that_the_plant_refuses_is_a_failure_not_a_pass() -> None:
     assert not verdict.passed and "a ratio between" in verdict.wrong[0]
 
 
-def test_what_grows_is_injected_again_each_hour() -> None:
+def test_what_grows_is_injected_again_each_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here an hour has six minutes."""
+    monkeypatch.setattr(clocked, "HOUR_MS", 360_000)
     verdict, hours = run("resistance_growth_suspected", "resistance {cell} {grown}", 1.1, per_day=0.1)
     assert hours == [0.0, 0.1, 1.1] and verdict.injected[0].endswith("1.0000")
 
