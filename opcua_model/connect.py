@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from opcua_model.client import Login
 from opcua_model.library import ua
-from opcua_model.server import PATH
+from opcua_model.naming import PATH
 from plc_config.compile import Compiled
 
 ANY: Final = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound to

@@ -7,6 +7,8 @@ from typing import Final
 from controller.core.signal import UNIT_SUFFIX, Tag
 
 ROOT: Final = "BatterySystem"
+PATH: Final = "/cellwarden"
+"""Of the server's URL."""
 LEVEL_PREFIX: Final = {"rack": "rack_", "module": "module_", "pcs": "pcs_", "bank": "bank_"}
 TIME_WORDS: Final = ("age", "duration", "lateness", "elapsed", "latency")
 

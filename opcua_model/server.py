@@ -33,7 +33,7 @@ from opcua_model.hardening import (
 )
 from opcua_model.library import ua, uacrypto
 from opcua_model.model import Identity, Model, build_model
-from opcua_model.naming import ROOT
+from opcua_model.naming import PATH, ROOT
 from opcua_model.pki import Pki, own_identity
 from opcua_model.push import Push
 from opcua_model.session import MOST_CONNECTIONS_OVER, MOST_QUEUE, MOST_SESSION_MS, MOST_SUBSCRIPTIONS, InnerServer
@@ -46,7 +46,6 @@ from plc_config.compile import Compiled
 
 MODEL_URI: Final = "urn:cellwarden:model"
 NODESET: Final = Path(__file__).parent / "cellwarden.NodeSet2.xml"
-PATH: Final = "/cellwarden"
 STATUS_S: Final = 1.0
 FULL_SERVICE: Final = 255
 NO_DATA: Final = 1

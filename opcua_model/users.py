@@ -11,6 +11,7 @@ import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,7 +57,10 @@ def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
     return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=256 * n * r, dklen=KEY_BYTES)
 
 
-_NOBODY: Final = hash_password(secrets.token_urlsafe(KEY_BYTES))
+@cache
+def _nobody() -> dict[str, Any]:
+    """What a user that does not exist is compared with, in the time that one that does takes."""
+    return hash_password(secrets.token_urlsafe(KEY_BYTES))
 
 
 class UserStore:
@@ -107,12 +111,12 @@ class UserStore:
     def verify(self, name: str, password: str) -> Role:
         """The user's role, or NONE. An unknown user costs the same time as a wrong password."""
         self._reload()
-        stored = self._hashes.get(name)
+        nobody, stored = _nobody(), self._hashes.get(name)
         role = self.role(name)
-        entry = stored if stored is not None and role is not Role.NONE else _NOBODY
+        entry = stored if stored is not None and role is not Role.NONE else nobody
         salt, key = base64.b64decode(entry["salt"]), base64.b64decode(entry["key"])
         given = _scrypt(password[:MOST_PASSWORD], salt, int(entry["n"]), int(entry["r"]), int(entry["p"]))
-        return role if hmac.compare_digest(given, key) and entry is not _NOBODY else Role.NONE
+        return role if hmac.compare_digest(given, key) and entry is not nobody else Role.NONE
 
     def _reload(self) -> None:
         try:
