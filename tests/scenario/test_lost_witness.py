@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from typing import Any
 
@@ -15,7 +14,7 @@ from controller.core.image import RackMode
 from controller.core.protect import ROWS, Effect
 from controller.core.signal import Quality
 from tests.scenario.hazards import an_hour_without, power, set_
-from tests.story import Story
+from tests.story import Story, fork
 
 NOBODY_LOOKS: dict[str, str] = {
     "pcs_reactive_power_var": "shown and dispatched; no row judges it",
@@ -35,9 +34,7 @@ def begun() -> Story:
 
 @pytest.fixture
 def story(begun: Story) -> Story:
-    one = copy.deepcopy(begun)
-    one.points = one.input.points
-    return one
+    return fork(begun)
 
 
 def acting(story: Story, row: str) -> bool:
