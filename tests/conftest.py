@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.story import Story
+from tests.story import Story, connected, fork
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def story() -> Story:
 @pytest.fixture
 def online() -> Story:
     """The bench site, connected."""
-    return Story("bench").online()
+    return fork(connected())
 
 
 @pytest.fixture(autouse=True)

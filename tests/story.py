@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -251,10 +253,17 @@ class Story:
 def fork(base: Story) -> Story:
     """A story that goes on from where `base` stands, without changing it."""
     story = Story(base.site)
-    story.memory, story.number, story.now_ms = base.memory, base.number, base.now_ms
+    story.memory, story.number, story.now_ms = copy.deepcopy(base.memory), base.number, base.now_ms
     story.command_id, story.cycle_ms = base.command_id + 1000, base.cycle_ms
     for field in dataclasses.fields(story.points):
         for part in ("value", "quality", "time_ms"):
             getattr(getattr(story.points, field.name), part)[...] = getattr(getattr(base.points, field.name), part)
     story.followed = {name: value.copy() for name, value in base.followed.items()}
+    story.image, story.events = base.image, list(base.events)
     return story
+
+
+@functools.cache
+def connected(site: str = "bench") -> Story:
+    """A shipped site, connected once per test run; to be forked, never told."""
+    return Story(site).online()

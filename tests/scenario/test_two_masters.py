@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from controller.core.command import Command, Kind, Origin, Role
 from controller.core.event import What
 from controller.core.image import AlarmState, SiteMode
 from controller.core.settings import AuthoritySettings
-from tests.story import Story, fork
+from tests.story import Story, connected, fork
 
 SCADA: dict[str, Any] = {"user": "scada", "client": 1, "station": "10.0.0.7"}
 PANEL: dict[str, Any] = {"user": "operator", "client": 2, "station": "10.0.0.9"}
@@ -20,21 +19,20 @@ ENGINEER: dict[str, Any] = {"user": "engineer", "client": 2, "station": "10.0.0.
 STOPS = (Kind.DISCONNECT, Kind.ARM_SHUTDOWN, Kind.EMERGENCY_STOP)
 
 
-@functools.cache
-def connected() -> Story:
-    story = Story("bench").online()
-    story.cycle_ms = 500  # what is waited for here are minutes
+def slow() -> Story:
+    """The bench site, connected, in steps of half a second: what is waited for here are minutes."""
+    story = fork(connected())
+    story.cycle_ms = 500
     return story
 
 
 @pytest.fixture
 def online() -> Story:
-    """The bench site, connected; it is brought there once."""
-    return fork(connected())
+    return slow()
 
 
 def with_rule(rule: str, silence_ms: int = 300_000) -> Story:
-    story = fork(connected())
+    story = slow()
     story.program = dataclasses.replace(story.program, authority=AuthoritySettings(rule, silence_ms))
     return story
 
