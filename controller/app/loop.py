@@ -53,6 +53,7 @@ class Scanner:
         self.commands = [files.command_reader(p) for p in PRODUCERS]
         self.status_readers = {p: files.reader(f"status.{p}") for p in ("io", "opcua", "store")}
         self.status: dict[str, Any] = {}
+        self.io_started_ms = 0
         self.writers = {n: files.writer(n, n in FRUGAL) for n in ("output", "process", "record", "memory", "retained")}
         self.status_writer = files.writer("status.scan")
         self.events = files.event_writer("scan")
@@ -91,6 +92,7 @@ class Scanner:
             lateness_ms=lateness_ms,
             scan_duration_ms=self.figures.last_duration_ms,
             io_age_ms=self._age("io", now),
+            io_restarted=self._another_io(),
             opcua_age_ms=self._age("opcua", now),
             store_age_ms=self._age("store", now),
             store_trouble=int(store.trouble) if store else 0,
@@ -105,6 +107,12 @@ class Scanner:
         for i, record in enumerate(taken):
             records[i] = record
         return InputImage(self.field.points, self.field.links, system, len(taken), records)
+
+    def _another_io(self) -> int:
+        """1 once, when the I/O process that speaks is another one than the one that spoke before."""
+        status = self.status["io"]
+        before, self.io_started_ms = self.io_started_ms, int(status.started_ms) if status else 0
+        return int(before not in (0, self.io_started_ms))
 
     def _age(self, process: str, now_ms: int) -> int:
         status = self.status[process]

@@ -111,6 +111,7 @@ class System:
     lateness_ms: float = tag("ms", doc="How late this scan began")
     scan_duration_ms: float = tag("ms", doc="Duration of the previous scan")
     io_age_ms: int = tag("ms", doc="Age of the I/O process's last sign of life", dtype="i8")
+    io_restarted: int = tag("1", doc="The I/O process is another one than in the scan before: 1 yes", dtype="i8")
     opcua_age_ms: int = tag("ms", doc="Age of the OPC UA process's last sign of life", dtype="i8")
     store_age_ms: int = tag("ms", doc="Age of the store process's last sign of life", dtype="i8")
     store_trouble: int = tag("1", doc="The store cannot write: 1 fault, 2 disk full, 3 both", dtype="i8")

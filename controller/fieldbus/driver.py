@@ -32,6 +32,8 @@ from controller.fieldbus.walk import Guard, GuardedRow, Walk
 from controller.image.files import SiteFiles
 from plc_config.plan import CYCLE, PollingPlan
 
+STARTED_MS: Final = int(monotonic() * MS_PER_S)
+"""Of this process: a driver that is built anew within it is no restart."""
 PUBLISH_MARGIN_S: Final = 0.003
 """The image is published this long before the scan starts, whatever is still missing."""
 
@@ -201,6 +203,7 @@ class Driver:
         self._told_ms = now_ms
         status = self._status
         status["alive_ms"][...] = now_ms
+        status["started_ms"][...] = STARTED_MS
         status["silenced"][...] = self.outputs.silenced
         for i, bus in enumerate(self.buses):
             statistics = bus.master.statistics

@@ -40,6 +40,7 @@ class IoStatus:
     """The I/O process, per bus."""
 
     alive_ms: int = tag("ms", doc="Monotonic time of the last sign of life", dtype="i8")
+    started_ms: int = tag("ms", doc="Monotonic time of the start", dtype="i8")
     silenced: int = tag("1", doc="Setpoints are held at zero because the scan is silent: 1 yes", dtype="i8")
     requests: NDArray[Any] = tag("1", "bus", doc="Requests sent", dtype="i8")
     ok: NDArray[Any] = tag("1", "bus", doc="Correct replies", dtype="i8")

@@ -16,6 +16,7 @@ from controller.core.signal import Quality
 from plc_config.compile import compile_site
 from plc_config.library import DATA
 from tests.alarm_words import (
+    LATCHED_UNACKNOWLEDGED,
     NORMAL,
     OUT_OF_SERVICE,
     RETURNED,
@@ -74,6 +75,22 @@ class TestGrouping:
         assert story.alarm("io_process_lost") is UNACKNOWLEDGED
         assert image.alarms.active_alarms == 1
         assert image.alarms.alarm_consequences[story.slot("io_process_lost")] == image.alarms.suppressed_alarms > 140
+
+    def test_an_io_process_that_was_back_before_it_was_missed_is_told_all_the_same(self) -> None:
+        story = Story("bench").online()
+        story.points.estop_channel_1_closed.quality[...] = int(Quality.BAD_COMM)
+        story.scans(4)
+        story.points.estop_channel_1_closed.quality[...] = int(Quality.GOOD)
+        story.system["io_restarted"] = 1
+        image = story.scans()
+        assert story.active("io_process_lost") and not image.outputs.rack_main_close.any()
+        story.system["io_restarted"] = 0
+        story.scans(3)
+        assert story.alarm("io_process_lost") is UNACKNOWLEDGED
+        assert story.alarm("estop_lost") is SUPPRESSED, "it is a consequence"
+        story.seconds(5)
+        assert story.alarm("io_process_lost") is RETURNED, "until somebody has seen it"
+        assert story.alarm("estop_lost") is LATCHED_UNACKNOWLEDGED
 
     def test_a_trip_explains_its_own_warning(self, online: Story) -> None:
         online.points.cell_voltage_v.value[0, 1, 4] = 3.7

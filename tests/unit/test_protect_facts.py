@@ -128,6 +128,7 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
     (q.setpoints_contested, contested(0), contested(1)),
     (q.scan_overruns, more(overruns_in_a_row=TOO_MANY - 1), more(overruns_in_a_row=TOO_MANY)),
     (q.io_lost, system(io_age_ms=2000), system(io_age_ms=2001)),
+    (q.io_lost, system(io_restarted=0), system(io_restarted=1)),
     (q.opcua_lost, system(opcua_age_ms=30_000), system(opcua_age_ms=30_001)),
     (q.store_lost, system(store_age_ms=30_000), system(store_age_ms=30_001)),
     (q.store_trouble, system(store_trouble=DISK_FULL), system(store_trouble=DISK_FULL | STORE_FAULT)),

@@ -256,8 +256,8 @@ def scan_overruns(f: Facts) -> Bools:
 
 
 def io_lost(f: Facts) -> Bools:
-    """The I/O process shows no sign of life."""
-    return np.asarray(f.system.io_age_ms > LOST_SIGN_OF_LIFE_MS)
+    """The I/O process shows no sign of life, or had to be started anew since the last scan."""
+    return np.asarray(f.system.io_age_ms > LOST_SIGN_OF_LIFE_MS or f.system.io_restarted)
 
 
 def opcua_lost(f: Facts) -> Bools:
