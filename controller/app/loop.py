@@ -97,7 +97,7 @@ class Scanner:
             store_age_ms=self._age("store", now),
             store_trouble=int(store.trouble) if store else 0,
             clock_sync=int(store.clock_sync) if store else 0,
-            lost_records=sum(r.lost for r in self.commands),
+            lost_records=sum(r.lost for r in self.commands) + (int(store.lost) if store else 0),
             simulated=int(self.simulated),
         )
         records = np.zeros(MAX_COMMANDS_PER_SCAN, COMMAND_DTYPE)

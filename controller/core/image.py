@@ -116,7 +116,9 @@ class System:
     store_age_ms: int = tag("ms", doc="Age of the store process's last sign of life", dtype="i8")
     store_trouble: int = tag("1", doc="The store cannot write: 1 fault, 2 disk full, 3 both", dtype="i8")
     clock_sync: int = tag("1", doc="The machine's clock: 0 not asked, 1 synchronised, 2 not, 3 not known", dtype="i8")
-    lost_records: int = tag("1", doc="Commands or events lost in a full ring, since start", dtype="i8")
+    lost_records: int = tag(
+        "1", doc="Commands lost in a full ring, and records the store lost, since start", dtype="i8"
+    )
     simulated: int = tag("1", doc="The site says that its devices are simulated: 1 yes", dtype="i8")
 
 

@@ -197,6 +197,7 @@ class ProtectionMemory:
     emergency_stop: int = tag("1", doc="An emergency stop was asked for remotely: 1 held", dtype="i8")
     overruns_seen: int = tag("1", doc="Overruns counted up to the last scan", dtype="i8")
     overruns_in_a_row: int = tag("1", doc="Scans in a row that each found a new overrun", dtype="i8")
+    lost_seen: int = tag("1", doc="Lost records counted up to the last scan", dtype="i8")
     configuration: int = tag("1", doc="Digest of the limits that ran last and were accepted; 0 none", dtype="u8")
     interrupted: int = tag(
         "1", doc="The controller ended with racks connected: 1 in the first scan after it", dtype="i8"

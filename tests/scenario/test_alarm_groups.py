@@ -92,6 +92,14 @@ class TestGrouping:
         assert story.alarm("io_process_lost") is RETURNED, "until somebody has seen it"
         assert story.alarm("estop_lost") is LATCHED_UNACKNOWLEDGED
 
+    def test_a_loss_of_records_is_told_once_and_has_ended_when_no_more_are_lost(self) -> None:
+        story = Story("bench").online()
+        story.system["lost_records"] = 7
+        story.seconds(1)
+        assert story.alarm("records_lost") is UNACKNOWLEDGED
+        story.seconds(4)
+        assert story.alarm("records_lost") is RETURNED
+
     def test_a_trip_explains_its_own_warning(self, online: Story) -> None:
         online.points.cell_voltage_v.value[0, 1, 4] = 3.7
         online.seconds(3)

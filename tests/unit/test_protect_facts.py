@@ -137,7 +137,16 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
         (q.clock_not_synchronised, system(clock_sync=sound), system(clock_sync=ClockSync.NOT_SYNCHRONISED))
         for sound in (ClockSync.NOT_ASKED, ClockSync.SYNCHRONISED, ClockSync.UNKNOWN)
     ),
-    (q.records_lost, system(lost_records=0), system(lost_records=1)),
+    (
+        q.records_lost,
+        all_of(more(utc_before_ms=1, lost_before=3), system(lost_records=3)),
+        all_of(more(utc_before_ms=1, lost_before=3), system(lost_records=4)),
+    ),
+    (
+        q.records_lost,
+        all_of(more(utc_before_ms=0), system(lost_records=9)),
+        all_of(more(utc_before_ms=1), system(lost_records=9)),
+    ),
     (q.rack_open_while_online, rack_mode(RackMode.OUT_OF_SERVICE), rack_mode(RackMode.OPEN)),
     (q.rack_open_while_online, rack_mode(RackMode.PRECHARGE), rack_mode(RackMode.TRIPPED)),
     (q.rack_open_while_online, rack_mode(RackMode.STOPPING), rack_mode(RackMode.LOCKED_OUT)),

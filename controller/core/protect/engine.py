@@ -177,7 +177,8 @@ def protect(
     trend = follow(memory.trend, facts)
     facts = replace(
         facts, emergency_stop=emergency, overruns_in_a_row=in_a_row, trend=trend, utc_before_ms=memory.trend.utc_ms,
-        configuration_changed=accepted != matrix.configuration, interrupted=memory.interrupted > 0,
+        lost_before=memory.lost_seen, configuration_changed=accepted != matrix.configuration,
+        interrupted=memory.interrupted > 0,
     )  # fmt: skip
     cause = matrix.evaluate(facts)
     stands = standing(matrix, memory.present, memory.element, cause.present, facts)
@@ -203,7 +204,7 @@ def protect(
     value, element = np.where(held, memory.value, cause.value), np.where(held, memory.element, cause.element)
     memory = ProtectionMemory(
         trend, timer, cause.present, active, latched, value, element, first_out, first_utc, count, emergency,
-        facts.system.overruns, in_a_row, accepted, 0,
+        facts.system.overruns, in_a_row, facts.system.lost_records, accepted, 0,
     )  # fmt: skip
     verdict = Trips(
         active, cause.present, latched, value, cause.limit, element, rack_effect, rack_effect_latched, site_effect,

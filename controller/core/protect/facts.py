@@ -286,8 +286,9 @@ def clock_not_synchronised(f: Facts) -> Bools:
 
 
 def records_lost(f: Facts) -> Bools:
-    """Commands or events were lost in a full ring."""
-    return np.asarray(f.system.lost_records > 0)
+    """Since the last scan commands were lost in a full ring, or events or history in the store."""
+    # In the first scan the store may have counted for long.
+    return np.asarray(f.utc_before_ms > 0 and f.system.lost_records > f.lost_before)
 
 
 def rack_open_while_online(f: Facts) -> Bools:

@@ -40,6 +40,7 @@ class Facts:
     emergency_stop: int = 0
     overruns_in_a_row: int = 0
     utc_before_ms: int = 0
+    lost_before: int = 0
     configuration_changed: bool = False
     interrupted: bool = False
     looks: dict[Any, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
