@@ -44,6 +44,16 @@ def explain(error: BaseException, thumbprint: str = "", site: str = "") -> str:
         return "the server wants a user and a password: give --user"
     if code == ua.StatusCodes.BadSecurityModeInsufficient:
         return "the server is not a demo: give --user"
-    if thumbprint and (code == ua.StatusCodes.BadSecurityChecksFailed or isinstance(error, OSError | TimeoutError)):
-        return f"refused or unreachable; if refused: cellwarden cert --site {site} trust {thumbprint}"
+    trust = f"cellwarden cert --site {site} trust {thumbprint}" if thumbprint else ""
+    if code == ua.StatusCodes.BadSecurityChecksFailed:
+        return f"the server does not trust this client's certificate: {trust}" if trust else "the server demands trust"
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there: is `cellwarden run` up, and is it that port?"
+    if isinstance(error, TimeoutError) and not getattr(error, "errno", None):
+        return "no answer in time: the machine is busy or the network loses it; try again"
+    if isinstance(error, ConnectionError | asyncio.CancelledError):
+        # A server that does not know a certificate may just hang up.
+        return "the server closed the connection" + (f"; if it does not know this client: {trust}" if trust else "")
+    if isinstance(error, OSError):
+        return f"unreachable: {error.strerror or error}"
     return str(error) or type(error).__name__

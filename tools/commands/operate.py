@@ -11,10 +11,12 @@ import logging
 import os
 import re
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from opcua_model.client import CallResult, SiteClient
+    from plc_config.compile import Compiled
 
 HELP = "give a running site a command over OPC UA"
 ALARM_METHODS: Final = {
@@ -25,6 +27,11 @@ ALARM_METHODS: Final = {
 }
 EXAMPLE = "cellwarden operate container power '500 kW' --user operator"
 EXIT_UNREACHABLE: Final = 69
+ANSWER_S: Final = 20.0
+"""Longer than the first log-in after a start takes on a machine that has other work: 4 s were not enough."""
+START_S: Final = 60.0
+ALIVE_MS: Final = 5000
+LOOK_S: Final = 0.5
 PASSWORD_FROM: Final = "CELLWARDEN_PASSWORD"  # noqa: S105  # the name of a variable
 PLAIN: Final = {
     "connect": "Connect",
@@ -136,12 +143,37 @@ async def reach(args: argparse.Namespace) -> SiteClient | None:
     state = state_folder(compiled.config.site.id)
     endpoint = args.endpoint or endpoint_of(compiled)
     login = login_of(state, args.user, lambda: password(args.user), remote=bool(args.endpoint))
+    end = time.monotonic() + START_S
+    told = False
+    while True:
+        try:
+            return await SiteClient.connect(endpoint, login, compiled.config.site.id, ANSWER_S)
+        except (ua.UaError, OSError, TimeoutError, asyncio.CancelledError, WrongServer) as error:
+            starting = isinstance(error, ConnectionRefusedError) and not args.endpoint and _starting(compiled)
+            if not starting or time.monotonic() > end:
+                mine = own_thumbprint(login.folder) if login.folder is not None else ""
+                print(f"{endpoint}: {explain(error, mine, args.site)}", file=sys.stderr)
+                return None
+        if not told:
+            told = True
+            print("the controller is starting: waiting for its OPC UA server", file=sys.stderr)
+        await asyncio.sleep(LOOK_S)
+
+
+def _starting(compiled: Compiled) -> bool:
+    """The site's supervisor runs on this machine, and its OPC UA server does not listen yet."""
+    from controller.app.process import monotonic_ms
+    from controller.image.files import SiteFiles
+    from controller.image.folder import run_folder
+    from controller.image.slots import ImageMismatch
+
+    files = SiteFiles(run_folder(compiled.config.site.id), compiled.dims)
     try:
-        return await SiteClient.connect(endpoint, login, compiled.config.site.id)
-    except (ua.UaError, OSError, TimeoutError, asyncio.CancelledError, WrongServer) as error:
-        mine = own_thumbprint(login.folder) if login.folder is not None else ""
-        print(f"{endpoint}: {explain(error, mine, args.site)}", file=sys.stderr)
-        return None
+        supervisor, opcua = (files.reader(f"status.{name}").read_again() for name in ("supervisor", "opcua"))
+    except (OSError, ValueError, ImageMismatch):
+        return False
+    alive = supervisor is not None and monotonic_ms() - supervisor.alive_ms < ALIVE_MS
+    return alive and not (opcua is not None and opcua.listening)
 
 
 def quiet() -> None:
