@@ -100,6 +100,9 @@ def explain(question: str, values: Values, alarms: Sequence[ActiveAlarm], rules:
     acting = [a for a in alarms if a.state not in NOT_ACTING]
     answers = {"limited": _limited, "connect": _connect, "trip": _trip, "recalibrate": _recalibrate}
     found = answers[question](values, acting, rules)
+    if question == "trip" and found.reasons:
+        over = rules.acting([a for a in alarms if a.state in NOT_ACTING], OPENS)
+        found = dataclasses.replace(found, reasons=(*found.reasons, *rules.reasons(over)))
     if len(found.reasons) <= MOST_REASONS:
         return found
     more = len(found.reasons) - MOST_REASONS
@@ -130,20 +133,25 @@ class Whys:
 
 
 def acting_alarms(program: Program, image: Any) -> list[ActiveAlarm]:
-    """Every row that acts, also where its alarm is shelved, out of service or told with another one; worst first."""
+    """Every row that acts, also where its alarm is shelved, out of service or told with another one; worst first.
+
+    With them every row that has opened something and is over, until somebody has acknowledged it: RETURNED.
+    """
     t, alarms, slots = image.trips, image.alarms, program.matrix.slots
+    over = ~t.slot_active & program.matrix.opening & (alarms.alarm_state == AlarmState.RETURNED)
     found = []
-    for slot in sorted(t.slot_active.nonzero()[0].tolist(), key=lambda i: -int(program.matrix.priority[i])):
+    for slot in sorted((t.slot_active | over).nonzero()[0].tolist(), key=lambda i: -int(program.matrix.priority[i])):
         row, root = slots[slot].row, int(alarms.alarm_root[slot])
         value, limit = float(t.slot_value[slot]), float(t.slot_limit[slot])
+        held = bool(t.slot_latched[slot] and not t.slot_cause[slot])
         place, _ = program.describe(slot, value, limit, int(t.slot_element[slot]), True)
         found.append(
             ActiveAlarm(
-                _state(int(alarms.alarm_state[slot]), bool(t.slot_latched[slot] and not t.slot_cause[slot])),
+                AlarmState.RETURNED.name if over[slot] else _state(int(alarms.alarm_state[slot]), held),
                 row.id,
                 place,
-                amount(value, row.unit) if row.unit else "",
-                amount(limit, row.unit) if row.unit else "",
+                amount(value, row.unit) if row.unit and not over[slot] else "",
+                amount(limit, row.unit) if row.unit and not over[slot] else "",
                 f"{slots[root].row.id} {slots[root].place}" if root >= 0 else "",
             )
         )
@@ -181,6 +189,8 @@ class Rules:
         how = str(row.get("reset", ""))
         if alarm.state in LATCHED:
             lifts = f"cause is gone; reset {how}"
+        elif alarm.state in NOT_ACTING:
+            lifts = "it is over, and nobody has acknowledged it"
         else:
             itself = how.startswith("by itself")
             back = str(row.get("clear", CAUSE_GONE))

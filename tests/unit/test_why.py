@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from controller.core.command import Kind
+from controller.core.signal import Quality
 from opcua_model import why
 from opcua_model.why import ActiveAlarm, Explanation, Rules, as_text
 from plc_config.compile import compile_site
+from tests.story import Story
 
 OVERVOLTAGE = ActiveAlarm("UNACKNOWLEDGED", "cell_overvoltage", "R01/M02/C05", "3.902 V", "3.65 V")
 LATCHED = dataclasses.replace(OVERVOLTAGE, state="LATCHED", value="3.281 V")
@@ -148,6 +151,22 @@ class TestTrip:
     def test_a_first_out_that_is_not_in_the_list_is_still_explained(self) -> None:
         found = explain("trip", values(Status__FirstOut="estop site"))
         assert rules(found) == ["estop site"] and "local device" in found.reasons[0].lifts
+
+    def test_what_opened_too_and_is_over_is_told_until_it_is_acknowledged(self) -> None:
+        """A killed I/O process is back at once; what it took with it must not look like a fault of the E-stop."""
+        story = Story("bench").online()
+        story.points.estop_channel_1_closed.quality[...] = int(Quality.BAD_COMM)
+        story.system["io_restarted"] = 1
+        story.scans()
+        story.system["io_restarted"] = 0
+        story.points.estop_channel_1_closed.quality[...] = int(Quality.GOOD)
+        image = story.seconds(5)
+        seen = why.acting_alarms(story.program, image)
+        found = explain("trip", (values(Status__FirstOut="estop_lost site")[0], seen))
+        assert rules(found) == ["estop_lost site", "io_process_lost site"]
+        assert "nobody has acknowledged" in found.reasons[1].lifts and found.answer.count("more since") == 0
+        story.tell(Kind.ACKNOWLEDGE, target=story.slot("io_process_lost"))
+        assert [a.row for a in why.acting_alarms(story.program, story.scans())] == ["estop_lost"]
 
 
 def test_what_has_returned_is_against_nothing() -> None:
