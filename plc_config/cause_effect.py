@@ -6,6 +6,7 @@ from typing import Any
 
 from controller.core.program import Program
 from controller.core.protect import Effect, Row
+from controller.core.protect.engine import acts_after_ms
 from controller.core.protect.row import Threshold, Warned
 
 MARKS = (
@@ -26,6 +27,9 @@ Printed from `controller/core/protect/matrix.py` with the thresholds of the site
 Effects: **A** alarm, **D** derate to half, **C** block charging, **X** block discharging, **B** block closing,
 **S** stop (current to zero, then open), **T** trip (open now), **L** lock out. They act on the racks of the place: the
 module's rack, the rack, the racks of the PCS's bank, or all. "On bank" is what the whole bank suffers.
+
+The site scans every {cycle} ms, and a row acts in a scan: its delay is printed from the scan that first sees the cause
+to the one that acts, with what is set behind it where that is no whole number of scans.
 
 A delay is used up while the cause is present and given back at a quarter of that speed. A cause is over only behind
 its clear threshold and with data at hand. Protection compares the worst plausible value.
@@ -55,6 +59,7 @@ def facts(row: Row, program: Program) -> dict[str, Any]:
         "cause": what,
         "clear": clear,
         "delay_ms": row.delay_ms(program.limit),
+        "acts_after_ms": int(acts_after_ms(row.delay_ms(program.limit), program.cycle_ms)),
         "effects": [e.name for _, e in MARKS if row.effect & e],
         "bank_effects": [e.name for _, e in MARKS if row.bank_effect & e],
         "reset": row.reset.value,
@@ -67,7 +72,7 @@ def facts(row: Row, program: Program) -> dict[str, Any]:
 
 def render(program: Program) -> str:
     """The whole page."""
-    lines = [HEAD.format(site=program.site_id)]
+    lines = [HEAD.format(site=program.site_id, cycle=program.cycle_ms)]
     lines.append(
         "| row | place | cause | delay | " + " | ".join(m for m, _ in MARKS) + " | on bank | clear | reset | priority |"
     )
@@ -77,7 +82,7 @@ def render(program: Program) -> str:
         marks = " | ".join(m if row.effect & e else "" for m, e in MARKS)
         bank = "".join(m for m, e in MARKS if row.bank_effect & e)
         lines.append(
-            f"| {f['id']} | {f['place']} | {f['cause']} | {f['delay_ms']} ms | {marks} | {bank} | {f['clear']} "
+            f"| {f['id']} | {f['place']} | {f['cause']} | {_delay(f)} | {marks} | {bank} | {f['clear']} "
             f"| {f['reset']} | {f['priority'].lower()} |"
         )
     lines += ["", "## Why, and what to do", ""]
@@ -85,6 +90,11 @@ def render(program: Program) -> str:
         standard = f" ({row.standard})" if row.standard else ""
         lines.append(f"- **{row.id}**{standard}: {row.because} {row.advice}")
     return "\n".join(lines) + "\n"
+
+
+def _delay(row: dict[str, Any]) -> str:
+    acts, told = row["acts_after_ms"], row["delay_ms"]
+    return f"{acts} ms" if acts == told else f"{acts} ms (set: {told} ms)"
 
 
 def _first_line(function: Any) -> str:

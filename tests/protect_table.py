@@ -37,8 +37,8 @@ BENCH = BASE.program.topology
 class Table:
     """A table of rows over the bench, judged scan by scan; `present` says where the causes are."""
 
-    def __init__(self, *rows: Row, topology: Topology = BENCH) -> None:
-        self.matrix = Matrix(rows, topology, BASE.program.limit, cycle_ms=100)
+    def __init__(self, *rows: Row, topology: Topology = BENCH, cycle_ms: int = 100) -> None:
+        self.matrix = Matrix(rows, topology, BASE.program.limit, cycle_ms)
         dims = {**BASE.program.dims, "slot": self.matrix.size}
         self.memory = dataclasses.replace(Layout(ProtectionMemory, dims).blank(), first_out=-1)
         self.bench, self.utc_ms, self.overruns, self.answers = Bench(), 10**12, 0, list[Answer]()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from pathlib import Path
+
 from controller.core.protect import ROWS
 from plc_config.alarm_list import as_csv, as_html, shares
+from plc_config.cause_effect import render
 from plc_config.compile import compile_site
+from plc_config.library import DATA
 
 PROGRAM = compile_site("bench").program
 
@@ -15,3 +21,14 @@ def test_priorities_are_near_80_15_5_and_the_list_says_so() -> None:
     lines = as_csv(PROGRAM).splitlines()
     assert len(lines) == len(ROWS) + 1
     assert all(f'id="{r.id}"' in as_html(PROGRAM) for r in ROWS)
+
+
+def test_delays_are_printed_as_a_slow_site_lives_them(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text((DATA / "sites" / "bench.yaml").read_text("utf-8").replace("cycle: 100 ms", "cycle: 500 ms"))
+    slow = compile_site(str(path)).program
+    line = next(x for x in csv.DictReader(io.StringIO(as_csv(slow))) if x["id"] == "cell_overvoltage_warning")
+    assert (line["delay_ms"], line["acts_after_ms"]) == ("200", "500")
+    page = render(slow)
+    assert "scans every 500 ms" in page and "| 500 ms (set: 200 ms) |" in page
+    assert "(set: " not in render(PROGRAM).split("## Why")[0]

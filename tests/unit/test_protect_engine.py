@@ -74,6 +74,15 @@ class TestDelay:
         table = Table(row(When(cause), delay=60))
         assert table.scans(2) == [False, True]
 
+    @pytest.mark.parametrize("cycle_ms", [100, 250, 500])
+    @pytest.mark.parametrize("delay_ms", [0, 60, 100, 200, 250, 500, 600, 1000, 1100, 2000])
+    def test_what_is_printed_of_a_delay_is_when_the_row_acts(self, cycle_ms: int, delay_ms: int) -> None:
+        cause = Switch()
+        cause.on[0] = True
+        table = Table(row(When(cause), delay=delay_ms), cycle_ms=cycle_ms)
+        acts = [bool(table.scan(elapsed_ms=cycle_ms).slot_active[0]) for _ in range(30)]
+        assert table.matrix.acts_after_ms[0] == acts.index(True) * cycle_ms
+
     def test_the_band_s_own_delay_is_in_force_where_the_row_names_none(self) -> None:
         level = Switch()
         table = Table(row(Threshold(level.read, "insulation", over=False), delay=None))

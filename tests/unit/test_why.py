@@ -203,7 +203,6 @@ def test_a_question_in_the_words_of_a_person(text: str, asked: tuple[str, ...]) 
 
 def test_what_acts_is_found_behind_shelf_and_root() -> None:
     from tests.alarm_words import lose_rack_bus, open_door, shelve
-    from tests.story import Story
 
     story = Story(SITE).online()
     shelve(story, "door_open", 600.0)

@@ -37,7 +37,7 @@ def render(program: Program, trip: Trip) -> str:
         ("First out", f"<span class=key>{row.id}</span> at {html.escape(trip.place)}"),
         ("Value", compared),
         ("Time", f"{when}, scan {trip.scan}"),
-        ("Delay in force", f"{int(program.matrix.delay_ms[trip.slot])} ms"),
+        ("Delay in force", f"{int(program.matrix.acts_after_ms[trip.slot])} ms, in scans of {program.cycle_ms} ms"),
         ("Effects", _effects(row.effect | row.bank_effect)),
         ("Because", html.escape(row.because)),
         ("What to do", html.escape(row.advice)),

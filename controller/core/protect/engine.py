@@ -72,7 +72,8 @@ class Matrix:
         self.size = len(self.slots)
         self.row_of = np.repeat(np.arange(len(self.rows)), np.subtract(self.stop, self.start))
         self.delay_ms: Ints = np.array([s.row.delay_ms(limit) for s in self.slots], np.int64)
-        self.due_ms: Ints = self.delay_ms - np.minimum(self.delay_ms, cycle_ms) // EARLY_SHARE
+        self.due_ms: Ints = _due_ms(self.delay_ms, cycle_ms)
+        self.acts_after_ms: Ints = acts_after_ms(self.delay_ms, cycle_ms)
         self.holds: Bools = np.array([s.row.reset is not Reset.SELF for s in self.slots])
         self.maintenance: Bools = np.array([s.row.reset is Reset.MAINTENANCE for s in self.slots])
         self.opening: Bools = np.array([s.row.opens for s in self.slots])
@@ -156,6 +157,17 @@ class Matrix:
         chosen = np.zeros(self.topology.banks, bool)
         chosen[banks] = True
         return np.asarray(chosen[self.topology.rack_bank])
+
+
+def _due_ms(delay_ms: Ints, cycle_ms: int) -> Ints:
+    """Time used up with which a delay is over."""
+    return np.asarray(delay_ms - np.minimum(delay_ms, cycle_ms) // EARLY_SHARE)
+
+
+def acts_after_ms(delay_ms: Ints | int, cycle_ms: int) -> Ints:
+    """From the scan that first sees a lasting cause to the one in which its row acts: whole cycles, also if a delay
+    is set that is none."""
+    return np.asarray(-(-_due_ms(np.asarray(delay_ms), cycle_ms) // cycle_ms) * cycle_ms)
 
 
 def _joined(places: Iterable[Ints]) -> Ints:
