@@ -8,6 +8,7 @@ from controller.core.program import Program
 from controller.core.protect import Effect, Row
 from controller.core.protect.engine import acts_after_ms
 from controller.core.protect.row import Threshold, Warned
+from controller.core.settings import NOT_MEASURED
 
 MARKS = (
     ("A", Effect.ALARM),
@@ -44,6 +45,8 @@ def facts(row: Row, program: Program) -> dict[str, Any]:
         sign = (">", "<") if cause.over else ("<", ">")
         what = f"{_first_line(cause.quantity)} {sign[0]} {getattr(band, cause.at):g} {row.unit}"
         clear = f"{sign[1]} {band.clear:g} {row.unit}"
+        if band == NOT_MEASURED:
+            what, clear = f"{_first_line(cause.quantity)}: not measured at this site", "never acts"
     else:
         what = (
             cause.words

@@ -100,7 +100,8 @@ def compile_site(site: str, chains: Chains | None = None) -> Compiled:
     topology = with_traits(topology, wiring.units, config, document, problems)
     problems += wiring.problems or coverage.complain(topology, plan, document)
     topology = coverage.fitted(topology, plan)
-    limit_bands = bands(config.limits, cell, document, problems, config.topology.parallel) if cell else {}
+    read = coverage.points_read(plan)
+    limit_bands = bands(config.limits, cell, document, problems, read, config.topology.parallel) if cell else {}
     if problems or cell is None:
         raise ConfigError(problems)
     return Compiled(path, config, document, cell, topology, plan, limit_bands)

@@ -11,8 +11,10 @@ from controller.core.field_image import Points
 from controller.core.layout import tags_of
 from controller.core.signal import Bools
 from controller.core.topology import Topology, Wires, place_name
+from plc_config.limits import OF_THE_SITE
 from plc_config.plan import PollingPlan
 from plc_config.problem import Problem
+from plc_config.schema.site import LimitsConfig
 from plc_config.strict_yaml import Document
 
 NEEDED: Final = {
@@ -37,6 +39,7 @@ ADVISED: Final = (
     "fire_alarm",
     "smoke_detected",
     "rack_insulation_ohm",
+    "aux_supply_v",
 )
 """Points that a site may lack, but not silently: `check` notes them."""
 
@@ -104,10 +107,20 @@ def complain(topology: Topology, plan: PollingPlan, document: Document) -> list[
     return problems
 
 
-def notes(plan: PollingPlan, topology: Topology) -> list[str]:
+def points_read(plan: PollingPlan) -> frozenset[str]:
+    """Names of the points that some device reads."""
+    return frozenset(ref.point for block in plan.reads for ref in block.points)
+
+
+def notes(plan: PollingPlan, topology: Topology, limits: LimitsConfig) -> list[str]:
     """Protections that this site does without."""
-    read = {ref.point for block in plan.reads for ref in block.points}
+    read = points_read(plan)
     missing = [f"no device reads {name}: its protection is not there" for name in ADVISED if name not in read]
+    missing += [
+        f"limits.{name} limits nothing: no device reads {point}"
+        for name, (_, point) in OF_THE_SITE.items()
+        if getattr(limits, name) is not None and point not in read
+    ]
     return missing + [
         f"{place_name(('rack', 'module'), (rack, module))} reports {fitted[rack, module].sum()} of {fitted.shape[2]} "
         f"{what}: the others are taken for not fitted, and nothing protects them"

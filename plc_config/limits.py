@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Set
 from typing import Any, Final
 
-from controller.core.settings import Band
+from controller.core.settings import NOT_MEASURED, Band
 from plc_config.problem import Problem
 from plc_config.quantity import parse
 from plc_config.schema.cell import CellType
@@ -26,6 +27,8 @@ CELL_BANDS: Final = {
     "temperature_spread": ("K", True),
 }
 """Cell limits a site may make stricter: unit, and whether danger lies above."""
+OF_THE_SITE: Final = {"insulation": ("ohm", "rack_insulation_ohm"), "aux_supply": ("V", "aux_supply_v")}
+"""Limits that no cell type knows: unit, and the point that they are for."""
 PARTS: Final = ("operate", "warn", "trip", "clear", "delay", "endure")
 TIMES: Final = {"delay": "delay_ms", "endure": "endure_ms"}
 DEEP_DISCHARGE_RATIO: Final = 0.8
@@ -63,17 +66,25 @@ class _Checker:
 
 
 def bands(
-    config: LimitsConfig, cell: CellType, document: Document, problems: list[Problem], parallel: int = 1
+    config: LimitsConfig, cell: CellType, document: Document, problems: list[Problem], read: Set[str], parallel: int = 1
 ) -> dict[str, Band]:
-    """Every band of the site, currents for `parallel` cells side by side; complaints are added to `problems`."""
+    """Every band of the site, currents for `parallel` cells side by side; complaints are added to `problems`.
+
+    read: the points that some device reads; what is measured needs its limits, and nothing else does.
+    """
     check = _Checker(document, problems)
     result = {}
     for name, (unit, over) in CELL_BANDS.items():
         base = cell_band(cell, name)
         base = _times(base, parallel) if unit == "A" else base
         result[name] = _stricter(check, name, unit, over, base, getattr(config, name))
-    for name, unit in (("insulation", "ohm"), ("aux_supply", "V")):
-        result[name] = _band(getattr(config, name))
+    for name, (unit, point) in OF_THE_SITE.items():
+        given = getattr(config, name)
+        result[name] = NOT_MEASURED if given is None else _band(given)
+        if given is None:
+            if point in read:
+                check.complain(("limits",), f"{name} is missing: a device reads {point}", "warn, trip, clear, delay")
+            continue
         if result[name].trip <= 0:
             check.complain(
                 ("limits", name, "trip"), f"{name}.trip: {result[name].trip:g} {unit} never trips", f"above 0 {unit}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Final
 
 import numpy as np
 
@@ -28,6 +29,10 @@ class Band:
     def __post_init__(self) -> None:
         if math.isnan(self.operate):
             object.__setattr__(self, "operate", self.warn)
+
+
+NOT_MEASURED: Final = Band(0.0, 0.0, 0.0, 0)
+"""Of a quantity that no device of the site reads: without a value its rows never act."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

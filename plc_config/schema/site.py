@@ -207,8 +207,8 @@ class LimitsConfig(Strict):
     deep_discharge: Stricter = {}
     cell_voltage_spread: Stricter = {}
     temperature_spread: Stricter = {}
-    insulation: BandOhm
-    aux_supply: BandV
+    insulation: BandOhm | None = Field(None, description="Needed where a device reads it, as is aux_supply")
+    aux_supply: BandV | None = None
     stale_after: Milliseconds = Field(300, gt=0, le=60_000, description="A value older than this is doubted")
     lost_after: Milliseconds = Field(800, gt=0, le=60_000, description="Then it is lost, and its rows act")
     contactor_follow: Milliseconds = Field(300, gt=0, le=10_000, description="Time a contactor has to follow")

@@ -10,12 +10,14 @@ from pydantic import ConfigDict
 
 from controller.core.signal import UNIT_SUFFIX
 from plc_config import coverage, library
+from plc_config.cause_effect import render
 from plc_config.compile import compile_site
 from plc_config.problem import ConfigError
 from plc_config.quantity import duration_ms, parse
 from plc_config.ranges import expand, expand_places
 from plc_config.schema.base import Strict, check
 from plc_config.strict_yaml import loads
+from tests.story import Story
 
 
 class Anything(Strict):
@@ -100,6 +102,12 @@ WRONG = [
     ("limits:\n", "limits:\n  cell_overvoltage: {delay: -1 s}\n", "delay: -1000 ms is below zero", "0 ms or more"),
     ("limits:\n", "limits:\n  cell_overvoltage: {delay: 1 s}\n", "laxer than the cell type's 100 ms", "100 ms or less"),
     ("trip: 50 kohm", "trip: -50 kohm", "-50000 ohm never trips", "above 0 ohm"),
+    (
+        "  insulation: {warn: 100 kohm, trip: 50 kohm, clear: 120 kohm, delay: 1 s}\n",
+        "",
+        "insulation is missing: a device reads rack_insulation_ohm",
+        "warn, trip, clear, delay",
+    ),
 ]
 
 
@@ -133,6 +141,26 @@ def test_a_stricter_site_limit_is_in_force(tmp_path: Path) -> None:
     assert compile_site(str(path)).program.limit.cell_overvoltage.trip == 3.62
 
 
+def test_a_site_without_an_insulation_monitor_needs_no_limit_for_it(tmp_path: Path) -> None:
+    profile = (library.DATA / "profiles" / "cellwarden-rack.yaml").read_text("utf-8")
+    (tmp_path / "profiles").mkdir()
+    plain = profile.replace("profile: cellwarden-rack", "profile: plain-rack")
+    plain = "".join(x for x in plain.splitlines(keepends=True) if "rack_insulation_ohm" not in x)
+    (tmp_path / "profiles" / "plain-rack.yaml").write_text(plain, "utf-8")
+    limit = "  insulation: {warn: 100 kohm, trip: 50 kohm, clear: 120 kohm, delay: 1 s}\n"
+    text = BENCH.replace("profile: cellwarden-rack,", "profile: plain-rack,")
+    for site, useless in ((text, True), (text.replace(limit, ""), False)):
+        path = tmp_path / "site.yaml"
+        path.write_text(site, "utf-8")
+        compiled = compile_site(str(path))
+        told = coverage.notes(compiled.plan, compiled.topology, compiled.config.limits)
+        assert "no device reads rack_insulation_ohm: its protection is not there" in told
+        assert ("limits.insulation limits nothing: no device reads rack_insulation_ohm" in told) == useless
+    assert "Insulation resistance of each rack: not measured at this site" in render(compiled.program)
+    story = Story(compiled).online()
+    assert not story.active("insulation_low", "R01") and not story.active("insulation_lost", "R01")
+
+
 def test_a_shorter_module_leaves_the_rest_unfitted_and_says_so(tmp_path: Path) -> None:
     path, longer = (
         tmp_path / "site.yaml",
@@ -143,7 +171,7 @@ def test_a_shorter_module_leaves_the_rest_unfitted_and_says_so(tmp_path: Path) -
     fitted = site.topology.cell_fitted
     assert fitted[0].all() and fitted[1, :, :16].all() and not fitted[1, :, 16:].any()
     told = "R02/M04 reports 16 of 52 cells: the others are taken for not fitted, and nothing protects them"
-    assert told in coverage.notes(site.plan, site.topology)
+    assert told in coverage.notes(site.plan, site.topology, site.config.limits)
 
 
 @pytest.mark.parametrize(("cell", "most_v"), [("lfp-280", 3.65), ("nmc-94", 4.25), ("lto-40", 2.8)])

@@ -145,7 +145,7 @@ def notes(site: Compiled) -> list[str]:
     result = []
     if not site.config.users:
         result.append("no users: there is no remote control")
-    result += coverage.notes(site.plan, site.topology)
+    result += coverage.notes(site.plan, site.topology, site.config.limits)
     result += too_slow(site)
     result += unseen_precharge(site)
     result += slow_feedback(site)
