@@ -36,6 +36,15 @@ class Late(Story):
             samples.time_ms[...] = self.now_ms - self.cycle_ms - 10
 
 
+class LateBesideRacks(Late):
+    """The same, and the racks carry what the PCS gives, not what it shows."""
+
+    def _follow(self) -> None:
+        for name in OF_PCS & self.read.keys():
+            getattr(self.points, name).value[0] = self.read[name]
+        super()._follow()
+
+
 def slow(tmp_path: Path) -> Compiled:
     """The bench at a cycle of 500 ms."""
     text = (DATA / "sites" / "bench.yaml").read_text("utf-8")
@@ -64,6 +73,36 @@ def test_a_ramp_that_is_read_back_a_cycle_late_is_no_other_setpoint(tmp_path: Pa
         for _ in range(12):
             story.scans()
             assert told(story) == []
+
+
+def test_racks_and_a_late_pcs_contradict_each_other_in_no_ramp(tmp_path: Path) -> None:
+    """Derated for it the power would fall, the two agree, the power rise again, and so on."""
+    story = LateBesideRacks(slow(tmp_path)).online()
+    for watts in (100e3, -100e3, 0.0, 50e3):
+        story.tell(Kind.SET_ACTIVE_POWER, watts)
+        for _ in range(12):
+            story.scans()
+            assert not story.active("dc_power_differs", "P01") and not story.active("rack_current_stuck", "R01")
+    assert story.memory.outputs.pcs_active_power_setpoint_w[0] == pytest.approx(50e3)
+
+
+def test_racks_that_lastingly_contradict_a_late_pcs_are_told(tmp_path: Path) -> None:
+    story = LateBesideRacks(slow(tmp_path)).online()
+    story.tell(Kind.SET_ACTIVE_POWER, 60e3)
+    story.seconds(6)
+    story.points.rack_current_a.value[...] = 60.0
+    story.seconds(1.5)
+    assert not story.active("dc_power_differs", "P01")
+    story.seconds(1)
+    assert story.active("dc_power_differs", "P01")
+
+
+def test_a_current_that_stands_still_beside_a_late_pcs_is_told(tmp_path: Path) -> None:
+    story = LateBesideRacks(slow(tmp_path)).online()
+    story.points.rack_current_a.value[0] = 0.3
+    story.tell(Kind.SET_ACTIVE_POWER, 40e3)
+    story.seconds(6)
+    assert story.active("rack_current_stuck", "R01") and not story.active("rack_current_stuck", "R02")
 
 
 def test_a_setpoint_that_is_another_one_all_the_time_is_told_however_late(tmp_path: Path) -> None:

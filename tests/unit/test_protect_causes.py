@@ -223,8 +223,8 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
     (p.rack_bms_lost, put("rack_alarm_word", 0.0), lambda b: b.lose("rack_discharge_limit_reported_a", 0)),
     (p.rack_bms_limit_exceeded, reported(100.0, 100.0, 112.7), reported(100.0, 100.0, 112.9)),
     (p.rack_bms_limit_exceeded, reported(100.0, 0.0, -112.7), reported(100.0, 0.0, -112.9)),
-    (p.dc_power_differs, put("rack_current_a", SHARE + 46.0), put("rack_current_a", SHARE + 49.0)),
-    (p.dc_power_differs, put("rack_current_a", SHARE - 46.0), put("rack_current_a", SHARE - 49.0)),
+    (told.dc_power_differs, put("rack_current_a", SHARE + 46.0), put("rack_current_a", SHARE + 49.0)),
+    (told.dc_power_differs, put("rack_current_a", SHARE - 46.0), put("rack_current_a", SHARE - 49.0)),
     (p.no_current_though_commanded, put("rack_current_a", 29.0, ...), put("rack_current_a", 28.0, ...)),
     (
         p.no_current_though_commanded,

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from controller.core.protect.flow import expected_current, pcs_power, rack_power, worst_current
+from controller.core.protect.flow import expected_current, pcs_power, rack_magnitudes, rack_power, worst_current
 from controller.core.protect.trend import follow
 from controller.core.topology import TOLD_SCANS
 from tests.protect_bench import BASE, Bench
@@ -40,7 +40,7 @@ class TestFlow:
         bench.put("rack_current_a", -100.0)
         watts, known = rack_power(bench.facts())
         assert watts == pytest.approx([(SHARE - 100.0) * 210.56], rel=1e-3) and known.all()
-        assert rack_power(bench.facts(), magnitude=True)[0] == pytest.approx([(SHARE + 100.0) * 210.56], rel=1e-3)
+        assert rack_magnitudes(bench.facts())[0] == pytest.approx([(SHARE + 100.0) * 210.56], rel=1e-3)
         bench.lose("rack_current_a", 1)
         assert not rack_power(bench.facts())[1].any()
         bench.put("rack_main_closed", 0.0, 1)

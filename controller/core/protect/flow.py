@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from controller.core.protect.look import Facts, once
-from controller.core.signal import USABLE, Bools, Floats, seen_on, shows
+from controller.core.signal import USABLE, Bools, Floats, Ints, seen_on, shows
+
+WITNESS_RATIO: Final = 0.1
+"""Of a PCS's rating: racks and PCS may differ by so much, by losses and by samples that are not of one moment."""
 
 
 @once
@@ -26,17 +31,42 @@ def pcs_power(f: Facts) -> tuple[Floats, Bools]:
     return np.asarray(total, np.float64), np.asarray(np.bincount(t.pcs_bank, ~known, t.banks) == 0)
 
 
-def rack_power(f: Facts, magnitude: bool = False) -> tuple[Floats, Bools]:
-    """DC power of each bank by its racks (or the sum of its magnitudes), and where every rack of it is known.
+@once
+def rack_power(f: Facts) -> tuple[Floats, Bools]:
+    """DC power of each bank by its racks, and where every rack of it is known.
 
     A rack that is seen open gives nothing, whether its current is heard or not.
     """
+    return _rack_power(f, f.measured.points.rack_current_a.value)
+
+
+def rack_magnitudes(f: Facts) -> tuple[Floats, Bools]:
+    """The same without regard to the direction of each rack's current."""
+    return _rack_power(f, np.abs(f.measured.points.rack_current_a.value))
+
+
+def _rack_power(f: Facts, amps: Floats) -> tuple[Floats, Bools]:
     p, t = f.measured.points, f.topology
     i, v = p.rack_current_a, p.rack_voltage_v
     heard = (i.quality <= USABLE) & (v.quality <= USABLE)
-    amps = np.abs(i.value) if magnitude else i.value
     total = np.bincount(t.rack_bank, np.where(heard, amps * v.value, 0.0), t.banks)
     return np.asarray(total, np.float64), np.asarray(np.bincount(t.rack_bank, ~heard & ~seen_open(f), t.banks) == 0)
+
+
+@once
+def oldest_ms(f: Facts) -> tuple[Ints, Ints]:
+    """Age of the oldest value behind the power of each bank: by its racks that are not seen open, and by its PCS."""
+    p, t, now = f.measured.points, f.topology, f.system.now_ms
+    rack_ms = np.where(seen_open(f), now, np.minimum(p.rack_current_a.time_ms, p.rack_voltage_v.time_ms))
+    dc = (p.pcs_dc_current_a.quality <= USABLE) & (p.pcs_dc_voltage_v.quality <= USABLE)
+    dc_ms = np.minimum(p.pcs_dc_current_a.time_ms, p.pcs_dc_voltage_v.time_ms)
+    pcs_ms = np.where(dc, dc_ms, p.pcs_active_power_w.time_ms)
+    oldest = []
+    for time_ms, bank in ((rack_ms, t.rack_bank), (pcs_ms, t.pcs_bank)):
+        of_bank = np.full(t.banks, now, np.int64)
+        np.minimum.at(of_bank, bank, time_ms)
+        oldest.append(np.asarray(now - of_bank))
+    return oldest[0], oldest[1]
 
 
 @once

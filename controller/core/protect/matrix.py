@@ -304,7 +304,7 @@ PCS: Final = (
     Row("no_current_though_commanded", "pcs", When(p.no_current_though_commanded), A | S, 3000, OPERATOR, LOW,
         "Power was asked for and the racks carry none: fuse, contactor or sensor.",
         "Compare the DC currents with a meter."),
-    Row("dc_power_differs", "pcs", When(p.dc_power_differs), A | D, 1000, SELF, LOW,
+    Row("dc_power_differs", "pcs", When(told.dc_power_differs), A | D, 1000, SELF, LOW,
         "Racks and PCS measure different powers on the same link.", "Compare the DC currents with a meter."),
     Row("link_voltages_differ", "pcs", When(p.link_voltages_differ), A | B, 2000, SELF, LOW,
         "Racks and PCS measure different voltages of the same link.", "Check voltage dividers, fuses and DC switches."),

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from controller.core.image import RackMode
-from controller.core.protect.flow import closed, expected_current, pcs_power, rack_power, seen_open
+from controller.core.protect.flow import WITNESS_RATIO, closed, expected_current, rack_magnitudes, seen_open
 from controller.core.protect.live import commanded_open
 from controller.core.protect.look import Facts, Reading, once
 from controller.core.protect.trend import EMPTY
@@ -16,8 +16,6 @@ from controller.core.topology import Topology
 
 WIRE_LOW, WIRE_HIGH = 0.4, 1.6
 """An open sense wire between two cells lets one read next to nothing and the other the sum of both."""
-WITNESS_RATIO: Final = 0.1
-"""Of a PCS's rating: racks and PCS may differ by so much, by losses and by samples that are not of one moment."""
 REDUNDANT_RATIO, REDUNDANT_FLOOR = 0.05, 0.01
 LEAST_SHARE: Final = 0.1
 """Of 1C: below it nothing is said about sign or presence of a current."""
@@ -291,14 +289,6 @@ def soc_differs(f: Facts) -> Bools:
 # -- PCS -------------------------------------------------------------------------------------------------------
 
 
-def dc_power_differs(f: Facts) -> Bools:
-    """The power of a bank's racks and that of its PCS differ by more than 10 % of the rating."""
-    t = f.topology
-    (racks, known), (pcs, told) = rack_power(f), pcs_power(f)
-    rating = f.limit.pcs_rated_w * t.pcs_count
-    return np.asarray(known & told & (np.abs(racks - pcs) > WITNESS_RATIO * rating))[t.pcs_bank]
-
-
 def no_current_though_commanded(f: Facts) -> Bools:
     """The PCS is told to give power, and its racks carry next to nothing."""
     t, o = f.topology, f.outputs
@@ -307,7 +297,7 @@ def no_current_though_commanded(f: Facts) -> Bools:
     if not some(asked):
         return np.zeros(t.pcs, bool)
     # Magnitudes: a reversed sensor beside a sound one must not look like no current at all.
-    racks, known = rack_power(f, magnitude=True)
+    racks, known = rack_magnitudes(f)
     return np.asarray(known & asked & (racks < NO_CURRENT_RATIO * np.abs(wanted)))[t.pcs_bank]
 
 

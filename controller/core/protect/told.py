@@ -12,6 +12,7 @@ import numpy as np
 
 from controller.core.memory import TrendMemory
 from controller.core.protect.facts import EXCEED_RATIO
+from controller.core.protect.flow import WITNESS_RATIO, oldest_ms, pcs_power, rack_power
 from controller.core.protect.look import Facts
 from controller.core.signal import Bools, Floats, Ints, Quality, Samples, usable
 
@@ -31,6 +32,7 @@ def tell(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
     power = f.measured.points.pcs_active_power_w
     fall_w = f.limit.pcs_rated_w * elapsed_ms / max(f.limit.pcs_follow_ms, 1)
     age_ms = m.pcs_told_ms + elapsed_ms
+    (racks_w, racks_known), (pcs_w, pcs_known) = rack_power(f), pcs_power(f)
     unheard = (power.quality == Quality.STALE) & (age_ms[:, None] <= _age_ms(f, power))
 
     def allowed(limit_w: Floats, kept_w: Floats) -> Floats:
@@ -42,6 +44,8 @@ def tell(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
         "pcs_charge_allowed_w": allowed(f.outputs.pcs_charge_limit_w, m.pcs_charge_allowed_w),
         "pcs_discharge_allowed_w": allowed(f.outputs.pcs_discharge_limit_w, m.pcs_discharge_allowed_w),
         "pcs_setpoint_told_w": _before(f.outputs.pcs_active_power_setpoint_w, m.pcs_setpoint_told_w),
+        "bank_racks_w": _before(np.where(racks_known, racks_w, m.bank_racks_w[0]), m.bank_racks_w),
+        "bank_pcs_w": _before(np.where(pcs_known, pcs_w, m.bank_pcs_w[0]), m.bank_pcs_w),
     }
 
 
@@ -65,6 +69,24 @@ def pcs_does_not_follow(f: Facts) -> Bools:
 def pcs_command_not_confirmed(f: Facts) -> Bools:
     """The PCS reads back another setpoint than was written."""
     return _beyond_setpoints(f, f.measured.points.pcs_active_power_confirmed_w, CONFIRM_MS, CONFIRM_RATIO)
+
+
+def dc_power_differs(f: Facts) -> Bools:
+    """The power of a bank's racks and that of its PCS differ by more than 10 % of the rating."""
+    t, m = f.topology, f.trend
+    (racks_w, known), (pcs_w, told), (racks_ms, pcs_ms) = rack_power(f), pcs_power(f), oldest_ms(f)
+    # An old value of the one is held against all that the other has shown since that moment.
+    racks_low, racks_high = _since(m, racks_w, m.bank_racks_w, pcs_ms)
+    pcs_low, pcs_high = _since(m, pcs_w, m.bank_pcs_w, racks_ms)
+    apart = np.maximum(racks_low - pcs_high, pcs_low - racks_high)
+    return np.asarray(known & told & (apart > WITNESS_RATIO * f.limit.pcs_rated_w * t.pcs_count))[t.pcs_bank]
+
+
+def _since(m: TrendMemory, now_w: Floats, shown_w: Floats, age_ms: Ints) -> tuple[Floats, Floats]:
+    """Least and largest power of each bank in this scan and in those since `age_ms` ago."""
+    then = m.pcs_told_ms[1:, None] <= age_ms
+    low, high = np.where(then, shown_w[1:], np.inf).min(axis=0), np.where(then, shown_w[1:], -np.inf).max(axis=0)
+    return np.minimum(now_w, low), np.maximum(now_w, high)
 
 
 def _beyond_setpoints(f: Facts, s: Samples, late_ms: int, ratio: float) -> Bools:

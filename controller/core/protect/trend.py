@@ -12,7 +12,7 @@ import numpy as np
 from controller.core.frozen import replace
 from controller.core.memory import TrendMemory
 from controller.core.protect.contactors import precharge_commanded, told_ms
-from controller.core.protect.flow import closed, expected_current, worst_current
+from controller.core.protect.flow import closed, expected_current, oldest_ms, worst_current
 from controller.core.protect.live import commanded_open, swing
 from controller.core.protect.look import Facts
 from controller.core.protect.told import tell
@@ -53,7 +53,7 @@ def follow(memory: TrendMemory, facts: Facts) -> TrendMemory:
         **_temperatures(memory, facts, elapsed),
         **_cells(memory, facts, elapsed),
         **_heat(memory, facts, elapsed),
-        **_currents(memory, facts),
+        **_currents(memory, facts, elapsed),
         **_last_currents(memory, facts),
         **_contactors(memory, facts, elapsed),
         **_echo(memory, facts, elapsed),
@@ -141,13 +141,17 @@ def _heat(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
     return parts
 
 
-def _currents(m: TrendMemory, f: Facts) -> dict[str, Any]:
+def _currents(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
     """How far the PCS moved while a rack's current sensor showed exactly the same."""
     i = f.measured.points.rack_current_a
     share, known = expected_current(f)
-    still = known & (i.quality <= USABLE) & (i.value == m.seen_current_a)
+    same = known & (i.quality <= USABLE) & (i.value == m.seen_current_a)
+    still_ms = np.where(same, m.seen_current_ms + elapsed_ms, 0)
+    # What the PCS did before the current came to rest may be seen only afterwards.
+    still = same & (oldest_ms(f)[1][f.topology.rack_bank] <= still_ms)
     return {
         "seen_current_a": np.where(i.quality <= USABLE, i.value, 0.0),
+        "seen_current_ms": still_ms,
         "share_low_a": np.where(still, np.minimum(m.share_low_a, share), share),
         "share_high_a": np.where(still, np.maximum(m.share_high_a, share), share),
     }

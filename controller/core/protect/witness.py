@@ -55,7 +55,7 @@ RESTS_ON: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
     f.pcs_fault: ("pcs_fault",),
     p.pcs_does_not_start: ("pcs_running",),
     told.pcs_command_not_confirmed: ("pcs_active_power_confirmed_w",),
-    p.dc_power_differs: ("rack_current_a",),
+    told.dc_power_differs: ("rack_current_a",),
     p.link_voltages_differ: ("pcs_dc_voltage_v", "rack_link_voltage_v"),
 }
 """What a cause cannot be seen to have ended without. Where several sensors are compared it is the one that was worst.
