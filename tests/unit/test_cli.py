@@ -73,11 +73,23 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("bench trip --site nosuch", 78, "no site of the name 'nosuch'"),
         ("cert trial noise.csv", 1, "cellwarden cert: noise.csv: File exists"),
         ("replay noise.csv", 78, "noise.csv: is no recording"),
+        ("report trip bench", 1, "CELLWARDEN_STATE: nothing is recorded there"),
     ],
 )
 def test_it_is_told_in_words(words: str, code: int, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == code
     assert told in capsys.readouterr().err
+
+
+def test_a_trip_that_cannot_be_replayed_names_its_file_once_and_where_else_to_look(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trips = place / "CELLWARDEN_STATE" / "trips"
+    trips.mkdir()
+    (trips / "20261123T000000000Z-0000000001.cwr").write_bytes(b"noise")
+    assert main(["report", "trip", "bench"]) == 78
+    told = capsys.readouterr().err
+    assert told.count(str(trips)) == 1 and "is no recording" in told and "cellwarden history bench --events" in told
 
 
 def test_a_recording_that_may_not_be_read_is_no_difference(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

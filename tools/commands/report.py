@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _trip(args: argparse.Namespace) -> int:
-    from controller.historian.segment import BadRecording
+    from controller.historian.segment import SUFFIX, BadRecording
     from controller.image.folder import state_folder
     from plc_config.compile import compile_site
     from tools.progress import done, step
@@ -56,13 +56,20 @@ def _trip(args: argparse.Namespace) -> int:
                 print(json.dumps([_noted(f) for f in files], indent=1))
                 return 0
             path = state / "recordings"
+            if not files and not any(path.glob(f"*{SUFFIX}")):
+                print(f"{state}: nothing is recorded there", file=sys.stderr)
+                return EXIT_NONE
             if files and -len(files) <= number < len(files) and (number != -1 or not _newer(path, files[-1])):
                 path, number, of = files[number], 0, f"one of {len(files)} trip files"
         step(f"replaying {path}")
         program, trips = find(path)
         done()
     except (BadRecording, OSError) as error:
-        print(f"{path}: {error}", file=sys.stderr)
+        done()
+        told = str(error)
+        print(told if str(path) in told else f"{path}: {told}", file=sys.stderr)
+        if str(path) != args.site:
+            print(f"what happened then: cellwarden history {args.site} --events", file=sys.stderr)
         return EXIT_BAD
     if args.json:
         found = [
