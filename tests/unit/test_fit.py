@@ -79,6 +79,19 @@ def test_the_parameters_of_a_known_cell_are_found(tmp_path: Path, capsys: pytest
     assert "hysteresis is not known" in capsys.readouterr().out
     page = out.with_suffix(".html").read_text("utf-8")
     assert page.count("<svg") == 3 and "http" not in page
+    assert " SOC</text>" in page.partition("</svg>")[0], "the curve goes over the SOC, the others over time"
+
+
+def test_a_fit_that_is_interrupted_says_that_nothing_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tools.fit.circuit.fit", stopped)
+    out = tmp_path / "cell.yaml"
+    assert main(["fit", str(save(tmp_path / "slow.csv.gz", measured(slow(1.0), 60.0, 1.0))), "--cell", str(out)]) == 130
+    assert "were not written" in capsys.readouterr().err and not out.exists()
 
 
 def test_both_branches_show_the_hysteresis_and_a_site_can_use_the_file(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.estimate_rig import duty, sheet, string
-from tools.score import packs
+from tools.cli import main
+from tools.score import packs, scenario, sets
 from tools.score.page import picture, render
 from tools.score.scenario import SCENARIOS, run
 from tools.score.sets import Profile
@@ -45,3 +47,27 @@ def test_a_logged_string_is_scored_by_its_healthy_cells(tmp_path: Path, monkeypa
     assert 0.8 < score.coverage <= 1.0
     page = render([], [score], {}, "note")
     assert "5 of 6" in page and f"{100 * score.cell_rmse_worst:.2f}" in page
+
+
+def test_what_was_finished_before_an_interrupt_is_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    current = duty(0.05, 10.0)
+    volts, truth = string(current, 10.0, 1)
+    warm = np.full(len(current), 25.0)
+    named = [Profile(n, "made", 10.0, current, volts[:, 0], warm, truth[:, 0], sheet(), 600.0) for n in ("one", "two")]
+    whole = scenario.run_all
+
+    def stopped(profile: Profile, *rest: Any) -> Any:
+        if profile.name == "two":
+            raise KeyboardInterrupt
+        return whole(profile, *rest)
+
+    monkeypatch.setattr(sets, "profiles", lambda _: named)
+    monkeypatch.setattr(scenario, "run_all", stopped)
+    monkeypatch.setattr(sets, "folder", lambda _: tmp_path)
+    page = tmp_path / "score.html"
+    assert main(["score", str(tmp_path), "--cells", "1", "--sensors", "S1", "--no-packs", "--page", str(page)]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    told = page.read_text("utf-8")
+    assert "<p>Interrupted: " in told and "<h2>one, S1</h2>" in told and "two" not in told

@@ -17,7 +17,7 @@ HELP = (
     "with current steps and rests. Currents of discharge are positive; --charge-positive turns them round."
 )
 EXAMPLE = "cellwarden fit slow.csv pulse.csv --cell cells/my-cell.yaml"
-EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED = 1, 2, 130
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 written, 1 the data do not hold what is needed, 2 usage, 78 a file cannot be understood."""
+    """0 written, 1 the data do not hold what is needed, 2 usage, 78 a file cannot be understood, 130 interrupted."""
     from tools.fit import circuit, curve, page, sheet
     from tools.fit.table import read
 
@@ -55,6 +55,10 @@ def run(args: argparse.Namespace) -> int:
         fitted = circuit.fit(recordings, found, args.start_soc)
         base = sheet.like(args.like, found)
         sheet.write(args.cell, found, fitted, base, [p.name for p in args.csv])
+    except KeyboardInterrupt:
+        # A fit has no first half that anybody could use.
+        print(f"interrupted: {args.cell} and its page were not written", file=sys.stderr)
+        return EXIT_STOPPED
     except (curve.NoBranch, circuit.NoSteps) as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED

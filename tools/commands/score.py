@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
@@ -17,6 +17,8 @@ from rich.table import Table
 
 HELP = "Runs SOC estimation and early warning over data sets with a known truth; prints the table, writes a page."
 EXAMPLE = "cellwarden score ../shared/data/cells --page score.html; cellwarden score --campaign --plans 1"
+EXIT_STOPPED: Final = 130
+STOPPED: Final = "what follows is what was finished"
 WIDTH = 150
 """Columns the table needs; a narrower terminal or a pipe would break its words."""
 SENSORS = ("S1", "S3", "S1nan", "S1missing", "S1frozen", "S1swapped", "S1gaps", "S1F", "all")
@@ -24,6 +26,21 @@ MISSING = (
     "no data sets found: name their folder, set CELLWARDEN_DATA, or put them in ../shared/data/cells "
     "(folders pybamm, packs, lfp_a123, nca_panasonic, nmc_dmegc)"
 )
+
+
+class Patience:
+    """Work that an interrupt ends early: what it has finished until then stays, and `ended` tells."""
+
+    ended = False
+
+    def __enter__(self) -> Patience:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        self.ended = kind is KeyboardInterrupt
+        if self.ended:
+            print(f"interrupted: {STOPPED}", file=sys.stderr)
+        return self.ended
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +78,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 done, 1 a virtual cell diverged, 2 no data."""
+    """0 done, 1 a virtual cell diverged, 2 no data, 130 interrupted: what was finished is shown and written."""
     from tools.score.page import HEAD, STRING_HEAD, cells_of, picture, render, strings_of
     from tools.score.scenario import SCENARIOS
     from tools.score.sets import folder
@@ -75,11 +92,16 @@ def run(args: argparse.Namespace) -> int:
     if args.promises:
         return _promises(args, data)
     wanted = [s for s in SCENARIOS if s in args.sensors or "all" in args.sensors]
-    runs, strings, findings = _work(args, data, [SCENARIOS[s] for s in wanted])
+    runs: list[Any] = []
+    strings: list[Any] = []
+    findings: dict[str, Any] = {}
+    with Patience() as patience:
+        _work(args, data, [SCENARIOS[s] for s in wanted], runs, strings, findings)
     note = (
         f"{args.cells} virtual cells per profile and seed {args.seeds}, each with its own sensor errors, started 20 % "
         "wrong. SOC errors in %, after ten minutes (a day for grid duty). Median, p95, worst and divergences together."
     )
+    note = f"Interrupted: {STOPPED}. {note}" if patience.ended else note
     args.page.write_text(render(runs, strings, findings, note), encoding="utf-8")
     if args.picture is not None and runs:
         args.picture.write_text(picture(runs[0]), encoding="utf-8")
@@ -102,17 +124,17 @@ def run(args: argparse.Namespace) -> int:
                     f"  {item['t_s'] / 3600:7.1f} h  cell {item['cell']:3d}  {item['fault']:18s} {item['truth']}"
                 )
         console.print(f"page: {args.page}")
-    return 1 if any(r.score.diverged for r in runs) else 0
+    return EXIT_STOPPED if patience.ended else 1 if any(r.score.diverged for r in runs) else 0
 
 
 def _campaign(args: argparse.Namespace) -> int:
-    """0 done, 1 a class was called wrong or a healthy cell was warned of."""
+    """0 done, 1 a class was called wrong or a healthy cell was warned of, 130 interrupted."""
     from tools.score.campaign import HEAD, Outcome, drawn, listed, run, summary, totals
 
     plans = drawn(args.seeds[0])
     plans = plans[: args.plans] if args.plans > 0 else plans
     outcomes: list[Outcome] = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Patience() as patience, Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("", total=sum(p.rows for p in plans))
         done = 0
         for plan in plans:
@@ -130,11 +152,11 @@ def _campaign(args: argparse.Namespace) -> int:
         for line in (*listed(outcomes), totals(outcomes)):
             console.print(line, highlight=False)
     wrong = any(c.called not in (None, c.fault.name) for o in outcomes for c in o.cases)
-    return 1 if wrong or any(o.false for o in outcomes) else 0
+    return EXIT_STOPPED if patience.ended else 1 if wrong or any(o.false for o in outcomes) else 0
 
 
 def _promises(args: argparse.Namespace, data: Path) -> int:
-    """0 done, 2 no recording to ask about."""
+    """0 done, 2 no recording to ask about, 130 interrupted."""
     from tools.score import energies
     from tools.score.promises import HEAD, NOTE, SHEETS, ask, table, variants
     from tools.score.sets import loads
@@ -146,7 +168,7 @@ def _promises(args: argparse.Namespace, data: Path) -> int:
         return 2
     questions: list[Any] = []
     asked: list[Any] = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Patience() as patience, Progress(console=Console(stderr=True), transient=True) as progress:
         total = sum(len(SHEETS) * len(p.soc) for p in chosen) + sum(len(p.soc) for p in wholes)
         bar = progress.add_task("", total=total)
         done = 0
@@ -161,10 +183,10 @@ def _promises(args: argparse.Namespace, data: Path) -> int:
             done += len(profile.soc)
     if args.json:
         print(json.dumps([asdict(q) for q in (*questions, *asked)], indent=1))
-        return 0
+        return EXIT_STOPPED if patience.ended else 0
     _show(HEAD, table(questions)).print(NOTE)
     _show(energies.HEAD, energies.table(asked))
-    return 0
+    return EXIT_STOPPED if patience.ended else 0
 
 
 def _show(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Console:
@@ -178,14 +200,21 @@ def _show(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Console:
     return console
 
 
-def _work(args: argparse.Namespace, data: Path, scenarios: list[Any]) -> tuple[list[Any], list[Any], dict[str, Any]]:
+def _work(
+    args: argparse.Namespace,
+    data: Path,
+    scenarios: list[Any],
+    runs: list[Any],
+    strings: list[Any],
+    findings: dict[str, Any],
+) -> None:
+    """Fills the last three, profile by profile and string by string."""
     from tools.score.packs import judged, packs, string_score
     from tools.score.scenario import run_all
     from tools.score.sets import profiles
 
     chosen = [p for p in profiles(data) if args.only.lower() in p.name.lower()]
     logs = [] if args.no_packs else [(n, p) for n, p in packs(data) if args.only.lower() in n]
-    runs, strings, findings = [], [], {}
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("", total=sum(len(p.soc) for p in chosen))
         done = 0
@@ -197,7 +226,6 @@ def _work(args: argparse.Namespace, data: Path, scenarios: list[Any]) -> tuple[l
             progress.update(bar, description=name, completed=done)
             strings.append(string_score(path))
             findings[name] = judged(path)
-    return runs, strings, findings
 
 
 def _advance(progress: Progress, bar: TaskID, base: int, row: int, _rows: int) -> None:

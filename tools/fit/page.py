@@ -22,7 +22,7 @@ def render(name: str, curve: Curve, f: Fitted, branches: list[Branch], notes: li
     figures = "".join(
         _figure(lines, across, up, caption)
         for lines, across, up, caption in (
-            ([*slow, Line(BLUE, SOC, curve.volts)], "", "V", "Slow branches (grey) and the OCV table (blue)"),
+            ([*slow, Line(BLUE, SOC, curve.volts)], "SOC", "V", "Slow branches (grey) and the OCV table (blue)"),
             (both, "h", "V", "Measured (black) and model (blue)"),
             ([Line(BLUE, hours, 1000 * (f.model_v - f.measured_v))], "h", "mV", "Model less measurement"),
         )
