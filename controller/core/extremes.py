@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from controller.core.frozen import replace
 from controller.core.image import Extremes
-from controller.core.signal import NOT_FITTED, USABLE, Codes, Floats, Ints, Samples, every, some
+from controller.core.signal import NOT_FITTED, USABLE, Bools, Codes, Floats, Ints, Samples, every, some
 
 VOLTAGE, TEMPERATURE = 0, 1
+OF_VOLTAGE = ("cell_voltage_min_v", "cell_voltage_max_v", "cell_voltage_mean_v")
+OF_TEMPERATURE = ("temperature_min_degc", "temperature_max_degc")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,6 +62,27 @@ def extremes_of(voltage: Samples, temperature: Samples) -> Extremes:
         temperature_min_place=t.lowest_at,
         temperature_max_place=t.highest_at,
     )
+
+
+def doubted(e: Extremes, cells: Bools, sensors: Bools) -> Extremes:
+    """The extremes where some cells or sensors of a module (rack, module) stand still: what they show is usable, but
+    an extreme among them may be another one. SUBSTITUTED at best, and the same for their racks and the site."""
+    changes: dict[str, Any] = {}
+    for names, where in ((OF_VOLTAGE, cells), (OF_TEMPERATURE, sensors)):
+        if some(where):
+            levels = (("module_", where), ("rack_", where.any(axis=1)), ("", where.any()))
+            for level, at in levels:
+                for name in names:
+                    s: Samples | None = getattr(e, level + name, None)
+                    if s is not None:
+                        changes[level + name] = Samples(
+                            s.value, _at_best_doubtful(s.quality, np.asarray(at)), s.time_ms
+                        )
+    return replace(e, **changes) if changes else e
+
+
+def _at_best_doubtful(quality: Codes, where: Bools) -> Codes:
+    return np.asarray(np.where(where, np.maximum(quality, USABLE), quality), np.uint8)
 
 
 def total(s: Samples) -> Samples:

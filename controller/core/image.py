@@ -140,7 +140,10 @@ class InputImage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Extremes:
-    """Extremes over usable values only; no usable value gives quality BAD. Places count from 0, -1 is nowhere."""
+    """Extremes over usable values only; no usable value gives quality BAD. Places count from 0, -1 is nowhere.
+
+    Where a value is missing or stands still the quality is SUBSTITUTED at best: the extreme may be another one.
+    """
 
     module_cell_voltage_min_v: Samples = tag("V", "rack", "module", doc="Lowest cell voltage of the module")
     module_cell_voltage_max_v: Samples = tag("V", "rack", "module", doc="Highest cell voltage of the module")

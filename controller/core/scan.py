@@ -9,11 +9,12 @@ from controller.core.command import OWNER, Answer, Command, Origin
 from controller.core.compose import compose
 from controller.core.dispatch import dispatch, hand_over
 from controller.core.event import Event, What
+from controller.core.extremes import doubted
 from controller.core.frozen import replace
 from controller.core.image import InputImage, Modes, ProcessImage, RackMode, SiteMode
 from controller.core.memory import Memory
 from controller.core.program import Program
-from controller.core.protect import Facts, limit_power, protect
+from controller.core.protect import Facts, limit_power, protect, standing_still
 from controller.core.sequence import sequence
 from controller.core.topology import place_name
 from controller.core.validate import validate
@@ -58,6 +59,8 @@ def react(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory,
 
     events = [tell(a) for a in answers] + changes + mode_events(program, memory.modes, modes) + events
     control = publish(program.authority, authority)
+    cells, sensors = standing_still(protection.trend, warnings)
+    measured = replace(measured, extremes=doubted(measured.extremes, cells, sensors))
     image = ProcessImage(system, measured, estimates, warnings, limits, trips, modes, power, control, alarms, outputs)
     memory = Memory(
         validation,

@@ -13,7 +13,7 @@ from controller.core.field_image import Points
 from controller.core.image import RackMode
 from controller.core.protect import ROWS, Effect
 from controller.core.signal import Quality
-from tests.scenario.hazards import an_hour_without, power, set_
+from tests.scenario.hazards import an_hour_without, power, set_, stuck_cell
 from tests.story import Story, fork
 
 NOBODY_LOOKS: dict[str, str] = {
@@ -232,6 +232,32 @@ class TestOtherWitnesses:
             blind(story, name, ...)
         story.seconds(2)
         assert not acting(story, "pcs_witness_lost")
+
+
+def extremes_qualities(story: Story) -> list[Quality]:
+    """Of the lowest cell of R01/M01, R01/M02, R01, R02 and the site."""
+    assert story.image is not None
+    e = story.image.measured.extremes
+    found = (
+        *e.module_cell_voltage_min_v.quality[0, :2],
+        *e.rack_cell_voltage_min_v.quality,
+        e.cell_voltage_min_v.quality,
+    )
+    return [Quality(int(q)) for q in found]
+
+
+def test_a_lowest_and_a_highest_are_doubtful_while_one_of_their_cells_stands_still() -> None:
+    story = Story("bench").online()
+    assert extremes_qualities(story) == [Quality.GOOD] * 5
+    stuck_cell(story)
+    story.seconds(12)
+    good, doubtful = Quality.GOOD, Quality.SUBSTITUTED
+    assert story.active("cell_voltage_stuck", "R01/M02")
+    assert extremes_qualities(story) == [good, doubtful, doubtful, good, doubtful]
+    story.points.cell_voltage_v.value[0, 1, 4] += 0.02
+    story.seconds(2)
+    assert extremes_qualities(story) == [Quality.GOOD] * 5
+    assert story.active("cell_voltage_stuck", "R01/M02"), "a person has to reset that"
 
 
 def test_every_place_that_warns_of_a_lost_witness_stops_after_a_stated_time() -> None:

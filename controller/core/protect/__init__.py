@@ -9,6 +9,7 @@ from controller.core.protect.look import Facts
 from controller.core.protect.matrix import ROWS
 from controller.core.protect.relations import pairs
 from controller.core.protect.row import Priority, Reset, Row, Warned
+from controller.core.protect.trend import standing_still
 
 __all__ = [
     "NAMES",
@@ -25,4 +26,5 @@ __all__ = [
     "limit_power",
     "pairs",
     "protect",
+    "standing_still",
 ]

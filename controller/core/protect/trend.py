@@ -10,13 +10,14 @@ from typing import Any, Final
 import numpy as np
 
 from controller.core.frozen import replace
+from controller.core.image_warnings import Fault, Warnings
 from controller.core.memory import TrendMemory
 from controller.core.protect.contactors import precharge_commanded, told_ms
 from controller.core.protect.flow import closed, expected_current, oldest_ms, worst_current
 from controller.core.protect.live import commanded_open, swing
 from controller.core.protect.look import Facts
 from controller.core.protect.told import tell
-from controller.core.signal import USABLE, some
+from controller.core.signal import USABLE, Bools, some
 
 TEMPERATURE_WINDOW_MS: Final = 800
 RISE_K_PER_S: Final = 0.5
@@ -217,3 +218,12 @@ def _cooling(m: TrendMemory, f: Facts, elapsed_ms: int) -> dict[str, Any]:
     if age < COOLING_WINDOW_MS:
         return {"hottest_ms": age, "hottest_degc": value if m.hottest_degc >= UNKNOWN_DEGC else m.hottest_degc}
     return {"hottest_ms": 0, "hottest_degc": value, "cooling_vain": int(value - m.hottest_degc >= COOLING_RISE_K)}
+
+
+def standing_still(m: TrendMemory, w: Warnings) -> tuple[Bools, Bools]:
+    """Modules in which a cell voltage, or a temperature, stands still as protection or early warning sees it."""
+    cells, sensors = m.module_stuck | (m.module_blind_cells > 0), np.zeros_like(m.module_stuck)
+    if some(w.rack_warning):
+        cells = cells | (w.cell_warning == Fault.STUCK_SENSOR).any(axis=2)
+        sensors = (w.temperature_warning == Fault.STUCK_SENSOR).any(axis=2)
+    return np.asarray(cells), np.asarray(sensors)
