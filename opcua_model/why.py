@@ -242,7 +242,20 @@ def _limited(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explana
         shown = "unknown" if limit is None else f"{float(limit) / 1000:.0f} kW"
         parts.append(f"{direction.lower()} up to {shown}: {name}{f' of {rack}' if rack else ''}")
         reasons += _binding(direction, str(name), str(rack), values, alarms, rules)
+    if values.get("Status/State") == "ONLINE":
+        reasons += _missing_racks(values)
     return Explanation("limited", "; ".join(parts), tuple(dict.fromkeys(reasons)))
+
+
+def _missing_racks(values: Values) -> list[Reason]:
+    """Racks whose share is not there; `why connect` says what keeps each of them out."""
+    racks = sorted({path.split("/")[1] for path in values if path.startswith("Racks/")})
+    found = {rack: str(values.get(f"Racks/{rack}/State")) for rack in racks}
+    return [
+        Reason("rack not connected", rack, lifts="connect the rack", because=f"{state}: {reason}")
+        for rack, state in found.items()
+        if state != "CLOSED" and (reason := values.get(f"Racks/{rack}/StateReason"))
+    ]
 
 
 def _binding(
@@ -318,7 +331,9 @@ def _not_asked(values: Values, alarms: Sequence[ActiveAlarm], rack: str) -> list
         return [Reason("waits to join again", rack, lifts=lifts)]
     missing = any(a.row == "rack_not_connected" and a.place == rack for a in alarms)
     if missing and values.get(f"Racks/{rack}/Ready"):
-        return [Reason("nobody asked", rack, lifts="connect", because="protection took it out")]
+        back = values.get(f"Racks/{rack}/StateReason") == "back in service"
+        who = "it was out of service" if back else "protection took it out"
+        return [Reason("nobody asked", rack, lifts="connect", because=who)]
     return []
 
 

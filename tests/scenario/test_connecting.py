@@ -239,6 +239,20 @@ class TestLeaving:
         assert online.image.modes.contactors.rack_contactor_hot_openings.tolist() == [0, 0]
         assert not online.image.trips.slot_active.any(), "nothing is wrong with a rack that leaves"
 
+    def test_a_rack_put_back_in_service_waits_for_connect_also_if_somebody_connected_meanwhile(
+        self, online: Story
+    ) -> None:
+        online.tell(Kind.RACK_OUT_OF_SERVICE, target=0, role=Role.ENGINEER)
+        online.seconds(5)
+        online.tell(Kind.CONNECT)
+        online.seconds(2)
+        online.tell(Kind.RACK_IN_SERVICE, target=0, role=Role.ENGINEER)
+        online.seconds(20)
+        assert (online.rack(0), online.rack(1)) == (RackMode.OPEN, RackMode.CLOSED)
+        online.tell(Kind.CONNECT)
+        online.seconds(20)
+        assert online.rack(0) is RackMode.CLOSED
+
     def test_the_limits_of_the_others_stand_in_the_scan_in_which_a_rack_trips(self, online: Story) -> None:
         before = online.scans().limits.discharge_limit_w
         online.points.rack_current_a.value[1] = 340.0

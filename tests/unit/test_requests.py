@@ -9,7 +9,7 @@ import pytest
 
 from controller.core.command import Answer, Command, Kind, Origin, Role
 from controller.core.effect import Effect
-from controller.core.image import SiteMode
+from controller.core.image import RackMode, SiteMode
 from controller.core.sequence.requests import judge
 from tests.sequence_bench import Racks
 
@@ -53,6 +53,15 @@ class TestConnect:
         desk.trips.rack_effect[3] = int(Effect.DERATE)
         assert desk.told(Kind.CONNECT) == (True, "2 more to connect; alarms keep 1 out")
         assert desk.memory.join.tolist() == [True, True, False, True]
+
+    def test_a_rack_out_of_service_is_not_asked_to_join(self) -> None:
+        """Else it would close by itself as soon as it is put back."""
+        desk = Desk(SiteMode.ONLINE)
+        desk.memory.join[0], desk.memory.out_of_service[1] = True, True
+        assert desk.told(Kind.CONNECT) == (True, "2 more to connect; 1 out of service")
+        assert desk.memory.join.tolist() == [True, False, True, True]
+        desk.memory.out_of_service[:] = True
+        assert desk.told(Kind.CONNECT) == (False, "every rack is blocked by an alarm or out of service; Why names them")
 
     def test_who_waited_for_a_person_has_one_and_may_rejoin_as_often_as_before(self) -> None:
         desk = Desk()
@@ -146,6 +155,12 @@ class TestService:
         assert desk.told(Kind.RACK_IN_SERVICE, target=3) == (True, "R04 goes back in service")
         assert desk.memory.out_of_service.tolist() == [True, False, False, False]
         assert not before.any(), "what was remembered before is not written over"
+
+    def test_a_tripped_rack_is_said_to_look_tripped_until_it_is_reset(self) -> None:
+        desk = Desk()
+        desk.modes.rack_mode[0] = int(RackMode.TRIPPED)
+        assert desk.told(Kind.RACK_OUT_OF_SERVICE, target=0)[1].endswith("shown so once its trip is reset")
+        assert desk.told(Kind.RACK_OUT_OF_SERVICE, target=1)[1] == "R02 goes out of service"
 
     @pytest.mark.parametrize(("target", "name"), [(4, 5), (-1, 0)])
     def test_a_rack_that_does_not_exist_is_refused(self, target: int, name: int) -> None:

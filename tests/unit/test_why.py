@@ -89,6 +89,12 @@ class TestLimited:
         welded = values(WELD, Measurements__ChargeBinding="blocked by an alarm")
         assert "contactor_does_not_open R02" in rules(explain("limited", welded)), "it acts on the whole bank"
 
+    def test_a_rack_that_is_not_there_is_named_beside_the_limit_of_the_others(self) -> None:
+        out = {"Racks__R02__State": "OUT_OF_SERVICE", "Racks__R02__StateReason": "taken out of service"}
+        found = explain("limited", values(**out))
+        assert rules(found) == ["rated current R01", "rack not connected R02"]
+        assert found.reasons[1].because == "OUT_OF_SERVICE: taken out of service"
+
 
 class TestConnect:
     def test_nothing_against_it(self) -> None:
@@ -127,6 +133,9 @@ class TestConnect:
         found = explain("connect", values(missing, Racks__R02__Ready=True, **out))
         assert (rules(found), found.reasons[0].lifts) == (["nobody asked R02"], "connect")
         assert rules(explain("connect", values(missing, Racks__R02__Ready=False, **out))) == []
+        assert found.reasons[0].because == "protection took it out"
+        back = values(missing, Racks__R02__Ready=True, Racks__R02__StateReason="back in service", **out)
+        assert explain("connect", back).reasons[0].because == "it was out of service"
 
     def test_another_mode_is_the_reason(self) -> None:
         found = explain("connect", values(Status__State="MAINTENANCE", Status__StateReason="asked for"))

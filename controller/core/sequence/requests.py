@@ -13,7 +13,7 @@ import numpy as np
 from controller.core.command import Answer, Command, Kind, missing_role
 from controller.core.effect import NO_CLOSING
 from controller.core.frozen import replace
-from controller.core.image import Modes, SiteMode, System, Trips
+from controller.core.image import Modes, RackMode, SiteMode, System, Trips
 from controller.core.memory import SequencingMemory
 from controller.core.signal import some
 
@@ -70,20 +70,25 @@ def judge(
 
 
 def _connect(command: Command, now: Situation) -> Verdict:
-    """From STANDBY the site connects; when online, racks that were taken out join again."""
+    """From STANDBY the site connects; when online, racks that were taken out join again. One that is out of service
+    is not asked: whoever puts it back must not close it by that."""
     if now.site not in (SiteMode.STANDBY, *MODES_TO_LEAVE):
         return Verdict(False, f"the site is {now.site.name}, not STANDBY")
     if now.trips.site_effect & NO_CLOSING:
         return Verdict(False, "an alarm blocks closing; Why names it")
-    blocked = (now.trips.rack_effect & NO_CLOSING) != 0
-    if bool(blocked.all()):
-        return Verdict(False, "every rack is blocked by an alarm; Why names them")
-    missing = int((~now.memory.join & ~blocked).sum())
+    blocked, out = (now.trips.rack_effect & NO_CLOSING) != 0, now.memory.out_of_service
+    if bool((blocked | out).all()):
+        also = " or out of service" if some(out) else ""
+        return Verdict(False, f"every rack is blocked by an alarm{also}; Why names them")
+    asked = ~blocked & ~out
+    missing = int((~now.memory.join & asked).sum())
     reason = "connecting" if now.site is SiteMode.STANDBY else f"{missing} more to connect"
-    if some(held := blocked & ~now.memory.join):
+    if some(held := blocked & ~out & ~now.memory.join):
         reason += f"; alarms keep {int(held.sum())} out"
+    if some(out):
+        reason += f"; {int(out.sum())} out of service"
     nobody = np.zeros_like(blocked)
-    memory = {"join": ~blocked, "needs_person": nobody, "rejoins": np.zeros_like(now.memory.rejoins)}
+    memory = {"join": asked, "needs_person": nobody, "rejoins": np.zeros_like(now.memory.rejoins)}
     return Verdict(True, reason, modes={"connect_wanted": 1}, memory=memory)
 
 
@@ -126,7 +131,9 @@ def _service(out: bool, command: Command, now: Situation) -> Verdict:
     changed = racks.copy()
     changed[command.target] = out
     word = "out of" if out else "back in"
-    return Verdict(True, f"R{command.target + 1:02d} goes {word} service", memory={"out_of_service": changed})
+    held = out and now.modes.rack_mode[command.target] in (RackMode.TRIPPED, RackMode.LOCKED_OUT)
+    when = ", and is shown so once its trip is reset" if held else ""
+    return Verdict(True, f"R{command.target + 1:02d} goes {word} service{when}", memory={"out_of_service": changed})
 
 
 def _token(command: Command, system: System) -> int:
