@@ -174,13 +174,13 @@ class Rules:
         self.rows = {row.id: facts(row, site.program) for row in site.program.matrix.rows}
 
     def reasons(self, alarms: Iterable[ActiveAlarm]) -> list[Reason]:
-        """Alarms as links of the chain; consequences of one root in one row are one link."""
+        """Alarms as links of the chain; in one row consequences of one root are one link, and what is over."""
         groups: dict[tuple[str, str, str], list[ActiveAlarm]] = {}
         for alarm in alarms:
             if alarm.root:
                 row, _, place = alarm.root.partition(" ")
                 groups.setdefault((row, "", place), [ActiveAlarm("UNACKNOWLEDGED", row, place)])
-            alone = alarm.place if not alarm.root else ""
+            alone = "" if alarm.root or alarm.state in NOT_ACTING else alarm.place
             groups.setdefault((alarm.row, alarm.root, alone), []).append(alarm)
         return [self._reason(group) for group in groups.values()]
 
