@@ -45,7 +45,8 @@ SITE_PATHS: Final = (
 RACK_PATHS: Final = (
     "State", "StateReason", "Ready", "Voltage", "LinkVoltage", "Inrush", "PrechargeHeat", "CellVoltageMin",
     "CellVoltageMax", "TemperatureMin", "TemperatureMax", "ChargeLimit", "DischargeLimit", "RecalibrationPays",
-    "RejoinTime", "RecalibrationKind", "RecalibrationGain", "RecalibrationSigma", "RecalibrationTime", "SocSigma",
+    "Attempts", "StateTime", "RejoinTime", "RecalibrationKind", "RecalibrationGain", "RecalibrationSigma",
+    "RecalibrationTime", "SocSigma",
 )  # fmt: skip
 Values = Mapping[str, Any]
 
@@ -314,6 +315,8 @@ def _connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explana
             reasons.append(Reason("voltages do not meet", rack, off, f"{most:g} V", lifts))
         elif waiting:
             reasons += _held_back(values, rack, rules)
+        if is_open:
+            reasons += _cooling_down(values, rack, rules)
     closed = sum(values.get(f"Racks/{rack}/State") == "CLOSED" for rack in racks)
     where = f"the site is {state}, {closed} of {len(racks)} racks are connected"
     if reasons:
@@ -335,6 +338,16 @@ def _not_asked(values: Values, alarms: Sequence[ActiveAlarm], rack: str) -> list
         who = "it was out of service" if back else "protection took it out"
         return [Reason("nobody asked", rack, lifts="connect", because=who)]
     return []
+
+
+def _cooling_down(values: Values, rack: str, rules: Rules) -> list[Reason]:
+    """A rack whose precharge has failed and that tries again."""
+    p, tried = rules.site.config.limits.precharge, values.get(f"Racks/{rack}/Attempts") or 0
+    left_ms = p.cool_down - (values.get(f"Racks/{rack}/StateTime") or 0)
+    if not 0 < tried < p.attempts or left_ms <= 0:
+        return []
+    lifts = f"by itself in {left_ms / 1000:.0f} s, when it tries again"
+    return [Reason("precharge failed", rack, f"{tried}", f"{p.attempts} attempts", lifts)]
 
 
 def _held_back(values: Values, rack: str, rules: Rules) -> list[Reason]:

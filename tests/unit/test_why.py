@@ -115,6 +115,15 @@ class TestConnect:
         assert rules(found) == ["in-rush too large R02", "precharge resistor hot R02"]
         assert (found.reasons[0].value, found.reasons[0].limit) == ("150 A", "140 A")
 
+    def test_a_rack_whose_precharge_failed_says_when_it_tries_again(self) -> None:
+        tried = {"Racks__R02__State": "OPEN", "Racks__R02__Ready": True, "Racks__R02__Attempts": 2}
+        found = explain("connect", values(Status__State="CONNECTING", Racks__R02__StateTime=4000, **tried))
+        assert rules(found) == ["precharge failed R02"]
+        assert (found.reasons[0].value, found.reasons[0].limit) == ("2", "3 attempts")
+        assert found.reasons[0].lifts == "by itself in 6 s, when it tries again"
+        again = explain("connect", values(Status__State="CONNECTING", Racks__R02__StateTime=10_000, **tried))
+        assert not again.reasons
+
     def test_a_rack_whose_voltage_does_not_meet_the_link_s(self) -> None:
         apart = values(Racks__R02__State="OPEN", Racks__R02__Voltage=190.0)
         reason = explain("connect", apart).reasons[0]
