@@ -21,6 +21,8 @@ from controller.core.command import Command, Kind, Origin, Role
 from controller.core.event import Event, What
 from controller.core.image import ProcessImage, RetainedState, SiteMode
 from controller.core.retained import Retained, lost, retain
+from controller.core.signal import seen_on
+from controller.core.topology import place_name
 from controller.historian import identity
 from controller.historian.restore import Loaded, load
 from controller.historian.retained import Catalog
@@ -69,6 +71,7 @@ class Supervisor:
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.children = {name: self._child(name) for name in START_ORDER}
         self.stopping: list[int] = []
+        self.left_closed: list[str] = []
         self.started_ms = monotonic_ms()
         self.command_id = self.started_ms << 16
         self.cpu_percent, self.rss_mb = np.zeros(len(PROCESSES)), np.zeros(len(PROCESSES))
@@ -137,7 +140,8 @@ class Supervisor:
     # -- run -----------------------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Runs until a signal or the asked-for time; returns the exit code. Contactors are open afterwards."""
+        """Runs until a signal or the asked-for time; returns the exit code. Contactors are told to open before it
+        ends; those that are seen closed all the same are in `left_closed`."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda n, _frame: self.stopping.append(n))
         for problem in self.problems:
@@ -245,6 +249,9 @@ class Supervisor:
             if newer and image is not None and SiteMode(image.modes.site_mode) not in RUNNING_MODES:
                 break
             time.sleep(LOOK_EVERY_S)
+        self.left_closed = seen_closed(self.image) if self.image and self.image.system.now_ms > asked else []
+        if self.left_closed:
+            self.note(f"stopped, and contactors are seen closed: {', '.join(self.left_closed)}")
         self._measure(monotonic_ms())
         for name in STOP_ORDER:
             self.children[name].stop()
@@ -252,3 +259,10 @@ class Supervisor:
             self.journal.follow()
         os.close(self.wake_fd)
         os.close(self.lock_fd)
+
+
+def seen_closed(image: ProcessImage) -> list[str]:
+    """Racks of which a contactor is seen closed."""
+    p = image.measured.points
+    shut = seen_on(p.rack_main_closed) | seen_on(p.rack_precharge_closed)
+    return [place_name(("rack",), (int(r),)) for r in np.flatnonzero(shut)]

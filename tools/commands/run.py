@@ -14,6 +14,7 @@ from plc_config.quantity import duration_ms
 HELP = "Runs the controller of SITE: scan, field I/O, OPC UA server and store as processes of their own."
 EXAMPLE = "cellwarden run container --for 60s --report r.json"
 EXIT_RUNNING = 75
+EXIT_LEFT_CLOSED = 1
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 after an orderly stop, 75 when the site already runs, 78 for a bad configuration."""
+    """0 after an orderly stop, 1 when it left a contactor closed, 75 when the site already runs, 78 for a bad
+    configuration."""
     from controller.app import report
     from controller.app.lock import AlreadyRunning
     from controller.app.supervisor import Options, Supervisor
@@ -65,4 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report is not None:
         figures = report.build(supervisor)
         args.report.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
-    return code
+    if supervisor.left_closed:
+        shut = ", ".join(supervisor.left_closed)
+        print(f"stopped, but contactors are seen CLOSED: {shut}: isolate by hand", file=sys.stderr)
+    return code or (EXIT_LEFT_CLOSED if supervisor.left_closed else 0)
