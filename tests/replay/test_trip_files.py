@@ -82,6 +82,24 @@ def test_a_trip_is_one_file_that_replays_bit_for_bit(rig: Rig, tmp_path: Path) -
     assert "cell_overvoltage" in page.read_text() and "every scan identical" in page.read_text()
 
 
+def test_what_opened_after_the_first_is_named_on_its_page(
+    rig: Rig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A weld half a minute after a lost link must not hide behind it."""
+    rig.online()
+    rig.seconds(1)
+    trip(rig)
+    rig.seconds(2)
+    rig.points.rack_current_a.value[1] = 400.0
+    rig.seconds(AFTER_MS / 1000 + 10)
+    (file,) = files(rig)
+    page = tmp_path / "trip.html"
+    assert main(["report", "trip", str(file), "--out", str(page)]) == 0
+    told = capsys.readouterr().out
+    assert "cell_overvoltage at R01/M02" in told and "s later: discharge_overcurrent at R02" in told
+    assert "discharge_overcurrent at R02 (+2." in page.read_text().partition("<figure>")[0]
+
+
 def test_an_orderly_end_writes_what_there_is(rig: Rig) -> None:
     rig.online()
     at = trip(rig)

@@ -85,6 +85,8 @@ def _trip(args: argparse.Namespace) -> int:
     args.out.write_text(render(program, trip), "utf-8")
     row = program.matrix.slots[trip.slot].row
     print(f"{args.out}: {row.id} at {trip.place}, scan {trip.scan}, {of or f'one of {len(trips)} recorded trips'}")
+    for later in trip.later.values():
+        print(f"  {(later.now_ms - trip.t0_ms) / 1000:.1f} s later: {later.text}")
     return 0
 
 

@@ -26,6 +26,14 @@ svg text{font-size:11px;fill:#52606d}@media print{body{margin:0}}"""
 Series = tuple[str, Callable[[Row], float | None]]
 
 
+def _later(trip: Trip) -> str:
+    """What else opened something, in its order, with the time after the first."""
+    return "; ".join(
+        f"{html.escape(h.text)} ({(h.now_ms - trip.t0_ms) / 1000:+.1f} s)"
+        for h in sorted(trip.later.values(), key=lambda h: h.now_ms)
+    )
+
+
 def render(program: Program, trip: Trip) -> str:
     """The whole page."""
     slot = program.matrix.slots[trip.slot]
@@ -35,6 +43,7 @@ def render(program: Program, trip: Trip) -> str:
     compared = f"{trip.value:.4g} {unit}, limit {trip.limit:.4g} {unit}" if unit else "condition present"
     facts = [
         ("First out", f"<span class=key>{row.id}</span> at {html.escape(trip.place)}"),
+        *([("Opened later", _later(trip))] if trip.later else []),
         ("Value", compared),
         ("Time", f"{when}, scan {trip.scan}"),
         ("Delay in force", f"{int(program.matrix.acts_after_ms[trip.slot])} ms, in scans of {program.cycle_ms} ms"),

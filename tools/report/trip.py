@@ -62,6 +62,8 @@ class Trip:
     rows: list[Row]
     happenings: list[Happening]
     identical: bool = True
+    later: dict[str, Happening] = dataclasses.field(default_factory=dict)
+    """Rows that opened something after the first, by name: each where it did so first."""
 
 
 class Collector:
@@ -91,9 +93,18 @@ class Collector:
             going.rows.append(row)
             going.happenings.extend(new[: MOST_HAPPENINGS - len(going.happenings)])
             going.identical = going.identical and step.same
+            if tripped:
+                self._later(going, step.scan, image)
         elif tripped and len(self.trips) < MOST_TRIPS:
             self.trips.append(self._trip(step.scan, image, row))
         self.last = image
+
+    def _later(self, trip: Trip, scan: int, image: ProcessImage) -> None:
+        before = self.last.trips.slot_active if self.last is not None else image.trips.slot_active
+        for slot in np.flatnonzero(image.trips.slot_active & ~before & self.program.matrix.opening).tolist():
+            row = self.program.matrix.slots[slot]
+            if row.row.id != self.program.matrix.slots[trip.slot].row.id:
+                trip.later.setdefault(row.row.id, Happening(image.system.now_ms, scan, f"{row.row.id} at {row.place}"))
 
     def _trip(self, scan: int, image: ProcessImage, row: Row) -> Trip:
         t = image.trips
