@@ -11,7 +11,8 @@ import pytest
 from controller.core.command import Kind
 from controller.core.signal import Quality
 from opcua_model import why
-from opcua_model.why import ActiveAlarm, Explanation, Rules, as_text
+from opcua_model.acting import ActiveAlarm, acting_alarms
+from opcua_model.why import Explanation, Rules, as_text
 from plc_config.compile import compile_site
 from tests.story import Story
 
@@ -179,12 +180,12 @@ class TestTrip:
         story.system["io_restarted"] = 0
         story.points.estop_channel_1_closed.quality[...] = int(Quality.GOOD)
         image = story.seconds(5)
-        seen = why.acting_alarms(story.program, image)
+        seen = acting_alarms(story.program, image)
         found = explain("trip", (values(Status__FirstOut="estop_lost site")[0], seen))
         assert rules(found) == ["estop_lost site", "io_process_lost site"]
         assert "nobody has acknowledged" in found.reasons[1].lifts and found.answer.count("more since") == 0
         story.tell(Kind.ACKNOWLEDGE, target=story.slot("io_process_lost"))
-        assert [a.row for a in why.acting_alarms(story.program, story.scans())] == ["estop_lost"]
+        assert [a.row for a in acting_alarms(story.program, story.scans())] == ["estop_lost"]
 
 
 def test_what_has_returned_is_against_nothing() -> None:
@@ -227,7 +228,7 @@ def test_what_acts_is_found_behind_shelf_and_root() -> None:
     open_door(story)
     lose_rack_bus(story)
     image = story.seconds(3)
-    found = why.acting_alarms(story.program, image)
+    found = acting_alarms(story.program, image)
     assert ("SHELVED", "door_open") in {(a.state, a.row) for a in found}
     assert {a.root for a in found if a.row == "module_comm_lost"} == {"bus_lost GW01"}
 
