@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import errno
+import io
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,14 @@ def test_a_controller_that_is_starting_is_known_from_one_that_is_not_there(
     assert operate._starting(site)
     says("opcua", listening=1)
     assert not operate._starting(site), "it listens, elsewhere"
+
+
+def test_where_nobody_can_be_asked_for_a_password_it_says_how_to_give_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(operate.PASSWORD_FROM, raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(SystemExit) as ended:
+        operate.password("operator")
+    assert ended.value.code == 2
+    assert "set CELLWARDEN_PASSWORD" in capsys.readouterr().err

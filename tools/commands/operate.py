@@ -182,8 +182,12 @@ def quiet() -> None:
 
 
 def password(user: str) -> str:
-    """From the environment, else asked for."""
-    return os.environ.get(PASSWORD_FROM) or getpass.getpass(f"password of {user}: ")
+    """From the environment, else asked for; where there is nobody to ask the command ends and says so."""
+    given = os.environ.get(PASSWORD_FROM)
+    if not given and not sys.stdin.isatty():
+        print(f"no password for {user}: set {PASSWORD_FROM}, or give it in a terminal", file=sys.stderr)
+        sys.exit(2)
+    return given or getpass.getpass(f"password of {user}: ")
 
 
 async def _command(client: SiteClient, args: argparse.Namespace, number: float) -> CallResult:
