@@ -19,6 +19,9 @@ WARM_LEAST_K, WARM_SIGMAS, WARM_HELD, WARM_LOCAL = 0.35, 6.5, 2, 0.5
 COLD_K: Final = 2.0
 """A cell that was so much colder than when its healthy resistance was learnt may warm up to there again."""
 LOAD_FORGET: Final = 1.0 / 288
+MEAN_BINS: Final = 36
+"""Bins in which the mean warmth of a sensor is learnt before what is left of it says anything: until then that is
+where the cell stands in the string, and how far sisters stand apart is no scatter of what they do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,17 +76,19 @@ def judge(v: Verdicts) -> Warm:
 def _excess(v: Verdicts, dev: Floats, jumped: Bools, doubted: Bools) -> tuple[Bools, Floats, Floats]:
     """What is left of a warmth after its mean and its share of the load; kept from learning while it is large."""
     w, ok = v.w, v.s.sensors
-    n = np.minimum(w["bins"] + 1, round(1 / LOAD_FORGET))
-    gain = (1.0 / n)[:, None]
+    most = round(1 / LOAD_FORGET)
+    n, known = np.minimum(w["bins"] + 1, most), w["bins"] + 1 - MEAN_BINS
+    gain, gain_left = (1.0 / n)[:, None], (1.0 / np.clip(known, 1, most))[:, None]
     x = (w["load"] - w["load_mean"])[:, None]
     mean, cov, var = v.get("warmth_k"), v.get("warmth_load"), v.get("warmth_square")
     spread = w["load_square"][:, None]
-    slope = np.where((n > 36)[:, None], cov / np.maximum(spread, 1e-9), 0.0) * (spread > 1e-7)
+    slope = np.where((known > 0)[:, None], cov / np.maximum(spread, 1e-9), 0.0) * (spread > 1e-7)
     left = dev - mean - slope * x
     left = left - median(left, ok)[:, None]
     excess = v.get("excess_k")
     excess = excess + 0.5 * (left - excess)
     sigma = v.sigma(WARMTH, left, ok, 0.03)
+    w["scatter"][:, WARMTH] *= known > 0
     own = np.sqrt(np.maximum(var, 0.0))
     sigma = np.maximum(sigma, np.minimum(own, 0.3))
     local = excess - beside(excess) > WARM_LOCAL * excess if excess.shape[1] >= 8 else np.ones_like(ok)
@@ -99,7 +104,7 @@ def _excess(v: Verdicts, dev: Floats, jumped: Bools, doubted: Bools) -> tuple[Bo
     v.set("warmth_k", mean + learn * (dev - mean))
     learn = np.where(jumped, 0.0, learn)
     v.set("warmth_load", cov + learn * ((dev - mean) * x - cov))
-    v.set("warmth_square", var + learn * (left**2 - var))
+    v.set("warmth_square", var + np.where((known > 0)[:, None] & (learn > 0), gain_left, 0.0) * (left**2 - var))
     v.set("excess_k", np.where(jumped | doubted, 0.0, excess))
     v.set("held_k", held)
     w["load_mean"] += (w["load"] - w["load_mean"]) / n
