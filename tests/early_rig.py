@@ -44,6 +44,7 @@ class String:
         self.warm_k = np.zeros((racks, 1, sensors))
         self.leak_per_h = np.zeros((racks, 1, cells))
         self.stuck_v: dict[int, float] = {}
+        self.stuck_degc: dict[int, float] = {}
         self.found: list[Finding] = []
 
     def hours(self, hours: float, load_a: float = 80.0, steady_a: float = 0.0) -> list[Finding]:
@@ -57,6 +58,8 @@ class String:
             self.points.rack_current_a.value[...] = current
             self.points.cell_voltage_v.value[...] = volts
             warm = 25.0 + self.warm_k + r.normal(0, 0.05, self.warm_k.shape)
+            for sensor, t in self.stuck_degc.items():
+                warm[0, 0, sensor] = t
             self.points.cell_temperature_degc.value[...] = np.round(warm, 1)
             e.cell_shift_ratio[...] -= self.leak_per_h / 30
             e.cell_offset_v[...] = self.offset_v

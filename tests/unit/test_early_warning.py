@@ -120,6 +120,16 @@ def test_a_temperature_that_jumps_is_its_sensor_and_one_that_ramps_is_a_short(kn
     assert next(f for f in found if f.element == 3).sensor
 
 
+def test_where_cells_stand_in_a_string_does_not_hide_one_that_warms() -> None:
+    string = String(seed=8)
+    string.warm_k[0, 0] = np.linspace(-2.5, 2.5, CELLS)
+    assert string.hours(28) == []
+    for _ in range(12):
+        string.warm_k[0, 0, 20] += 0.05
+        string.hours(0.25)
+    assert kinds(string.found) == {(20, Fault.INTERNAL_SHORT)}
+
+
 def test_a_module_that_warms_as_a_whole_has_no_short(known: String) -> None:
     for _ in range(30):
         known.warm_k[0, 0, 8:16] += 0.05

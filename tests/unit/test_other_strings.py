@@ -7,9 +7,10 @@ import copy
 import numpy as np
 import pytest
 
+from controller.core.estimate.watch import Watch
 from controller.core.image_warnings import Fault
 from controller.core.topology import Topology
-from tests.early_rig import String, kinds
+from tests.early_rig import CELLS, String, kinds
 from tests.estimate_rig import CAPACITY_AH, GRID, sheet
 from tools.score import screen
 from tools.score.bench import Rig, sheet_of
@@ -64,6 +65,18 @@ def test_a_hot_cell_that_shares_its_sensor_makes_no_connection_of_its_neighbours
     assert {f.fault for f in found} <= {Fault.INTERNAL_SHORT}
 
 
+def test_a_sensor_that_stands_while_its_sisters_cool_has_no_short_and_is_stuck_through_missing_rows() -> None:
+    string, random = String(seed=9), np.random.default_rng(2)
+    quality = string.points.cell_temperature_degc.quality
+    assert string.hours(28) == []
+    string.stuck_degc[9] = 25.0
+    for _ in range(180):
+        string.warm_k[0, 0] -= 0.01
+        quality[0, 0, 9] = 5 if random.random() < 0.1 else 0
+        string.hours(1 / 30)
+    assert kinds(string.found) == {(9, Fault.STUCK_SENSOR)}
+
+
 def test_the_warmth_of_a_sensor_that_stands_still_is_no_short(known: String) -> None:
     known.memory = copy.deepcopy(known.memory)
     known.memory.bins.told_k[0, 0, 9] |= 1 << int(Fault.STUCK_SENSOR)
@@ -106,6 +119,17 @@ def test_a_fuller_cell_in_its_knee_is_fuller_and_its_sensor_does_not_err(ahead: 
         memory = rig.step(np.array([current]), volts[None, None], np.array([25.0]), 60_000)
     assert abs(memory.cell_offset_v[0, 0, 23]) < 0.006, "it lies 80 mV over the median, and all of that is charge"
     assert memory.cell_shift_ratio[0, 0, 23] > 0.5 * ahead
+
+
+def test_a_knee_that_a_coarse_table_may_hide_is_no_straight_curve(known: String) -> None:
+    """Seven fuller cells come to rest at full; a table of eleven points runs straight where they part."""
+    fine, grid = sheet(), np.linspace(0.0, 1.0, 11)
+    coarse = {"soc_grid": grid, "ocv_mid_v": np.interp(grid, GRID, fine["ocv_mid_v"])}
+    known.watch = Watch(Topology.regular(1, 1, CELLS, CELLS), sheet_of({**fine, **coarse}), spread=False)
+    known.hours(1, 0.0, -80.0)
+    known.estimation.string["x"][:, 0] = 0.97
+    known.offset_v[0, 0, :7] = np.linspace(0.012, 0.03, 7)
+    assert known.hours(1 / 30, 0.0, -80.0) + known.hours(4, 0.0) == []
 
 
 def runaway(after_k: tuple[float, ...], volts: float) -> list[str]:

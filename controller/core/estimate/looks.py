@@ -21,7 +21,8 @@ MEMORY: Final = {"fast": (2_700.0, 15.0), "mid": (8_100.0, 45.0), "long": (21_60
 """Memories of the resistance: the longer of a time (s) and of what the current moved, C-rate squared times s. Where it
 seldom moves, what was learnt last stays; a step of 0.25C is worth 20. The fast one sees a step, the long is calm."""
 BEND_WIDTH, BEND_V = 0.04, 1.2
-"""Change of the OCV slope over +- this SOC (V per unit) above which cells part for other reasons than resistance."""
+"""Change of the OCV slope over +- this SOC (V per unit) above which cells part for other reasons than resistance: the
+one that the table shows, and the one it may hide between points that are far apart."""
 SLOPE_WIDTH: Final = 0.01
 INNER_SOC: Final = (0.15, 0.97)
 """Beyond, resistance climbs so steeply with SOC that every deviation of charge looks like one of resistance."""
@@ -47,7 +48,7 @@ def take(s: WatchSamples, w: NDArray[Any], now: Look, model: CellModel) -> tuple
     w["went_v"] += step
     _still(s.still_low_v, s.still_high_v, r, now.ok & (v == seen) & known[:, None], w["went_v"])
     bend = model.slope(now.soc + BEND_WIDTH, BEND_WIDTH / 2) - model.slope(now.soc - BEND_WIDTH, BEND_WIDTH / 2)
-    straight = np.abs(bend) < BEND_V
+    straight = np.abs(bend) + np.sqrt(model.coarse(now.soc, BEND_WIDTH)) / BEND_WIDTH < BEND_V
     slope, dev = model.slope(now.soc, SLOPE_WIDTH), v - middle[:, None]
     # A step that no resistance explains is none of it.
     leap = np.where((np.abs(away) > LEAP_V) & (np.abs(away) > (model.r0 * heat * np.abs(di))[:, None]), away, 0.0)
@@ -102,11 +103,14 @@ def _went(x: NDArray[Any], seen: NDArray[Any], both: Bools) -> Floats:
     return median(x, both) - median(seen, both)
 
 
-def _still(low: NDArray[Any], high: NDArray[Any], r: Ints, same: Bools, went: Floats) -> None:
-    """How far the median went while the own value stood still."""
-    m = went[:, None]
-    put(low, r, np.where(same, np.minimum(rows(low, r), m), m))
-    put(high, r, np.where(same, np.maximum(rows(high, r), m), m))
+def _still(
+    low: NDArray[Any], high: NDArray[Any], r: Ints, same: Bools, went: Floats, silent: Bools | None = None
+) -> None:
+    """How far the median went while the own value stood still; one that is `silent` neither stands nor moves."""
+    m, before = went[:, None], (rows(low, r), rows(high, r))
+    for a, old, x in ((low, before[0], np.minimum), (high, before[1], np.maximum)):
+        new = np.where(same, x(old, m), m)
+        put(a, r, new if silent is None else np.where(silent, old, new))
 
 
 def _warmth(s: WatchSamples, w: NDArray[Any], now: Look) -> Floats:
@@ -119,7 +123,7 @@ def _warmth(s: WatchSamples, w: NDArray[Any], now: Look) -> Floats:
     over = t - middle[:, None]
     put(s.sum_k, r, rows(s.sum_k, r) + np.where(ok, over, 0.0))
     w["went_k"] = w["went_k"] + _went(t, seen, known)
-    _still(s.still_low_degc, s.still_high_degc, r, known & (t == seen), w["went_k"])
-    put(s.seen_degc, r, t)
+    _still(s.still_low_degc, s.still_high_degc, r, ok & (t == seen), w["went_k"], None if every(ok) else ~ok)
+    put(s.seen_degc, r, t if every(ok) else np.where(ok, t, seen))
     put(s.known_degc, r, ok)
     return over

@@ -14,7 +14,7 @@ from controller.core.image_warnings import Fault
 from controller.core.signal import Bools, Floats
 
 JUMP_K, JUMP_BINS_K = 2.0, 3
-STILL_K, STILL_BINS_K = 1.0, 2
+STILL_K, STILL_BINS_K, STILL_SHARE = 1.0, 2, 0.5
 WARM_LEAST_K, WARM_SIGMAS, WARM_HELD, WARM_LOCAL = 0.35, 6.5, 2, 0.5
 COLD_K: Final = 2.0
 """A cell that was so much colder than when its healthy resistance was learnt may warm up to there again."""
@@ -64,7 +64,7 @@ def judge(v: Verdicts) -> Warm:
     stuck = (stood >= STILL_BINS_K) & (bins >= 6)
     v.tell(stuck, Fault.STUCK_SENSOR, still, np.zeros_like(still), sensor=True)
     doubted |= still > 0.5 * STILL_K
-    held, excess, sigmas = _excess(v, dev, sure, doubted)
+    held, excess, sigmas = _excess(v, dev, sure, doubted, still)
     for name, x in (
         ("jump_k", jump), ("jump_from_k", start), ("jump_bins_k", age), ("before_k", v.get("last_k")),
         ("last_k", dev), ("sharp_before_k", sharp),
@@ -73,8 +73,11 @@ def judge(v: Verdicts) -> Warm:
     return Warm(dev, doubted | ~ok, jumped_k, held, excess, sigmas)
 
 
-def _excess(v: Verdicts, dev: Floats, jumped: Bools, doubted: Bools) -> tuple[Bools, Floats, Floats]:
-    """What is left of a warmth after its mean and its share of the load; kept from learning while it is large."""
+def _excess(v: Verdicts, dev: Floats, jumped: Bools, doubted: Bools, still: Floats) -> tuple[Bools, Floats, Floats]:
+    """What is left of a warmth after its mean and its share of the load; kept from learning while it is large.
+
+    still: K that the sisters moved while a sensor stood. What it seems warmer by then is what they cooled.
+    """
     w, ok = v.w, v.s.sensors
     most = round(1 / LOAD_FORGET)
     n, known = np.minimum(w["bins"] + 1, most), w["bins"] + 1 - MEAN_BINS
@@ -95,7 +98,7 @@ def _excess(v: Verdicts, dev: Floats, jumped: Bools, doubted: Bools) -> tuple[Bo
     limit = np.maximum(WARM_LEAST_K, WARM_SIGMAS * sigma)
     base = v.get("colder")["base"]
     was_cold = (mean < base - COLD_K) & (dev < base + WARM_LEAST_K)
-    stands = v.told(Fault.STUCK_SENSOR, sensor=True)
+    stands = v.told(Fault.STUCK_SENSOR, sensor=True) | (still > STILL_SHARE * excess)
     hot = ok & (excess > limit) & local & ~doubted & ~stands & ~was_cold & (w["bins"] >= 72)[:, None]
     held = np.where(hot, np.minimum(v.get("held_k"), 250) + 1, 0)
     learn = np.where(ok & ~doubted & (excess < 0.7 * limit), gain, 0.0)
