@@ -109,6 +109,7 @@ class WatchSamples:
     from_degc: Floats = tag("degC", "rack", "module", "temperature", doc="Before that heating", dtype="f4")
     scan_degc: Floats = tag("degC", "rack", "module", "temperature", doc="A scan ago, while it heats", dtype="f4")
     sum_k: Floats = tag("1", "rack", "module", "temperature", doc="Sum over the bin, K over the median", dtype="f4")
+    count_k: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="Looks in that sum", dtype="i4")
     sharp_k: Floats = tag("1", "rack", "module", "temperature", doc="Largest lone step in this bin, K", dtype="f4")
     still_low_degc: Floats = tag("degC", "rack", "module", "temperature", doc="As for voltages", dtype="f4")
     still_high_degc: Floats = tag("degC", "rack", "module", "temperature", doc="As for voltages", dtype="f4")

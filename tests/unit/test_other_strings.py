@@ -77,6 +77,17 @@ def test_a_sensor_that_stands_while_its_sisters_cool_has_no_short_and_is_stuck_t
     assert kinds(string.found) == {(9, Fault.STUCK_SENSOR)}
 
 
+def test_a_cold_sensor_that_falls_silent_is_no_warmer_for_that() -> None:
+    string, random = String(seed=7), np.random.default_rng(5)
+    string.warm_k[0, 0, (9, 20)] = -1.5, -1.8
+    assert string.hours(28) == []
+    quality = string.points.cell_temperature_degc.quality
+    quality[0, 0, 9] = 5
+    for _ in range(120):
+        quality[0, 0, 20] = 5 if random.random() < 0.4 else 0
+        assert string.hours(1 / 30) == []
+
+
 def test_the_warmth_of_a_sensor_that_stands_still_is_no_short(known: String) -> None:
     known.memory = copy.deepcopy(known.memory)
     known.memory.bins.told_k[0, 0, 9] |= 1 << int(Fault.STUCK_SENSOR)

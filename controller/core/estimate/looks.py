@@ -122,6 +122,7 @@ def _warmth(s: WatchSamples, w: NDArray[Any], now: Look) -> Floats:
     put(s.sharp_k, r, np.maximum(rows(s.sharp_k, r), lone))
     over = t - middle[:, None]
     put(s.sum_k, r, rows(s.sum_k, r) + np.where(ok, over, 0.0))
+    put(s.count_k, r, rows(s.count_k, r) + ok)
     w["went_k"] = w["went_k"] + _went(t, seen, known)
     _still(s.still_low_degc, s.still_high_degc, r, ok & (t == seen), w["went_k"], None if every(ok) else ~ok)
     put(s.seen_degc, r, t if every(ok) else np.where(ok, t, seen))

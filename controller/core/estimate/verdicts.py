@@ -136,6 +136,6 @@ class Verdicts:
             self.set(f"quiet{end}", quiet)
             self.set(f"told{end}", np.where(gone, 0, told))
             self.set(f"age_bins{end}", np.minimum(self.get(f"age_bins{end}").astype(int) + 1, 65_000))
-        for name in ("sharp_k", "sum_k"):
+        for name in ("sharp_k", "sum_k", "count_k"):
             getattr(s.samples, name)[s.racks] = 0
         w["looks"], w["moved_bin"], w["bins"] = 0, 0.0, w["bins"] + 1

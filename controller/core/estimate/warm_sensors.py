@@ -40,7 +40,10 @@ class Warm:
 def judge(v: Verdicts) -> Warm:
     """Jumps and standstill of sensors, and warmth that neither load nor sisters explain."""
     s, w, ok = v.s, v.w, v.s.sensors
-    dev = rows(s.samples.sum_k, s.racks) / np.maximum(w["looks"], 1)[:, None]
+    count = rows(s.samples.count_k, s.racks)
+    # One that was silent for most of the bin is where it was, and nothing is said of it.
+    heard = ok & (2 * count >= w["looks"][:, None])
+    dev = np.where(heard, rows(s.samples.sum_k, s.racks) / np.maximum(count, 1), v.get("last_k"))
     sharp = rows(s.samples.sharp_k, s.racks)
     before, bins = v.get("before_k"), w["bins"][:, None]
     jump, start, age = v.get("jump_k"), v.get("jump_from_k"), v.get("jump_bins_k").astype(int)
@@ -63,17 +66,19 @@ def judge(v: Verdicts) -> Warm:
     v.set("still_bins_k", stood)
     stuck = (stood >= STILL_BINS_K) & (bins >= 6)
     v.tell(stuck, Fault.STUCK_SENSOR, still, np.zeros_like(still), sensor=True)
-    doubted |= still > 0.5 * STILL_K
-    held, excess, sigmas = _excess(v, dev, sure, doubted, still)
+    doubted |= (still > 0.5 * STILL_K) | ~heard
+    held, excess, sigmas = _excess(v, dev, heard, sure, doubted, still)
     for name, x in (
         ("jump_k", jump), ("jump_from_k", start), ("jump_bins_k", age), ("before_k", v.get("last_k")),
         ("last_k", dev), ("sharp_before_k", sharp),
     ):  # fmt: skip
         v.set(name, x)
-    return Warm(dev, doubted | ~ok, jumped_k, held, excess, sigmas)
+    return Warm(dev, doubted, jumped_k, held, excess, sigmas)
 
 
-def _excess(v: Verdicts, dev: Floats, jumped: Bools, doubted: Bools, still: Floats) -> tuple[Bools, Floats, Floats]:
+def _excess(
+    v: Verdicts, dev: Floats, heard: Bools, jumped: Bools, doubted: Bools, still: Floats
+) -> tuple[Bools, Floats, Floats]:
     """What is left of a warmth after its mean and its share of the load; kept from learning while it is large.
 
     still: K that the sisters moved while a sensor stood. What it seems warmer by then is what they cooled.
@@ -87,10 +92,10 @@ def _excess(v: Verdicts, dev: Floats, jumped: Bools, doubted: Bools, still: Floa
     spread = w["load_square"][:, None]
     slope = np.where((known > 0)[:, None], cov / np.maximum(spread, 1e-9), 0.0) * (spread > 1e-7)
     left = dev - mean - slope * x
-    left = left - median(left, ok)[:, None]
+    left = left - median(left, heard)[:, None]
     excess = v.get("excess_k")
     excess = excess + 0.5 * (left - excess)
-    sigma = v.sigma(WARMTH, left, ok, 0.03)
+    sigma = v.sigma(WARMTH, left, heard, 0.03)
     w["scatter"][:, WARMTH] *= known > 0
     own = np.sqrt(np.maximum(var, 0.0))
     sigma = np.maximum(sigma, np.minimum(own, 0.3))
