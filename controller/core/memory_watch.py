@@ -148,7 +148,7 @@ class WatchBins:
     resistance_step: Floats = tag("1", "rack", "module", "cell", doc="Its sharpest rise of late", dtype="f4")
     level_v: Floats = tag("V", "rack", "module", "cell", doc="V over the median on straight curve", dtype="f4")
     apart: Floats = tag("1", "rack", "module", "cell", doc="Resistance that its temperature may add", dtype="f4")
-    level_charge: Floats = tag("1", "rack", "module", "cell", doc="SOC over the median, before a doubt", dtype="f4")
+    level_charge: Floats = tag("1", "rack", "module", "cell", doc="The same, before a doubt", dtype="f4")
     jump_v: Floats = tag("V", "rack", "module", "cell", doc="Jump on probation; 0 none", dtype="f4")
     jump_from_v: Floats = tag("V", "rack", "module", "cell", doc="Level before it", dtype="f4")
     jump_by_v: Floats = tag("V", "rack", "module", "cell", doc="Mean over the level since it", dtype="f4")

@@ -54,6 +54,22 @@ def test_a_capacity_that_lacks_little_in_the_fullest_cell_may_be_the_tables_erro
     assert kinds(known.hours(12)) == {(5, Fault.LOW_CAPACITY)}
 
 
+def test_a_weak_cell_in_full_swings_of_a_steep_curve_has_no_sensor_that_jumped() -> None:
+    """It comes back in one step from where it is empty first; from there on it only gains what it is known to lack."""
+    string, nmc, lack = String(seed=4), {**sheet("nmc-94"), "capacity_ah": CAPACITY_AH}, 0.12
+    string.watch = Watch(Topology.regular(1, 1, CELLS, CELLS), sheet_of(nmc), spread=False)
+    e = string.estimation
+    e.cell_lack_ratio[0, 0, 5] = lack
+    for _ in range(10):
+        for n, z in enumerate((*np.arange(0.75, 0.1, -0.025), *np.arange(0.1, 0.75, 0.025))):
+            e.string["x"][:, 0] = z
+            e.cell_shift_ratio[0, 0, 5] = lack * (z - 0.5)
+            own = np.interp(z + lack * (z - 0.5), GRID, nmc["ocv_mid_v"]) - np.interp(z, GRID, nmc["ocv_mid_v"])
+            string.offset_v[0, 0, 5] = own - 0.004 * max(n - 10, 0) * (n < 26)
+            string.hours(1 / 12, 20.0)
+    assert Fault.VOLTAGE_SENSOR not in {f.fault for f in string.found}
+
+
 def test_a_hot_cell_that_shares_its_sensor_makes_no_connection_of_its_neighbours() -> None:
     string = String(seed=6, cells=16, sensors=4)
     string.warm_k[0, 0] = (3.2, 1.0, -1.0, -1.6)

@@ -64,7 +64,7 @@ def _trust(v: Verdicts) -> Trust:
     charge = v.of("cell_shift_ratio")
     charge = charge - median(charge, ok)[:, None]
     apart_ohm = v.r0 * v.get("apart")
-    jumped, by, sharp, probation = jumps.judge(s.bins, s.samples, v.w, s.racks, ok & ~stuck, charge, apart_ohm)
+    jumped, by, sharp, probation = jumps.judge(s.bins, s.samples, v.w, s.racks, ok & ~stuck, v.at_half(), apart_ohm)
     known = v.told(
         Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY, Fault.BUSBAR_STEP,
         Fault.RESISTANCE_GROWTH, Fault.LITHIUM_PLATING,
@@ -86,8 +86,7 @@ def _lack(v: Verdicts, clear: Bools, plated: Bools) -> None:
     lack = v.of("cell_lack_ratio")
     lack = lack - median(lack, v.s.cells)[:, None]
     own = np.sqrt(v.of("cell_p_lack"))
-    charge = v.of("cell_shift_ratio") + lack * (0.5 - v.e.string["x"][v.s.racks, 0][:, None])
-    charge = charge - median(charge, v.s.cells)[:, None]
+    charge = v.at_half()
     sigma = v.sigma(LACK, lack, v.s.cells, 0.002)
     least = np.maximum(LACK_LEAST, LACK_SIGMAS * sigma) + LACK_CHARGE * np.abs(charge)
     # A weak cell comes to the ends before its sisters, and steps there alone: a doubt is no evidence against it.

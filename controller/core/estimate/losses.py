@@ -9,7 +9,7 @@ import numpy as np
 from controller.core.estimate.faults import PLATING_LOSS, WARM
 from controller.core.estimate.plating import Exposure
 from controller.core.estimate.sisters import median
-from controller.core.estimate.verdicts import BIN_H, LOSS_FAST, LOSS_SLOW, Verdicts
+from controller.core.estimate.verdicts import BIN_H, HALF, LOSS_FAST, LOSS_SLOW, Verdicts
 from controller.core.estimate.warm_sensors import Warm
 from controller.core.image_warnings import Fault
 from controller.core.signal import Bools
@@ -33,11 +33,8 @@ def judge(v: Verdicts, warm: Warm, steady: Bools, risen: Bools, exposed: Exposur
 
     exposed: cells charged too cold, in which a slow loss tells of plating.
     """
-    ok, ready = v.s.cells, v.warm & steady
-    soc = v.e.string["x"][v.s.racks, 0][:, None]
-    lack, swing = v.of("cell_lack_ratio"), 0.5 - soc
-    charge = v.of("cell_shift_ratio") + lack * swing
-    charge = charge - median(charge, ok)[:, None]
+    ready = v.warm & steady
+    lack, charge, swing = v.of("cell_lack_ratio"), v.at_half(), HALF - v.e.string["x"][v.s.racks, 0][:, None]
     p = v.of("cell_p_shift") + swing * (2 * v.of("cell_p_shift_lack") + swing * v.of("cell_p_lack"))
     doubt = np.sqrt(np.maximum(p, 0.0))
     gone = np.minimum(v.get("charge") - charge, GONE_MOST)

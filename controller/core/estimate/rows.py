@@ -12,8 +12,9 @@ from controller.core.signal import Bools, Floats, Ints
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Look:
-    """A string now: racks first. voltage, charge and level (SOC over the string's: now, and before any doubt) are
-    (n, cells), as is what temperature may have added to the resistances (apart, of nominal); warmth is (n, sensors)."""
+    """A string now: racks first. voltage, charge and level (SOC over the string's: now, and as it would be by what
+    was known before any doubt) are (n, cells), as is what temperature may have added to the resistances (apart, of
+    nominal); warmth is (n, sensors)."""
 
     racks: Ints
     voltage_v: Floats

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from controller.core.estimate.faults import WORSE, Finding, worded
 from controller.core.estimate.rows import put, rows
-from controller.core.estimate.sisters import scatter, upper
+from controller.core.estimate.sisters import median, scatter, upper
 from controller.core.image_warnings import Fault
 from controller.core.memory import EstimationMemory
 from controller.core.memory_watch import WatchBins, WatchSamples
@@ -23,6 +23,8 @@ WARM_BINS: Final = 144
 SLOW: Final = 1.0 / 144
 FAST, LONG, LOSS_FAST, LOSS_SLOW, LACK, WARMTH, NOW = range(7)
 LEVEL_MOST: Final = 0.02
+HALF: Final = 0.5
+"""SOC at which a cell's charge over its sisters' is compared: what it lacks in capacity parts them by the swing."""
 QUIET_BINS: Final = 240
 
 
@@ -63,6 +65,12 @@ class Verdicts:
     def of(self, name: str) -> Floats:
         """What the estimator says of the racks' cells."""
         return rows(getattr(self.e, name), self.s.racks).astype(np.float64)
+
+    def at_half(self) -> Floats:
+        """The cells' charge over the median's (SOC), as it would be with the string at half charge."""
+        swing = HALF - self.e.string["x"][self.s.racks, 0][:, None]
+        charge = self.of("cell_shift_ratio") + self.of("cell_lack_ratio") * swing
+        return np.asarray(charge - median(charge, self.s.cells)[:, None])
 
     def sigma(self, which: int, x: Floats, ok: Bools, least: float, tail: bool = False) -> Floats:
         """Scatter per rack (n, 1): now over the sisters, at least its own slow mean; `tail` where it is lopsided."""

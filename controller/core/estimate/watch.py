@@ -18,7 +18,7 @@ from controller.core.estimate.faults import HARD, WORSE, Finding, worded
 from controller.core.estimate.looks import take
 from controller.core.estimate.plating import ColdCharge
 from controller.core.estimate.rows import Look, rows
-from controller.core.estimate.verdicts import BIN_MS, Strings
+from controller.core.estimate.verdicts import BIN_MS, HALF, Strings
 from controller.core.field_image import Points
 from controller.core.frozen import copied, replace
 from controller.core.image_warnings import Fault, Warnings
@@ -114,6 +114,8 @@ class Watch:
     ) -> tuple[WatchMemory, list[Finding]]:
         v, t, i = points.cell_voltage_v, points.cell_temperature_degc, points.rack_current_a
         own = memory.rack[r]
+        soc = np.where(estimation.string["ready"][r] == 1, estimation.string["x"][r, 0].clip(0.0, 1.0), HALF)
+        swing = rows(estimation.cell_lack_ratio, r) * (soc - HALF)[:, None]
         look = Look(
             racks=r,
             voltage_v=rows(v.value, r),
@@ -122,9 +124,9 @@ class Watch:
             current_ok=i.quality[r] <= USABLE,
             warm_degc=rows(t.value, r),
             warm_ok=(rows(t.quality, r) <= USABLE) & rows(self.sensors, r),
-            soc=np.where(estimation.string["ready"][r] == 1, estimation.string["x"][r, 0].clip(0.0, 1.0), 0.5),
+            soc=soc,
             charge=rows(estimation.cell_shift_ratio, r),
-            level=rows(memory.bins.level_charge, r),
+            level=rows(memory.bins.level_charge, r) + swing,
             apart=rows(memory.bins.apart, r),
             elapsed_ms=own["wait_ms"].copy(),
         )
