@@ -17,7 +17,7 @@ demo: install
 
 test: install lint types imports
 	@echo "== tests"
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 lint: install
 	@echo "== ruff"

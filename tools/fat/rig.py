@@ -242,7 +242,10 @@ class Rig(Pair):
         """Healthy, every rack connected, and this power flowing. `alone`: see `_well`."""
         await self.recover(alone)
         end = time.monotonic() + CONNECT_S
-        while not (self.mode() is SiteMode.ONLINE and all(r["main_closed"] for r in self.truth()["racks"])):
+        if not self._connected():
+            # A rack at rest may not join racks whose voltage is down under load.
+            await self.ask("SetActivePower", 0.0)
+        while not self._connected():
             answer = await self.ask("Connect")
             # A trip while connecting has its reset coming, too; otherwise a whole campaign would wait here.
             if "blocked" in answer.reason or self.mode() in (SiteMode.TRIPPED, SiteMode.LOCKED_OUT):
@@ -260,6 +263,9 @@ class Rig(Pair):
         allowed = POWER_RATIO * self.site.config.dispatch.rated_power
         await self.until(lambda: abs(self.truth()["power_w"] - watts) < allowed, f"{watts / 1000:.0f} kW", POWER_S)
         await self.quiet(alone)
+
+    def _connected(self) -> bool:
+        return self.mode() is SiteMode.ONLINE and all(r["main_closed"] for r in self.truth()["racks"])
 
     async def recover(self, alone: str = "") -> None:
         """No cause is left, no latch, nothing to acknowledge except what only connecting cures."""

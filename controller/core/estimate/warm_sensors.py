@@ -9,7 +9,7 @@ import numpy as np
 
 from controller.core.estimate.rows import rows
 from controller.core.estimate.sisters import beside, median
-from controller.core.estimate.verdicts import WARMTH, Verdicts
+from controller.core.estimate.verdicts import WARM_BINS, WARMTH, Verdicts
 from controller.core.image_warnings import Fault
 from controller.core.signal import Bools, Floats
 
@@ -106,7 +106,9 @@ def _excess(
     stands = v.told(Fault.STUCK_SENSOR, sensor=True) | (still > STILL_SHARE * excess)
     hot = ok & (excess > limit) & local & ~doubted & ~stands & ~was_cold & (w["bins"] >= 72)[:, None]
     held = np.where(hot, np.minimum(v.get("held_k"), 250) + 1, 0)
-    learn = np.where(ok & ~doubted & (excess < 0.7 * limit), gain, 0.0)
+    # In its first day a string only shows what is usual: how a cold cell warms by its own load is no short.
+    usual = (excess < 0.7 * limit) | (w["bins"] < WARM_BINS)[:, None]
+    learn = np.where(ok & ~doubted & usual, gain, 0.0)
     jumped = jumped | (was_cold & (dev > base - WARM_LEAST_K) & ~doubted)
     learn = np.where(jumped, 1.0, learn)
     v.set("warmth_k", mean + learn * (dev - mean))
