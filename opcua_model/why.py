@@ -199,10 +199,14 @@ def _limited(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explana
     return Explanation("limited", "; ".join(parts), tuple(dict.fromkeys(reasons)))
 
 
+def _racks(values: Values) -> list[str]:
+    """Names of the site's racks."""
+    return sorted({path.split("/")[1] for path in values if path.startswith("Racks/")})
+
+
 def _missing_racks(values: Values) -> list[Reason]:
     """Racks whose share is not there; `why connect` says what keeps each of them out."""
-    racks = sorted({path.split("/")[1] for path in values if path.startswith("Racks/")})
-    found = {rack: str(values.get(f"Racks/{rack}/State")) for rack in racks}
+    found = {rack: str(values.get(f"Racks/{rack}/State")) for rack in _racks(values)}
     return [
         Reason("rack not connected", rack, lifts="connect the rack", because=f"{state}: {reason}")
         for rack, state in found.items()
@@ -251,7 +255,7 @@ def _connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explana
     blocking = rules.acting(alarms, ("BLOCK_CLOSE", *OPENS))
     reasons = rules.reasons(blocking)
     most = rules.site.config.limits.precharge.rack_voltage_difference
-    racks = sorted({path.split("/")[1] for path in values if path.startswith("Racks/")})
+    racks = _racks(values)
     for rack in racks:
         if values.get(f"Racks/{rack}/State") == "OUT_OF_SERVICE":
             reasons.append(Reason("out of service", rack, lifts="an engineer puts the rack back into service"))
@@ -334,7 +338,7 @@ def _trip(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanatio
 
 
 def _recalibrate(values: Values, alarms: Sequence[ActiveAlarm], rules: Rules) -> Explanation:
-    racks = sorted({path.split("/")[1] for path in values if path.startswith("Racks/")})
+    racks = _racks(values)
     reasons = []
     for rack in racks:
         v = {name: values.get(f"Racks/{rack}/{name}") for name in RACK_PATHS}

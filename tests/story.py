@@ -17,6 +17,7 @@ from controller.core.scan import scan
 from controller.core.signal import Quality
 from controller.core.topology import MAX_COMMANDS_PER_SCAN
 from plc_config.compile import Compiled, compile_site
+from plc_config.coverage import points_read
 
 REST_V = 3.29
 CELL_OHM = 2e-5
@@ -55,7 +56,7 @@ class Story:
 
     def _healthy(self) -> None:
         t, p = self.program.topology, self.points
-        read = {ref.point for block in self.site.plan.reads for ref in block.points}
+        read = points_read(self.site.plan)
         for field in dataclasses.fields(p):
             getattr(p, field.name).quality[...] = int(Quality.GOOD if field.name in read else Quality.NOT_FITTED)
         p.cell_voltage_v.value[...] = REST_V

@@ -19,6 +19,7 @@ from controller.core.scan import react, reflect
 from controller.core.signal import Quality
 from controller.core.unchanged import Unchanged
 from plc_config.compile import Compiled, compile_site
+from plc_config.coverage import points_read
 from tools.progress import done, step
 
 HELP = "Times the pure scan and the copies around it for the three reference sites and prints a table."
@@ -102,7 +103,7 @@ def _healthy(site: Compiled) -> InputImage:
     program = site.program
     inputs = Layout(InputImage, program.dims).blank()
     p, t = inputs.points, program.topology
-    read = {ref.point for block in site.plan.reads for ref in block.points}
+    read = points_read(site.plan)
     for name in p.__dataclass_fields__:
         getattr(p, name).quality[...] = int(Quality.GOOD if name in read else Quality.NOT_FITTED)
     rng = np.random.default_rng(1)

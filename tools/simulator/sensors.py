@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.core.signal import Bools, Floats
+from plc_config.coverage import points_read
 from tools.simulator.places import TAGS, Index
 from tools.simulator.plant import Plant
 
@@ -57,7 +58,7 @@ class Sensors:
         self.faces: dict[str, NDArray[Any]] = {n: np.zeros(tag.shape(t.dims)) for n, tag in TAGS.items()}
         self.spots = np.linspace(0, t.cells - 1, t.temperatures).round().astype(np.int64)
         self.extremes = t.extremes_only[:, :, None]
-        read = {ref.point for block in plant.compiled.plan.reads for ref in block.points}
+        read = points_read(plant.compiled.plan)
         self.reports_soc = "rack_soc_reported_ratio" in read
         cell, parallel = plant.compiled.cell, plant.compiled.config.topology.parallel
         self.limit_a = [np.full(t.racks, a * parallel) for a in (cell.charge_current, cell.discharge_current)]

@@ -20,6 +20,7 @@ from controller.core.scan import scan
 from controller.core.signal import Quality, Samples
 from controller.core.topology import MAX_COMMANDS_PER_SCAN
 from plc_config.compile import Compiled
+from plc_config.coverage import points_read
 from tools.simulator.options import Options
 from tools.simulator.simulator import Simulator
 
@@ -75,7 +76,7 @@ class Day:
     def _first_input(self) -> InputImage:
         inputs = self.views[-1]
         self.layout.write(self.layout.blank(), self.buffers[-1])
-        read = {ref.point for block in self.site.plan.reads for ref in block.points}
+        read = points_read(self.site.plan)
         for t in POINTS:
             quality = Quality.GOOD if t.name in read else Quality.NOT_FITTED
             getattr(inputs.points, t.name).quality[...] = int(quality)
