@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# The tests start hundreds of processes; without bytecode each of them would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install demo test lint types imports bench swarm powercut interop mutation coverage nightly printed clean
 
 install: $(STAMP)
