@@ -15,6 +15,7 @@ from controller.core.command import Kind
 from opcua_model.connect import endpoint_of
 from opcua_model.watching import read_snapshot
 from plc_config.compile import compile_site
+from tests.command_line import cellwarden
 from tests.opcua_rig import PASSWORD, Rig, rig
 from tools.commands.watch import Watcher
 
@@ -25,8 +26,8 @@ async def site(tmp_path: Path) -> AsyncIterator[Rig]:
         yield found
 
 
-async def cellwarden(state: Path, *arguments: str, said: str = "") -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one command."""
+async def process(state: Path, *arguments: str, said: str = "") -> tuple[int, str, str]:
+    """The same as `cellwarden`, as a process of its own."""
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -43,13 +44,13 @@ async def cellwarden(state: Path, *arguments: str, said: str = "") -> tuple[int,
 
 async def test_from_the_first_refusal_to_a_shutdown(site: Rig) -> None:
     endpoint = ("--user", "operator", "--endpoint", site.server.endpoint)
-    code, _, err = await cellwarden(site.state, "operate", "bench", "connect", *endpoint)
+    code, _, err = await process(site.state, "operate", "bench", "connect", *endpoint)
     assert code == 69 and "cellwarden cert --site bench trust" in err and "Traceback" not in err
     thumbprint = err.split()[-1]
     code, out, _ = await cellwarden(site.state, "cert", "list", "--site", "bench", "--json")
     assert [(e["thumbprint"], e["where"]) for e in json.loads(out)] == [(thumbprint, "rejected")]
     assert (await cellwarden(site.state, "cert", "trust", thumbprint[:10], "--site", "bench"))[0] == 0
-    code, out, _ = await cellwarden(site.state, "operate", "bench", "power", "-50 kW", *endpoint)
+    code, out, _ = await process(site.state, "operate", "bench", "power", "-50 kW", *endpoint)
     assert (code, out) == (0, "accepted: accepted\n")
     assert site.scan.seen[-1].value == -50_000.0
     site.scan.judge = lambda c: (False, "beyond the rated", 0.0)
@@ -57,7 +58,7 @@ async def test_from_the_first_refusal_to_a_shutdown(site: Rig) -> None:
     assert code == 1 and json.loads(out)["reason"] == "beyond the rated"
     site.scan.judge = lambda c: (True, "fine", 4711.0)
     shutdown = ("operate", "bench", "shutdown", "--reason", "test", *endpoint)
-    assert (await cellwarden(site.state, *shutdown, said="no\n"))[0] == 1
+    assert (await process(site.state, *shutdown, said="no\n"))[0] == 1
     assert site.scan.seen[-1].kind is Kind.ARM_SHUTDOWN
     assert (await cellwarden(site.state, *shutdown, "--yes"))[0] == 0
     assert (site.scan.seen[-1].kind, site.scan.seen[-1].token) == (Kind.EXECUTE_SHUTDOWN, 4711)
@@ -84,7 +85,7 @@ async def test_exit_codes(tmp_path: Path, arguments: tuple[str, ...], code: int)
 
 
 async def test_passwords_are_set_from_standard_input(tmp_path: Path) -> None:
-    weak = await cellwarden(tmp_path, "user", "set", "operator", said="short\n")
+    weak = await process(tmp_path, "user", "set", "operator", said="short\n")
     assert weak[0] == 1 and "10" in weak[2]
     assert (await cellwarden(tmp_path, "user", "set", "operator", said=f"{PASSWORD}\n"))[0] == 0
     _, out, _ = await cellwarden(tmp_path, "user", "list", "--json")
@@ -104,10 +105,10 @@ async def test_exports(tmp_path: Path) -> None:
 
 async def test_one_picture_and_one_snapshot(tmp_path: Path) -> None:
     async with rig(tmp_path, demo=True) as site:
-        code, out, _ = await cellwarden(site.state, "watch", "bench", "--once", "--endpoint", site.server.endpoint)
+        code, out, _ = await process(site.state, "watch", "bench", "--once", "--endpoint", site.server.endpoint)
         assert code == 0 and "STANDBY" in out and "R02" in out
         assert max(len(line) for line in out.splitlines()) <= 100 and len(out.splitlines()) <= 32
-        code, out, _ = await cellwarden(site.state, "watch", "bench", "--json", "--endpoint", site.server.endpoint)
+        code, out, _ = await process(site.state, "watch", "bench", "--json", "--endpoint", site.server.endpoint)
         assert json.loads(out)["values"]["Status/State"]["value"] == "STANDBY"
 
 

@@ -13,9 +13,9 @@ from asyncua import ua
 from controller.core.command import Command
 from controller.core.image import SiteMode
 from opcua_model.client import SiteClient
-from tests.integration.test_opcua_commands import cellwarden
+from tests.command_line import cellwarden
 from tests.opcua_rig import Rig, rig
-from tests.story import Story
+from tests.story import Story, connected, fork
 
 POWER = "Control/ActivePowerSetpoint"
 Code = ua.StatusCodes
