@@ -27,41 +27,58 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_files_fit_a_sitting_and_functions_a_screen(path: Path) -> None:
-    text = path.read_text("utf-8")
-    assert text.count("\n") <= MOST_LINES
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert length <= MOST_FUNCTION, f"{node.name} is {length} lines long"
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.Module]:
+    """Every module of the product by its name, parsed."""
+    return {name_of(path): ast.parse(path.read_text("utf-8")) for path in SOURCES}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_public_things_say_what_they_guarantee(path: Path) -> None:
-    tree = ast.parse(path.read_text("utf-8"))
-    assert ast.get_docstring(tree), "the module has no docstring"
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{node.name} has no docstring"
+def test_files_fit_a_sitting_and_functions_a_screen(trees: dict[str, ast.Module]) -> None:
+    lines = {name_of(path): path.read_text("utf-8").count("\n") for path in SOURCES}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
+    lengths = [
+        ((node.end_lineno or node.lineno) - node.lineno + 1, f"{name}:{node.lineno} {node.name}")
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert [each for each in lengths if each[0] > MOST_FUNCTION] == []
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=name_of)
-def test_no_leftovers_and_no_machine_paths(path: Path) -> None:
-    if path == Path(__file__):
-        return
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        assert not LEFTOVER.search(line), f"line {number}: {line.strip()}"
-        assert not MACHINE_PATH.search(line), f"line {number}: {line.strip()}"
+def test_public_things_say_what_they_guarantee(trees: dict[str, ast.Module]) -> None:
+    silent = [name for name, tree in trees.items() if not ast.get_docstring(tree)]
+    silent += [
+        f"{name}: {node.name}"
+        for name, tree in trees.items()
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    assert silent == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_no_exception_is_swallowed_whole(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.ExceptHandler):
-            broad = node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException")
-            silent = all(isinstance(x, ast.Pass | ast.Continue) for x in node.body)
-            assert not (broad and silent), f"line {node.lineno}"
+def test_no_leftovers_and_no_machine_paths() -> None:
+    found = [
+        f"{name_of(path)}:{number}: {line.strip()}"
+        for path in [*SOURCES, *TESTS]
+        if path != Path(__file__)
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if LEFTOVER.search(line) or MACHINE_PATH.search(line)
+    ]
+    assert found == []
+
+
+def test_no_exception_is_swallowed_whole(trees: dict[str, ast.Module]) -> None:
+    found = []
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ExceptHandler):
+                broad = node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException")
+                silent = all(isinstance(x, ast.Pass | ast.Continue) for x in node.body)
+                if broad and silent:
+                    found.append(f"{name}:{node.lineno}")
+    assert found == []
 
 
 def test_the_scan_fits_one_screen() -> None:
