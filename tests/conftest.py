@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.story import Story, connected, fork
+from tests.story import Story, connected, fork, shared_sites_are_as_compiled
 
 
 @pytest.fixture
@@ -28,3 +29,10 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder = tmp_path / name.lower()
         folder.mkdir()
         monkeypatch.setenv(f"CELLWARDEN_{name}", str(folder))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sites_stay() -> Iterator[None]:
+    """What many tests share is at their end what it was at their beginning."""
+    yield
+    shared_sites_are_as_compiled()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -27,8 +26,9 @@ from opcua_model.pki import own_identity
 from opcua_model.server import OpcuaServer, Place, application_uri
 from opcua_model.users import UserStore, users_file
 from opcua_model.view import Clock
-from plc_config.compile import Compiled, compile_site
+from plc_config.compile import Compiled
 from tests.steady_clock import SteadyClock
+from tests.story import shipped
 
 PASSWORD = "correct horse battery"
 DEADLINE_S = 60.0
@@ -201,15 +201,10 @@ _FILL = standard_address_space.fill_address_space
 _STANDARD: list[tuple[Any, list[tuple[Any, Any]], tuple[Any, ...]]] = []
 
 
-@functools.cache
-def _compiled(site: str) -> Compiled:
-    return compile_site(site)
-
-
 @contextlib.asynccontextmanager
 async def rig(tmp_path: Path, site: str = "bench", demo: bool = False, max_sessions: int = 24) -> AsyncIterator[Rig]:
     """A running server with a fake scan; users operator, engineer and observer with PASSWORD."""
-    compiled = _compiled(site)
+    compiled = shipped(site)
     users = {**compiled.config.users, "observer": "Observer"}
     opcua = compiled.config.opcua.model_copy(update={"max_sessions": max_sessions})
     compiled = dataclasses.replace(compiled, config=compiled.config.model_copy(update={"users": users, "opcua": opcua}))

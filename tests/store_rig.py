@@ -9,6 +9,7 @@ from controller.core.image import ProcessImage
 from controller.core.retained import retain
 from controller.historian.store import Store
 from controller.image.files import ScanRecord, SiteFiles
+from plc_config.compile import Compiled
 from tests.story import Story
 
 PASS_MS = 20
@@ -17,7 +18,7 @@ PASS_MS = 20
 class Rig(Story):
     """`scans` also publishes record, memory, process and retained images, and lets the store make its passes."""
 
-    def __init__(self, folder: Path, site: str = "bench", with_store: bool = True) -> None:
+    def __init__(self, folder: Path, site: str | Compiled = "bench", with_store: bool = True) -> None:
         super().__init__(site)
         self.state = folder / "state"
         self.state.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from controller.app.metronome import Metronome
 from controller.core.command import Kind
 from controller.core.program import Program
 from controller.core.unchanged import PARTS_PER_LOOK, ProgramChanged, Unchanged
+from plc_config.compile import compile_site
 from tests.store_rig import Rig
 from tests.story import Story
 
@@ -42,7 +43,7 @@ def test_a_scan_changes_nothing_of_what_was_compiled() -> None:
 @pytest.mark.parametrize("bit", [0, 3, 7])
 @pytest.mark.parametrize("index", [0, 7, -1])
 def test_one_bit_of_any_threshold_is_noticed_and_named(index: int, bit: int) -> None:
-    program = Story("bench").program
+    program = compile_site("bench").program
     unchanged = Unchanged(program)
     flip(program.matrix.delay_ms, index, bit)
     with pytest.raises(ProgramChanged, match=r"matrix\.delay_ms changed"):
@@ -69,7 +70,7 @@ def swap_part(program: Program) -> None:
 
 @pytest.mark.parametrize("spoil", [swap_setting, swap_kind, swap_array, swap_part])
 def test_a_part_that_was_exchanged_is_noticed(spoil: Any) -> None:
-    program = Story("bench").program
+    program = compile_site("bench").program
     unchanged = Unchanged(program)
     spoil(program)
     with pytest.raises(ProgramChanged):
@@ -78,7 +79,7 @@ def test_a_part_that_was_exchanged_is_noticed(spoil: Any) -> None:
 
 def test_the_scan_ends_when_its_program_has_changed(tmp_path: Path) -> None:
     """The root of the process then says: outputs safe; the supervisor starts it anew, contactors open."""
-    rig = Rig(tmp_path, "bench", with_store=False)
+    rig = Rig(tmp_path, compile_site("bench"), with_store=False)
     scanner = Scanner(rig.program, rig.files, -1, simulated=True)
     flip(rig.program.matrix.delay_ms, 0, 4)
     with pytest.raises(ProgramChanged, match="delay_ms"):
