@@ -12,9 +12,9 @@ from controller.core.command import Kind
 from controller.core.image import RackMode
 from controller.core.protect import Facts
 from controller.core.signal import Quality, Samples
-from tests.story import Story
+from tests.story import connected, fork
 
-BASE = Story("bench").online()
+BASE = fork(connected())
 BASE.tell(Kind.SET_ACTIVE_POWER, 60e3)
 BASE.seconds(5)
 Change = Callable[["Bench"], None]

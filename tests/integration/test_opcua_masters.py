@@ -43,7 +43,7 @@ async def plant(tmp_path: Path) -> AsyncIterator[tuple[Rig, Story]]:
     async with rig(tmp_path) as site:
         for name in ("ignition", "panel"):
             site.trust(name)
-        story = Story("bench").online()
+        story = fork(connected())
         obey(site, story)
         yield site, story
 

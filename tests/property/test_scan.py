@@ -18,13 +18,13 @@ from controller.core.memory import Memory
 from controller.core.protect import ROWS, Effect, Matrix
 from controller.core.scan import scan
 from controller.core.signal import Quality
-from tests.story import Story, fork
+from tests.story import Story, connected, fork
 
 EXAMPLES = int(os.environ.get("CELLWARDEN_EXAMPLES", "60"))
 often = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NONSENSE = (np.nan, np.inf, -np.inf, -1e30, 1e30, 0.0, 65535.0, -273.15)
 POINTS = tags_of(Points)
-BASE = Story("bench").online()
+BASE = fork(connected())
 BASE.seconds(2)  # so that every command is older than any data: an older feedback says nothing of a newer command
 LOST_AFTER_MS = BASE.program.sensors.settings.lost_after_ms
 SOON = np.array([s.row.delay_ms(BASE.program.limit) < 60_000 for s in BASE.program.matrix.slots])

@@ -30,12 +30,12 @@ from tests.alarm_words import (
     open_door,
     told,
 )
-from tests.story import REST_V, Story
+from tests.story import REST_V, Story, connected, fork
 
 
 class TestGrouping:
     def test_a_lost_gateway_is_one_alarm_with_a_count(self) -> None:
-        story = Story("container").online()
+        story = fork(connected("container"))
         lose_rack_bus(story)
         image = story.seconds(6)
         assert story.alarm("bus_lost", "GW01") is UNACKNOWLEDGED
@@ -55,7 +55,7 @@ class TestGrouping:
         ]
 
     def test_what_stays_after_the_root_has_gone_is_an_alarm_of_its_own(self) -> None:
-        story = Story("container").online()
+        story = fork(connected("container"))
         lose_rack_bus(story)
         story.seconds(6)
         hear_again(story)
@@ -67,7 +67,7 @@ class TestGrouping:
         assert story.alarm("rack_comm_lost", "R01") is NORMAL
 
     def test_the_io_process_stands_for_all_its_buses(self) -> None:
-        story = Story("container").online()
+        story = fork(connected("container"))
         story.system["io_age_ms"] = 2500
         for rack in range(12):
             lose_rack_bus(story, rack)
@@ -77,7 +77,7 @@ class TestGrouping:
         assert image.alarms.alarm_consequences[story.slot("io_process_lost")] == image.alarms.suppressed_alarms > 140
 
     def test_an_io_process_that_was_back_before_it_was_missed_is_told_all_the_same(self) -> None:
-        story = Story("bench").online()
+        story = fork(connected())
         story.points.estop_channel_1_closed.quality[...] = int(Quality.BAD_COMM)
         story.scans(4)
         story.points.estop_channel_1_closed.quality[...] = int(Quality.GOOD)
@@ -93,7 +93,7 @@ class TestGrouping:
         assert story.alarm("estop_lost") is LATCHED_UNACKNOWLEDGED
 
     def test_a_loss_of_records_is_told_once_and_has_ended_when_no_more_are_lost(self) -> None:
-        story = Story("bench").online()
+        story = fork(connected())
         story.system["lost_records"] = 7
         story.seconds(1)
         assert story.alarm("records_lost") is UNACKNOWLEDGED
@@ -119,7 +119,7 @@ class TestGrouping:
         assert online.alarm("cell_overvoltage_warning", "R02/M02") is UNACKNOWLEDGED
 
     def test_a_root_out_of_service_explains_nothing(self) -> None:
-        story = Story("bench").online()
+        story = fork(connected())
         ask(story, Kind.ALARM_OUT_OF_SERVICE, "bus_lost")
         lose_rack_bus(story)
         story.seconds(6)
@@ -179,7 +179,7 @@ class TestFigures:
 
     def test_a_storm_is_told_in_full_trips_first(self) -> None:
         """Hundreds of transitions per scan: each tells its share, what opens contactors first, and counts the rest."""
-        story = Story("container").online()
+        story = fork(connected("container"))
         told_before = len(story.events)
         story.points.cell_temperature_degc.value[...] = 51.0
         story.points.cell_voltage_v.value[5, 3, 1] = 3.9

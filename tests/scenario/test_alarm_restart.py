@@ -17,7 +17,7 @@ from tests.alarm_words import (
     restarted,
     shelve,
 )
-from tests.story import REST_V, Story
+from tests.story import REST_V, Story, connected, fork
 
 
 class TestRestart:
@@ -62,7 +62,7 @@ class TestRestart:
         assert after.alarm("door_open") is UNACKNOWLEDGED
 
     def test_consequences_stay_with_their_root(self) -> None:
-        story = Story("container").online()
+        story = fork(connected("container"))
         lose_rack_bus(story)
         story.seconds(6)
         acknowledge(story)

@@ -31,7 +31,7 @@ from tests.alarm_words import (
     shelve,
     told,
 )
-from tests.story import REST_V, Story
+from tests.story import REST_V, Story, connected, fork
 
 
 class TestStates:
@@ -204,7 +204,7 @@ HIDE: dict[str, Callable[[Story], None]] = {
 
 @pytest.mark.parametrize("how", HIDE)
 def test_hiding_an_alarm_never_hides_the_hazard(how: str, online: Story) -> None:
-    plain = Story("bench").online()
+    plain = fork(connected())
     HIDE[how](online)
     for story in (plain, online):
         story.points.cell_voltage_v.value[0, 0, 3] = 3.7

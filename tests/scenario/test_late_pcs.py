@@ -11,7 +11,7 @@ from controller.core.command import Kind
 from controller.core.field_image import Points
 from plc_config.compile import Compiled, compile_site
 from plc_config.library import DATA
-from tests.story import Story
+from tests.story import Story, connected, fork
 
 OF_PCS = frozenset(f.name for f in dataclasses.fields(Points) if f.name.startswith("pcs_"))
 DISOBEDIENT = ("pcs_command_not_confirmed", "pcs_does_not_follow", "pcs_exceeds_limits")
@@ -58,7 +58,7 @@ def told(story: Story) -> list[str]:
 
 
 def charging(watts: float = 50e3) -> Story:
-    story = Story("bench").online()
+    story = fork(connected())
     story.tell(Kind.SET_ACTIVE_POWER, -watts)
     story.seconds(4)
     assert story.points.pcs_active_power_w.value[0] == pytest.approx(-watts)

@@ -14,7 +14,7 @@ from controller.core.image import RackMode
 from controller.core.protect import ROWS, Effect
 from controller.core.signal import Quality
 from tests.scenario.hazards import an_hour_without, power, set_, stuck_cell
-from tests.story import Story, fork
+from tests.story import Story, connected, fork
 
 NOBODY_LOOKS: dict[str, str] = {
     "pcs_reactive_power_var": "shown and dispatched; no row judges it",
@@ -27,7 +27,7 @@ AT_ONCE = Effect.TRIP | Effect.STOP | Effect.DERATE
 
 @pytest.fixture(scope="module")
 def begun() -> Story:
-    story = Story("bench").online()
+    story = fork(connected())
     power(60e3)(story)
     return story
 
@@ -247,7 +247,7 @@ def extremes_qualities(story: Story) -> list[Quality]:
 
 
 def test_a_lowest_and_a_highest_are_doubtful_while_one_of_their_cells_stands_still() -> None:
-    story = Story("bench").online()
+    story = fork(connected())
     assert extremes_qualities(story) == [Quality.GOOD] * 5
     stuck_cell(story)
     story.seconds(12)

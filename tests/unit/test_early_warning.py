@@ -17,7 +17,7 @@ from controller.core.retained import restore, retain
 from controller.core.topology import MOST_WARNINGS, Topology
 from tests.early_rig import CELLS, String, kinds
 from tests.estimate_rig import sheet
-from tests.story import Story
+from tests.story import Story, connected, fork
 from tools.score.bench import sheet_of
 
 
@@ -208,7 +208,7 @@ def test_the_list_is_ranked_and_bounded() -> None:
 
 
 def test_a_warning_survives_a_restart_and_the_row_acts_at_once() -> None:
-    story = Story("bench").online()
+    story = fork(connected())
     story.memory.watching.bins.told[1, 2, 3] = 1 << int(Fault.INTERNAL_SHORT)
     story.scans()
     assert story.active("internal_short_suspected", "R02")

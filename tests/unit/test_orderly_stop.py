@@ -11,12 +11,12 @@ from controller.app.process import monotonic_ms
 from controller.app.supervisor import Options, Supervisor
 from controller.core.command import Kind
 from controller.core.event import text_of
-from tests.story import Story
+from tests.story import connected, fork
 
 
 @pytest.mark.parametrize("welded", [True, False])
 def test_a_contactor_that_is_left_closed_is_named_and_recorded(tmp_path: Path, welded: bool) -> None:
-    story = Story("bench").online()
+    story = fork(connected())
     story.hold |= {"rack_main_closed"} if welded else set()
     story.tell(Kind.DISCONNECT)
     image = story.seconds(20)

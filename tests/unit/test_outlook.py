@@ -23,7 +23,7 @@ from controller.core.signal import Quality
 from plc_config.compile import compile_site
 from tests.estimate_rig import sheet
 from tests.outlook_rig import String, circuit, derating, record
-from tests.story import Story
+from tests.story import Story, connected, fork
 from tools.score.bench import sheet_of
 
 # -- energy ------------------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def test_on_a_sloping_curve_a_rest_is_enough() -> None:
 
 
 def test_an_outlook_follows_within_seconds_and_names_a_cell() -> None:
-    story = Story("bench").online()
+    story = fork(connected())
     story.points.cell_voltage_v.value[1, 2, 5] = 2.86
     o = story.seconds(4.5).estimates.outlook
     assert o.rack_power.rack_discharge_power_10s_place.tolist() == [-1, 64 + 2 * 16 + 5]
@@ -251,7 +251,7 @@ def test_without_a_soc_nothing_is_promised() -> None:
 
 
 def test_time_to_empty_at_the_present_power() -> None:
-    story = Story("bench").online()
+    story = fork(connected())
     story.points.rack_current_a.value[...] = 28.0
     e = story.seconds(100).estimates
     slow = e.outlook.rack_energy.rack_discharge_charge_ah[0] / 28.0
@@ -263,7 +263,7 @@ def test_time_to_empty_at_the_present_power() -> None:
 
 
 def test_the_core_is_warmer_than_the_surface_under_load() -> None:
-    story = Story("bench").online()
+    story = fork(connected())
     story.points.rack_current_a.value[...] = 140.0
     story.points.cell_temperature_degc.value[0, 0, 0] = 31.0
     o = story.seconds(60).estimates.outlook
@@ -274,7 +274,7 @@ def test_the_core_is_warmer_than_the_surface_under_load() -> None:
 
 
 def test_a_lost_temperature_sensor_is_bridged_by_its_neighbours() -> None:
-    story = Story("bench").online()
+    story = fork(connected())
     story.lose("cell_temperature_degc", (0, 1, 0), Quality.BAD_SENSOR)
     story.points.cell_temperature_degc.value[0, 1, 0] = -99.0
     surface = story.seconds(5).estimates.outlook.warmth.cell_surface_temperature_degc
@@ -282,7 +282,7 @@ def test_a_lost_temperature_sensor_is_bridged_by_its_neighbours() -> None:
 
 
 def test_the_ledger_books_throughput_time_and_events() -> None:
-    story = Story("bench").online()
+    story = fork(connected())
     story.points.rack_current_a.value[...] = -56.0
     story.seconds(60)
     story.points.cell_temperature_degc.value[...] = -3.0
@@ -296,7 +296,7 @@ def test_the_ledger_books_throughput_time_and_events() -> None:
 
 
 def test_ledger_and_health_survive_a_restart() -> None:
-    story = Story("bench").online()
+    story = fork(connected())
     story.points.rack_current_a.value[...] = 28.0
     story.seconds(20)
     kept = retain(story.memory, 1, 1, 1)
@@ -309,7 +309,7 @@ def test_ledger_and_health_survive_a_restart() -> None:
 
 
 def test_a_given_memory_is_never_changed() -> None:
-    story = Story("bench").online()
+    story = fork(connected())
     layout = Layout(EstimationMemory, story.program.dims)
     given, before = story.memory.estimation, layout.to_bytes(story.memory.estimation)
     story.points.rack_current_a.value[...] = 28.0

@@ -18,13 +18,13 @@ from controller.core.signal import Floats
 from controller.image.files import SiteFiles
 from opcua_model.why import Rules, as_text, explain
 from plc_config.compile import compile_site
-from tests.story import Story
+from tests.story import Story, connected, fork
 from tools.cli import main
 from tools.commands import deliver as command
 
 
 def test_an_answer_reads_like_a_sentence() -> None:
-    story = Story("bench").online()
+    story = fork(connected())
     estimates = story.seconds(5).estimates
     offer = offer_of(estimates, False, 100_000.0)
     answer = deliver(offer, 40_000.0, 0.5)
@@ -35,7 +35,7 @@ def test_an_answer_reads_like_a_sentence() -> None:
 
 
 def test_what_is_read_over_opcua_is_the_same_offer() -> None:
-    story = Story("bench").online()
+    story = fork(connected())
     estimates = story.seconds(5).estimates
     direct = offer_of(estimates, False, 5.0)
     values = {path: None for path in command.paths(False)}
@@ -87,7 +87,7 @@ def test_the_ledger_is_exported_as_csv(
     SiteFiles(tmp_path / "run", compile_site("container").dims).create()
     assert main(["export", "ageing", "bench"]) == 1, "what another program left in the run folder is not read"
     assert "no retained state" in capsys.readouterr().err
-    story = Story("bench").online()
+    story = fork(connected())
     story.points.rack_current_a.value[...] = 56.0
     story.seconds(20)
     files = SiteFiles(tmp_path / "run", story.site.dims)

@@ -15,7 +15,7 @@ from controller.core.retained import restore, retain
 from controller.core.settings import Polyline
 from tests.early_rig import CELLS, String, kinds
 from tests.estimate_rig import sheet
-from tests.story import Story
+from tests.story import Story, connected, fork
 from tools.score.bench import sheet_of
 
 LIMIT = Polyline(np.array([0.0, 5.0, 12.0, 45.0, 52.0]), np.array([0.0, 0.2, 1.0, 1.0, 0.0]))
@@ -149,7 +149,7 @@ def test_a_watch_without_a_derating_does_not_look_for_it(known: Cold) -> None:
 
 
 def test_exposure_survives_a_restart_and_is_published() -> None:
-    story = Story("bench").online()
+    story = fork(connected())
     p = story.memory.watching.bins.plating
     p["recent"][1, 2, 3], p["total"][1, 2, 3], p["lack"][1, 2, 3], p["bins"][1, 2, 3] = 0.4, 0.6, 0.01, 90
     again = Story(story.site)

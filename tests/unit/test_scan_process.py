@@ -13,7 +13,7 @@ from controller.app import scan_process
 from controller.core.event import What
 from controller.core.unchanged import ProgramChanged
 from controller.image.files import SiteFiles
-from tests.story import Story
+from tests.story import connected, fork
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def own_signals() -> Iterator[None]:
 def test_a_program_that_breaks_opens_everything_and_leaves_a_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story = Story("bench").online()
+    story = fork(connected())
     run, state = tmp_path / "images", tmp_path / "state"
     run.mkdir()
     files = SiteFiles(run, story.site.dims)

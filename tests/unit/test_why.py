@@ -14,7 +14,7 @@ from opcua_model import why
 from opcua_model.acting import ActiveAlarm, acting_alarms
 from opcua_model.why import Explanation, Rules, as_text
 from plc_config.compile import compile_site
-from tests.story import Story
+from tests.story import Story, connected, fork
 
 OVERVOLTAGE = ActiveAlarm("UNACKNOWLEDGED", "cell_overvoltage", "R01/M02/C05", "3.902 V", "3.65 V")
 LATCHED = dataclasses.replace(OVERVOLTAGE, state="LATCHED", value="3.281 V")
@@ -173,7 +173,7 @@ class TestTrip:
 
     def test_what_opened_too_and_is_over_is_told_until_it_is_acknowledged(self) -> None:
         """A killed I/O process is back at once; what it took with it must not look like a fault of the E-stop."""
-        story = Story("bench").online()
+        story = fork(connected())
         story.points.estop_channel_1_closed.quality[...] = int(Quality.BAD_COMM)
         story.system["io_restarted"] = 1
         story.scans()
