@@ -12,13 +12,17 @@ import numpy as np
 import pytest
 
 from controller.core.estimate import Ekf, EstimatorInputs
-from controller.core.estimate.complete import Complete
+from controller.core.estimate.circuit import Cells
+from controller.core.estimate.complete import Complete, Done
 from controller.core.estimate.faults import Finding
 from controller.core.estimate.plating import ENOUGH
 from controller.core.estimate.watch import Watch
+from controller.core.image import Measured
 from controller.core.image_warnings import Fault
+from controller.core.memory import EstimationMemory
+from controller.core.outlook_memory import OutlookMemory
 from controller.core.settings import DeratingSettings, Polyline
-from controller.core.signal import Floats
+from controller.core.signal import Floats, Ints
 from tools.score.bench import NO_BALANCING
 from tools.score.fleet import Fleet, Plan
 from tools.score.screening import Screen
@@ -59,6 +63,19 @@ class Winter(Fleet):
         return i
 
 
+class Warmth(Complete):
+    """The product's estimator without the power and energy that nobody asks for here: most of what a row costs."""
+
+    def _power(self, memory: EstimationMemory, seen: Cells, direction: int) -> Done:
+        return memory.outlook, seen
+
+    def _energy(self, memory: EstimationMemory, measured: Measured, racks: Ints, seen: Cells | None) -> Done:
+        return self._power(memory, self._look(memory, measured, racks, seen), 0)
+
+    def _site(self, memory: EstimationMemory, measured: Measured) -> OutlookMemory:
+        return memory.outlook
+
+
 class WinterScreen(Screen):
     """The product's detectors with its core temperatures and the cell type's charge derating."""
 
@@ -69,7 +86,7 @@ class WinterScreen(Screen):
         inputs = EstimatorInputs(topology, product, NO_BALANCING, None)
         volts = Polyline(np.array([2.5, 3.6]), np.array([1.0, 1.0]))
         derating = DeratingSettings(product, volts, volts, LIMIT, ALWAYS, 1e9)
-        self.rig.estimator = Complete(Ekf(inputs), inputs, derating, 0.5)  # type: ignore[assignment]
+        self.rig.estimator = Warmth(Ekf(inputs), inputs, derating, 0.5)  # type: ignore[assignment]
         self.watch = Watch(topology, product, spread=False, cold_charge=LIMIT)
 
 
