@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,14 @@ GRID = np.linspace(0.0, 1.0, 201)
 
 def sheet(cell_type: str = "lfp-280") -> dict[str, Any]:
     """The datasheet only: capacity, OCV table, resistance."""
+    return {"capacity_ah": CAPACITY_AH, "soc_grid": GRID, "ocv_mid_v": _table(cell_type).copy(), "r0": 2.5e-4}
+
+
+@cache
+def _table(cell_type: str) -> Floats:
+    """Its open-circuit voltage over `GRID`, read once: tests ask for it row by row, and YAML takes milliseconds."""
     cell = yaml.safe_load((DATA / "cells" / f"{cell_type}.yaml").read_text("utf-8"))
-    ocv = np.interp(GRID, cell["ocv"]["soc"], cell["ocv"]["volts"])
-    return {"capacity_ah": CAPACITY_AH, "soc_grid": GRID, "ocv_mid_v": ocv, "r0": 2.5e-4}
+    return np.asarray(np.interp(GRID, cell["ocv"]["soc"], cell["ocv"]["volts"]))
 
 
 def duty(days: float, dt_s: float, seed: int = 0) -> Floats:
