@@ -117,18 +117,6 @@ def _trip_report(plant: Plant) -> None:
     assert "http" not in text, "self-contained"
 
 
-async def test_a_second_instance_refuses_to_start_and_changes_nothing(tmp_path: Path) -> None:
-    with Plant(tmp_path) as plant:
-        before = plant.image()
-        second = _cellwarden(plant, "run", str(plant.path), "--for", "1s")
-        assert second.returncode == 75
-        assert "already runs" in second.stderr
-        assert plant.pid("scan") and plant.restarts("scan") == 0
-        assert before is not None
-        plant.until(lambda: (i := plant.image()) and i.system.scan > before.system.scan + 5, "scans go on")
-        plant.stop()
-
-
 def test_a_bad_configuration_is_refused_with_78(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("site: 1\n")
@@ -139,18 +127,36 @@ def test_a_bad_configuration_is_refused_with_78(tmp_path: Path) -> None:
     assert "bad.yaml:1:" in done.stderr and "Traceback" not in done.stderr
 
 
-async def test_an_unplugged_line_takes_out_its_rack_and_only_that(tmp_path: Path) -> None:
+async def test_a_second_instance_is_refused_and_an_unplugged_line_takes_out_its_rack_and_only_that(
+    tmp_path: Path,
+) -> None:
     with Plant(tmp_path) as plant:
-        client = await plant.client()
-        await plant.online(client)
-        plant.until(lambda: all(r["main_closed"] for r in plant.plant.truth()["racks"]), "both racks closed")
-        plant.plant.do("drop", target="LINE1")
-        plant.until(lambda: not plant.plant.truth()["racks"][1]["main_closed"], "R02's own watchdog opens it")
-        truth = plant.plant.truth()
-        assert truth["racks"][0]["main_closed"], "R01 is on another bus"
-        assert plant.mode() == SiteMode.ONLINE
-        volts = await client.read_one("Racks/R02/Modules/M01/CellVoltageMax")
-        assert volts.bad, "no old value on the screen"
-        plant.plant.do("restore", target="LINE1")
-        await plant.wait_for(client, "Racks/R02/Modules/M01/CellVoltageMax", lambda v: v is not None)
-        await client.close()
+        a_second_instance_refuses_to_start_and_changes_nothing(plant)
+        await an_unplugged_line_takes_out_its_rack_and_only_that(plant)
+        plant.stop()
+
+
+def a_second_instance_refuses_to_start_and_changes_nothing(plant: Plant) -> None:
+    before = plant.image()
+    second = _cellwarden(plant, "run", str(plant.path), "--for", "1s")
+    assert second.returncode == 75
+    assert "already runs" in second.stderr
+    assert plant.pid("scan") and plant.restarts("scan") == 0
+    assert before is not None
+    plant.until(lambda: (i := plant.image()) and i.system.scan > before.system.scan + 5, "scans go on")
+
+
+async def an_unplugged_line_takes_out_its_rack_and_only_that(plant: Plant) -> None:
+    client = await plant.client()
+    await plant.online(client)
+    plant.until(lambda: all(r["main_closed"] for r in plant.plant.truth()["racks"]), "both racks closed")
+    plant.plant.do("drop", target="LINE1")
+    plant.until(lambda: not plant.plant.truth()["racks"][1]["main_closed"], "R02's own watchdog opens it")
+    truth = plant.plant.truth()
+    assert truth["racks"][0]["main_closed"], "R01 is on another bus"
+    assert plant.mode() == SiteMode.ONLINE
+    volts = await client.read_one("Racks/R02/Modules/M01/CellVoltageMax")
+    assert volts.bad, "no old value on the screen"
+    plant.plant.do("restore", target="LINE1")
+    await plant.wait_for(client, "Racks/R02/Modules/M01/CellVoltageMax", lambda v: v is not None)
+    await client.close()

@@ -11,6 +11,7 @@ import pytest
 
 from controller.core.event import text_of
 from controller.core.image import SiteMode
+from opcua_model.client import SiteClient
 from tests.e2e.plant import Plant
 from tests.sites import own_contactor_site
 
@@ -23,7 +24,7 @@ def kill(plant: Plant, name: str) -> int:
     return int(pid)
 
 
-async def under_power(plant: Plant, watts: float = 40e3) -> object:
+async def under_power(plant: Plant, watts: float = 40e3) -> SiteClient:
     client = await plant.client()
     await plant.online(client)
     assert (await client.call("SetActivePower", watts)).accepted
@@ -31,38 +32,43 @@ async def under_power(plant: Plant, watts: float = 40e3) -> object:
     return client
 
 
-async def test_scan_killed_power_goes_to_zero_and_it_restarts_open(tmp_path: Path) -> None:
+async def test_opcua_and_store_killed_the_plant_does_not_notice_then_scan_power_goes_to_zero(tmp_path: Path) -> None:
     with Plant(tmp_path) as plant:
         client = await under_power(plant)
-        last = plant.plant.last_event()
-        before = plant.image()
-        assert before is not None
-        kill(plant, "scan")
-        plant.plant.wait("write", "P01", last, 60_000)
-        plant.until(lambda: abs(plant.plant.truth()["power_w"]) < 1e3, "zero power")
-        plant.until(lambda: plant.restarts("scan") == 1 and plant.pid("scan"), "scan restarts")
-        plant.until(lambda: (i := plant.image()) is not None and i.system.scan > before.system.scan + 20, "scans go on")
-        plant.until(lambda: not any(r["main_closed"] for r in plant.plant.truth()["racks"]), "it comes up open")
-        image = plant.image()
-        assert image is not None and not image.outputs.rack_main_close.any()
-        assert image.modes.site_mode in (SiteMode.STARTING, SiteMode.STANDBY, SiteMode.TRIPPED)
-        await client.close()
-
-
-async def test_opcua_and_store_killed_the_plant_does_not_notice(tmp_path: Path) -> None:
-    with Plant(tmp_path) as plant:
-        client = await under_power(plant)
-        for name in ("opcua", "store"):
-            kill(plant, name)
-            plant.until(lambda n=name: plant.restarts(n) == 1 and plant.pid(n), f"{name} restarts")
-        assert plant.plant.truth()["power_w"] == pytest.approx(40e3, abs=3e3)
-        assert plant.mode() == SiteMode.ONLINE
-        again = await plant.client()
-        assert (await again.read_one("Status/State")).value == "ONLINE"
-        assert (await again.call("SetActivePower", 10e3)).accepted, "and SCADA is heard again"
-        assert plant.restarts("scan") == plant.restarts("io") == 0
-        await again.close()
+        again = await opcua_and_store_killed_the_plant_does_not_notice(plant)
         await asyncio.wait_for(client.close(), 60)
+        assert (await again.call("SetActivePower", 40e3)).accepted
+        plant.until(lambda: abs(plant.plant.truth()["power_w"] - 40e3) < 3e3, "power flows again")
+        scan_killed_power_goes_to_zero_and_it_restarts_open(plant)
+        await again.close()
+
+
+async def opcua_and_store_killed_the_plant_does_not_notice(plant: Plant) -> SiteClient:
+    for name in ("opcua", "store"):
+        kill(plant, name)
+        plant.until(lambda n=name: plant.restarts(n) == 1 and plant.pid(n), f"{name} restarts")
+    assert plant.plant.truth()["power_w"] == pytest.approx(40e3, abs=3e3)
+    assert plant.mode() == SiteMode.ONLINE
+    again = await plant.client()
+    assert (await again.read_one("Status/State")).value == "ONLINE"
+    assert (await again.call("SetActivePower", 10e3)).accepted, "and SCADA is heard again"
+    assert plant.restarts("scan") == plant.restarts("io") == 0
+    return again
+
+
+def scan_killed_power_goes_to_zero_and_it_restarts_open(plant: Plant) -> None:
+    last = plant.plant.last_event()
+    before = plant.image()
+    assert before is not None
+    kill(plant, "scan")
+    plant.plant.wait("write", "P01", last, 60_000)
+    plant.until(lambda: abs(plant.plant.truth()["power_w"]) < 1e3, "zero power")
+    plant.until(lambda: plant.restarts("scan") == 1 and plant.pid("scan"), "scan restarts")
+    plant.until(lambda: (i := plant.image()) is not None and i.system.scan > before.system.scan + 20, "scans go on")
+    plant.until(lambda: not any(r["main_closed"] for r in plant.plant.truth()["racks"]), "it comes up open")
+    image = plant.image()
+    assert image is not None and not image.outputs.rack_main_close.any()
+    assert image.modes.site_mode in (SiteMode.STARTING, SiteMode.STANDBY, SiteMode.TRIPPED)
 
 
 async def test_io_killed_the_devices_time_out_and_nothing_stays_closed(tmp_path: Path) -> None:
@@ -102,54 +108,60 @@ async def test_io_killed_while_online_with_devices_that_configure_themselves(tmp
         await client.close()
 
 
-async def test_supervisor_killed_everything_ends_safely_and_a_new_one_may_start(tmp_path: Path) -> None:
+async def test_supervisor_killed_everything_ends_safely_and_later_a_latched_trip_survives_the_same(
+    tmp_path: Path,
+) -> None:
     with Plant(tmp_path) as plant:
-        client = await under_power(plant)
-        children = [plant.pid(n) for n in ("scan", "io", "opcua", "store")]
-        assert plant.controller is not None
-        plant.controller.kill()
-        plant.controller.wait()
-        plant.until(lambda: not any(_runs(p) for p in children), "no orphan is left")
-        plant.until(lambda: abs(plant.plant.truth()["power_w"]) < 1e3, "zero power")
-        plant.until(lambda: not any(r["main_closed"] for r in plant.plant.truth()["racks"]), "all open")
-        await asyncio.wait_for(client.close(), 60)
-        plant.start()
-        image = plant.image()
-        assert image is not None and not image.outputs.rack_main_close.any()
+        await supervisor_killed_everything_ends_safely_and_a_new_one_may_start(plant)
+        await a_latched_trip_survives_kill_and_restart(plant)
 
 
-async def test_a_latched_trip_survives_kill_and_restart(tmp_path: Path) -> None:
-    with Plant(tmp_path) as plant:
-        client = await plant.client()
-        await plant.online(client)
-        plant.plant.override("R01/M01/C01", 3.9, "cell_voltage_v")
-        await plant.wait_for(client, "Status/FirstOut", lambda t: t and "cell_overvoltage" in t)
-        slot = next(
-            s.index for s in plant.site.program.matrix.slots if (s.row.id, s.place) == ("cell_overvoltage", "R01/M01")
-        )
-        tripped = plant.image()
-        assert tripped is not None and tripped.trips.slot_latched[slot]
-        plant.until(
-            lambda: plant.files.reader("status.store").read().latch_sequence >= tripped.system.scan,
-            "the latch is durable",
-        )
-        plant.plant.clear("R01/M01/C01", "cell_voltage_v")
-        children = [plant.pid(n) for n in ("scan", "io", "opcua", "store")]
-        assert plant.controller is not None
-        plant.controller.kill()
-        plant.controller.wait()
-        for pid in children:
-            if _runs(pid):
-                os.kill(pid, signal.SIGKILL)
-        plant.until(lambda: not any(_runs(p) for p in children), "all are dead")
-        for image in plant.run.glob("*.image"):
-            image.unlink()
-        plant.start()
-        again = plant.image()
-        assert again is not None
-        assert again.trips.slot_latched[slot], "from the database, after the shared memory was lost"
-        assert again.trips.trip_count == tripped.trips.trip_count
-        await asyncio.wait_for(client.close(), 60)
+async def supervisor_killed_everything_ends_safely_and_a_new_one_may_start(plant: Plant) -> None:
+    client = await under_power(plant)
+    children = [plant.pid(n) for n in ("scan", "io", "opcua", "store")]
+    assert plant.controller is not None
+    plant.controller.kill()
+    plant.controller.wait()
+    plant.until(lambda: not any(_runs(p) for p in children), "no orphan is left")
+    plant.until(lambda: abs(plant.plant.truth()["power_w"]) < 1e3, "zero power")
+    plant.until(lambda: not any(r["main_closed"] for r in plant.plant.truth()["racks"]), "all open")
+    await asyncio.wait_for(client.close(), 60)
+    plant.start()
+    image = plant.image()
+    assert image is not None and not image.outputs.rack_main_close.any()
+
+
+async def a_latched_trip_survives_kill_and_restart(plant: Plant) -> None:
+    client = await plant.client()
+    await plant.online(client)
+    plant.plant.override("R01/M01/C01", 3.9, "cell_voltage_v")
+    await plant.wait_for(client, "Status/FirstOut", lambda t: t and "cell_overvoltage" in t)
+    slot = next(
+        s.index for s in plant.site.program.matrix.slots if (s.row.id, s.place) == ("cell_overvoltage", "R01/M01")
+    )
+    tripped = plant.image()
+    assert tripped is not None and tripped.trips.slot_latched[slot]
+    plant.until(
+        lambda: plant.files.reader("status.store").read().latch_sequence >= tripped.system.scan,
+        "the latch is durable",
+    )
+    plant.plant.clear("R01/M01/C01", "cell_voltage_v")
+    children = [plant.pid(n) for n in ("scan", "io", "opcua", "store")]
+    assert plant.controller is not None
+    plant.controller.kill()
+    plant.controller.wait()
+    for pid in children:
+        if _runs(pid):
+            os.kill(pid, signal.SIGKILL)
+    plant.until(lambda: not any(_runs(p) for p in children), "all are dead")
+    for image in plant.run.glob("*.image"):
+        image.unlink()
+    plant.start()
+    again = plant.image()
+    assert again is not None
+    assert again.trips.slot_latched[slot], "from the database, after the shared memory was lost"
+    assert again.trips.trip_count == tripped.trips.trip_count
+    await asyncio.wait_for(client.close(), 60)
 
 
 def _runs(pid: int) -> bool:

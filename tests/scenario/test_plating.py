@@ -12,19 +12,15 @@ import numpy as np
 import pytest
 
 from controller.core.estimate import Ekf, EstimatorInputs
-from controller.core.estimate.circuit import Cells
-from controller.core.estimate.complete import Complete, Done
 from controller.core.estimate.faults import Finding
 from controller.core.estimate.plating import ENOUGH
 from controller.core.estimate.watch import Watch
-from controller.core.image import Measured
 from controller.core.image_warnings import Fault
-from controller.core.memory import EstimationMemory
-from controller.core.outlook_memory import OutlookMemory
 from controller.core.settings import DeratingSettings, Polyline
-from controller.core.signal import Floats, Ints
+from controller.core.signal import Floats
 from tools.score.bench import NO_BALANCING
 from tools.score.fleet import Fleet, Plan
+from tools.score.learner import Learner
 from tools.score.screening import Screen
 
 LIMIT = Polyline(np.array([0.0, 5.0, 12.0]), np.array([0.0, 0.2, 1.0]))
@@ -63,21 +59,8 @@ class Winter(Fleet):
         return i
 
 
-class Warmth(Complete):
-    """The product's estimator without the power and energy that nobody asks for here: most of what a row costs."""
-
-    def _power(self, memory: EstimationMemory, seen: Cells, direction: int) -> Done:
-        return memory.outlook, seen
-
-    def _energy(self, memory: EstimationMemory, measured: Measured, racks: Ints, seen: Cells | None) -> Done:
-        return self._power(memory, self._look(memory, measured, racks, seen), 0)
-
-    def _site(self, memory: EstimationMemory, measured: Measured) -> OutlookMemory:
-        return memory.outlook
-
-
 class WinterScreen(Screen):
-    """The product's detectors with its core temperatures and the cell type's charge derating."""
+    """The product's detectors with its core temperatures and the cell type's charge derating; nobody asks for power."""
 
     def __init__(self, fleet: Fleet) -> None:
         super().__init__(fleet.plan.strings, fleet.plan.cells, len(fleet.seat), fleet.sheet())
@@ -86,7 +69,7 @@ class WinterScreen(Screen):
         inputs = EstimatorInputs(topology, product, NO_BALANCING, None)
         volts = Polyline(np.array([2.5, 3.6]), np.array([1.0, 1.0]))
         derating = DeratingSettings(product, volts, volts, LIMIT, ALWAYS, 1e9)
-        self.rig.estimator = Warmth(Ekf(inputs), inputs, derating, 0.5)  # type: ignore[assignment]
+        self.rig.estimator = Learner(Ekf(inputs), inputs, derating, 0.5)  # type: ignore[assignment]
         self.watch = Watch(topology, product, spread=False, cold_charge=LIMIT)
 
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from controller.core.estimate import Ekf, EstimatorInputs
 from controller.core.estimate.circuit import look
-from controller.core.estimate.complete import Complete
 from controller.core.estimate.energy import STILL_C, Energies, rack_energy
 from controller.core.estimate.power import PowerLimits, rack_power
 from controller.core.outlook import HORIZONS
@@ -25,6 +24,7 @@ from controller.core.settings import CellSheet, DeratingSettings, Polyline
 from controller.core.signal import Floats, Ints
 from controller.core.topology import Topology
 from tools.score.bench import NO_BALANCING, Rig, sheet_of
+from tools.score.learner import Learner
 from tools.score.sets import Profile
 
 SIGMA: Final = 0.01
@@ -118,7 +118,7 @@ class OutlookRig(Rig):
         super().__init__(Topology.regular(1, 1, 1, 1), sheet)
         self.sheet, self.racks = sheet, np.array([0])
         inputs = EstimatorInputs(Topology.regular(1, 1, 1, 1), sheet, NO_BALANCING, None)
-        self.complete = Complete(Ekf(inputs), inputs, self._derating(0.0, sheet.discharge_current_a), 0.5)
+        self.complete = Learner(Ekf(inputs), inputs, self._derating(0.0, sheet.discharge_current_a), 0.5)
         self.estimator = self.complete  # type: ignore[assignment]
 
     def _derating(self, low_v: float, rated_a: float) -> DeratingSettings:
