@@ -21,10 +21,11 @@ from tools.score.bench import sheet_of
 
 CELLS = 32
 STEP_MS = 120_000
+MS_PER_HOUR = 3_600_000
 
 
 class String:
-    """Racks whose estimator is a table of plain numbers; one call of `minutes` is as many looks."""
+    """Racks whose estimator is a table of plain numbers, looked at every `step_ms`."""
 
     def __init__(self, racks: int = 1, seed: int = 0, cells: int = CELLS, sensors: int | None = None) -> None:
         sensors = cells if sensors is None else sensors
@@ -46,11 +47,13 @@ class String:
         self.stuck_v: dict[int, float] = {}
         self.stuck_degc: dict[int, float] = {}
         self.found: list[Finding] = []
+        self.step_ms = STEP_MS
 
     def hours(self, hours: float, load_a: float = 80.0, steady_a: float = 0.0) -> list[Finding]:
         """The onsets found meanwhile, under a current of this scatter about `steady_a`."""
         before, r, e = len(self.found), self.random, self.estimation
-        for _ in range(round(hours * 30)):
+        per_hour = MS_PER_HOUR / self.step_ms
+        for _ in range(round(hours * per_hour)):
             current = r.normal(steady_a, load_a, len(self.ohm))
             volts = 3.3 - self.ohm * current[:, None, None] + self.offset_v + r.normal(0, 5e-4, self.ohm.shape)
             for cell, v in self.stuck_v.items():
@@ -61,9 +64,9 @@ class String:
             for sensor, t in self.stuck_degc.items():
                 warm[0, 0, sensor] = t
             self.points.cell_temperature_degc.value[...] = np.round(warm, 1)
-            e.cell_shift_ratio[...] -= self.leak_per_h / 30
+            e.cell_shift_ratio[...] -= self.leak_per_h / per_hour
             e.cell_offset_v[...] = self.offset_v
-            self.memory, found = self.watch.step(self.memory, self.points, e, STEP_MS)
+            self.memory, found = self.watch.step(self.memory, self.points, e, self.step_ms)
             self.found += found
         return self.found[before:]
 

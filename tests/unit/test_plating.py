@@ -22,6 +22,8 @@ LIMIT = Polyline(np.array([0.0, 5.0, 12.0, 45.0, 52.0]), np.array([0.0, 0.2, 1.0
 """Of the rated charge current, over temperature."""
 RATED_A = 140.0
 ROOM = 20.0
+RARELY_MS = 300_000
+"""Two looks in every bin: enough where days pass."""
 COLD = 4.0
 """8 K below the temperature from which all of the charge current is permitted; 22 A are permitted here."""
 
@@ -75,6 +77,7 @@ def test_a_cell_charged_too_cold_that_loses_capacity_since_is_plating(known: Col
 def test_one_that_loses_charge_slowly_since_is_plating_too(known: Cold) -> None:
     known.core[0, 0, 7] = COLD
     known.leak_per_h[0, 0, [7, 20]] = 8e-5
+    known.step_ms = RARELY_MS
     found = known.hours(24 * 9, 20.0, -2.0)
     assert kinds(found) == {(7, Fault.LITHIUM_PLATING), (20, Fault.SELF_DISCHARGE)}
     assert "loses charge" in next(f.text for f in found if f.element == 7)
@@ -135,6 +138,7 @@ def test_exposure_fades_within_weeks_and_is_forgotten(known: Cold) -> None:
     known.hours(5, 5.0, -60.0)
     before = known.exposure()
     known.core[0, 0, 7] = ROOM
+    known.step_ms = RARELY_MS
     known.hours(24 * 5, 5.0, 0.0)
     assert known.exposure() == pytest.approx(before * np.exp(-5 / 30), rel=0.01)
     p = known.memory.bins.plating[0, 0, 7]
