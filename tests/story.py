@@ -23,6 +23,7 @@ from plc_config.coverage import points_read
 REST_V = 3.29
 CELL_OHM = 2e-5
 """Enough to see that a cell answers, too little to matter."""
+WAITING_MS = 1000
 PRECHARGE_TAU_MS = 280.0
 """Time constant with which a link fills through the precharge resistor."""
 
@@ -113,6 +114,18 @@ class Story:
     def seconds(self, seconds: float) -> ProcessImage:
         """As many scans as fit."""
         return self.scans(round(seconds * 1000 / self.cycle_ms))
+
+    def wait(self, seconds: float) -> ProcessImage:
+        """Whole seconds in which nothing is told: the first and the last at the site's cycle, a scan a second between.
+
+        For what only time does, or must not do; whatever moves from scan to scan needs `seconds`.
+        """
+        usual_ms = self.cycle_ms
+        self.seconds(1)
+        self.cycle_ms = max(WAITING_MS, usual_ms)
+        self.seconds(seconds - 2)
+        self.cycle_ms = usual_ms
+        return self.seconds(1)
 
     def until(self, mode: SiteMode, most_s: float = 120.0) -> ProcessImage:
         """Scans until the site is in `mode`; fails when that takes too long."""

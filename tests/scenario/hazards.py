@@ -188,7 +188,7 @@ def cooling_in_vain(s: Story) -> None:
     power(30e3)(s)
     for minute in range(3):
         s.points.cell_temperature_degc.value[0] = 48.0 + minute
-        s.seconds(61)
+        s.wait(61)
 
 
 def clock_jump(s: Story) -> None:

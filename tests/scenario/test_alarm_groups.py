@@ -151,7 +151,7 @@ class TestFigures:
             acknowledge(story)
         image = story.scans()
         assert image.alarms.chattering_alarms == 1
-        assert story.seconds(70).alarms.chattering_alarms == 0
+        assert story.wait(70).alarms.chattering_alarms == 0
 
     def test_a_flood_begins_above_ten_and_ends_below_five(self, tmp_path: Path) -> None:
         text = (DATA / "sites" / "container.yaml").read_text("utf-8").replace("cycle: 100 ms", "cycle: 1 s")

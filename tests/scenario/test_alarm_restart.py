@@ -55,7 +55,7 @@ class TestRestart:
         shelve(story, "door_open", 60.0, user="mara")
         story.seconds(20)
         after = restarted(story)
-        image = after.seconds(38)
+        image = after.wait(38)
         assert after.alarm("door_open") is SHELVED
         assert bytes(image.alarms.shelf[0]["user"]) == b"mara"
         after.seconds(4)

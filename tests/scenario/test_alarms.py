@@ -116,7 +116,7 @@ class TestShelf:
         open_door(story)
         answer = shelve(story, "door_open", 60.0, user="mara")
         assert answer.accepted and "shelved for 1 min; its protection acts as before" in answer.text
-        image = story.seconds(58)
+        image = story.wait(58)
         assert story.alarm("door_open") is SHELVED
         assert (image.alarms.active_alarms, image.alarms.unacknowledged_alarms, image.alarms.shelved_alarms) == (
             0,
@@ -181,7 +181,7 @@ class TestShelf:
         assert not ask(story, Kind.ALARM_OUT_OF_SERVICE, "door_open", Role.OPERATOR).accepted
         assert ask(story, Kind.ALARM_OUT_OF_SERVICE, "door_open", user="ines").accepted
         open_door(story)
-        story.seconds(60)
+        story.wait(60)
         assert story.alarm("door_open") is OUT_OF_SERVICE
         assert "is out of service" in shelve(story, "door_open").text
         assert not ask(story, Kind.ALARM_IN_SERVICE, "door_open", Role.OPERATOR).accepted

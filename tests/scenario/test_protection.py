@@ -111,7 +111,7 @@ def _worn(s: Story) -> None:
 def _link_stays_up(s: Story) -> None:
     s.hold.add("rack_link_voltage_v")
     s.tell(Kind.DISCONNECT)
-    s.seconds(60)
+    s.wait(60)
 
 
 def _retained(state: int) -> Act:
@@ -302,7 +302,7 @@ class TestReset:
         online.seconds(1)
         _cells(REST_V)(online)
         online.tell(Kind.RESET_TRIPS)
-        online.seconds(60)
+        online.wait(60)
         assert (online.mode, online.rack(0), online.rack(1)) == (SiteMode.ONLINE, RackMode.OPEN, RackMode.CLOSED)
         online.tell(Kind.CONNECT)
         online.seconds(10)
@@ -361,7 +361,8 @@ def test_first_out_is_the_first(online: Story) -> None:
 
 def test_a_healthy_hour_raises_nothing(online: Story) -> None:
     online.tell(Kind.SET_ACTIVE_POWER, 50e3)
-    image = online.seconds(3600 / 10)
+    online.seconds(60)
+    image = online.wait(600)
     assert image.alarms.active_alarms == 0
     assert image.trips.trip_count == 0
     assert online.alarm("cell_overvoltage") is AlarmState.NORMAL

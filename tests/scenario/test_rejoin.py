@@ -48,7 +48,7 @@ class TestWhoRejoins:
     def test_without_the_setting_nobody_does(self, tmp_path: Path) -> None:
         story = rejoining(tmp_path, "")
         lose_rack(story)
-        story.seconds(120)
+        story.wait(120)
         assert (story.rack(0), story.rack(1)) == (RackMode.CLOSED, RackMode.OPEN)
         assert left_ms(story) == -1
 
@@ -72,7 +72,7 @@ class TestWhoRejoins:
         story.seconds(3)
         assert story.rack(1) is RackMode.TRIPPED
         story.tell(Kind.RESET_TRIPS)
-        story.seconds(120)
+        story.wait(120)
         assert story.rack(1) is RackMode.OPEN, "the reset says that somebody looked, not that it may close"
         story.tell(Kind.CONNECT)
         story.seconds(10)
@@ -87,7 +87,7 @@ class TestWhoRejoins:
         story.points.cell_voltage_v.value[1, 0, 0] = 3.29
         story.seconds(1)
         story.tell(Kind.RESET_TRIPS)
-        story.seconds(120)
+        story.wait(120)
         assert story.rack(1) is RackMode.OPEN
 
     def test_a_rack_out_of_service_waits_for_a_person(self, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ class TestWhoRejoins:
         story.tell(Kind.RACK_OUT_OF_SERVICE, role=Role.ENGINEER, target=1)
         story.seconds(20)
         story.tell(Kind.RACK_IN_SERVICE, role=Role.ENGINEER, target=1)
-        story.seconds(120)
+        story.wait(120)
         assert story.rack(1) is RackMode.OPEN
 
     def test_a_rack_that_was_not_heard_at_connect_joins_when_it_is(self, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ class TestHowOften:
             story.seconds(WAIT_S + 10)
             assert story.rack(1) is RackMode.CLOSED
         lose_rack(story)
-        story.seconds(120)
+        story.wait(120)
         assert story.rack(1) is RackMode.OPEN
         story.tell(Kind.CONNECT)
         story.seconds(10)
@@ -166,7 +166,7 @@ class TestOnlyWhereItMay:
         story = rejoining(tmp_path)
         lose_rack(story)
         story.tell(Kind.DISCONNECT)
-        story.seconds(120)
+        story.wait(120)
         assert story.mode is SiteMode.STANDBY
         assert (story.rack(0), story.rack(1)) == (RackMode.OPEN, RackMode.OPEN)
 
@@ -175,7 +175,7 @@ class TestOnlyWhereItMay:
         heard(story, slice(None), yes=False)
         story.seconds(20)
         heard(story, slice(None), yes=True)
-        story.seconds(120)
+        story.wait(120)
         assert story.mode is SiteMode.STANDBY
 
 

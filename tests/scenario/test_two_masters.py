@@ -175,7 +175,7 @@ class TestSilence:
     def test_a_silent_holder_loses_it_and_that_is_told(self) -> None:
         s = with_rule("on_request", 60_000)
         take(s, SCADA)
-        s.seconds(59)
+        s.wait(59)
         assert holder(s) and s.image is not None and s.image.authority.control_lapse_ms <= 1000
         s.seconds(1.1)
         assert holder(s) == "" and changes(s) == ["scada at 10.0.0.7 lost control: silent for 60 s"]
@@ -190,14 +190,14 @@ class TestSilence:
 
     def test_the_time_that_the_other_is_told_is_rounded_up(self, online: Story) -> None:
         take(online, SCADA)
-        online.seconds(99)
+        online.wait(99)
         assert "is silent for 201 s" in power(online, PANEL, 5e3)[1], "200.5 s are left"
 
     def test_any_word_of_the_holder_keeps_it_and_no_word_of_others_does(self) -> None:
         s = with_rule("on_request", 60_000)
         take(s, SCADA)
         for beat in range(4):
-            s.seconds(40)
+            s.wait(40)
             ask(s, SCADA, Kind.HEARTBEAT, float(beat))
             ask(s, PANEL, Kind.SET_ACTIVE_POWER, 1e3)
             s.tell(Kind.ACKNOWLEDGE, **PANEL)
@@ -206,7 +206,7 @@ class TestSilence:
             s.memory = dataclasses.replace(
                 s.memory, dispatching=dataclasses.replace(s.memory.dispatching, heartbeat_age_ms=-1)
             )
-        s.seconds(60)
+        s.wait(60)
         assert holder(s) == ""
 
     def test_a_holder_whose_heartbeat_stopped_is_not_waited_for(self, online: Story) -> None:
@@ -333,7 +333,7 @@ class TestQuarrel:
             online.seconds(20)
         assert self.contested(online)
         assert online.alarm("setpoints_contested") is AlarmState.UNACKNOWLEDGED
-        online.seconds(39)
+        online.wait(39)
         assert self.contested(online)
         online.seconds(2)
         assert not self.contested(online)
@@ -341,7 +341,7 @@ class TestQuarrel:
     def test_taking_turns_slowly_is_none(self, online: Story) -> None:
         for who, watts in ((SCADA, 20e3), (PANEL, 30e3), (SCADA, 20e3), (PANEL, 30e3)):
             power(online, who, watts)
-            online.seconds(61)
+            online.wait(61)
         assert not self.contested(online)
 
     def test_a_redundant_pair_that_says_the_same_is_none(self, online: Story) -> None:
