@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Mapping
 from functools import cache
 from operator import attrgetter
@@ -74,7 +75,7 @@ class Layout(Generic[Image]):
             parts = []
             for dtype in (main, np.dtype("u1"), np.dtype("i8")) if t.samples else (main,):
                 shape = t.shape(dims)
-                nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+                nbytes = math.prod(shape) * dtype.itemsize
                 parts.append(_Part(offset, shape, dtype, nbytes))
                 offset += -(-nbytes // ALIGN) * ALIGN
                 described.append(f"{t.path}:{dtype.descr}:{shape}")
