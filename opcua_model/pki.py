@@ -63,7 +63,11 @@ class Pki:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def judge(self, der: bytes, auto_trust: bool = False) -> str:
-        """Why a client's certificate is refused, empty when it is trusted; an unknown one is kept in `rejected`."""
+        """Why a client's certificate is refused, empty when it is trusted; an unknown one is kept in `rejected`.
+
+        One that is not valid yet is judged as any other: its owner has long begun to use it, so this machine's clock
+        is behind, and that must not keep out whom a person trusted.
+        """
         if not 0 < len(der) <= MOST_DER_BYTES:
             return "no certificate"
         try:
@@ -142,8 +146,8 @@ def application_uri(certificate: x509.Certificate) -> str | None:
 
 def _fault(certificate: x509.Certificate) -> str:
     now = datetime.datetime.now(datetime.UTC)
-    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-        return "the certificate is not valid now"
+    if now > certificate.not_valid_after_utc:
+        return f"the certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d}; it is {now:%Y-%m-%d} here"
     key = certificate.public_key()
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size < KEY_BITS:
         return f"the certificate's key is not RSA of at least {KEY_BITS} bit"
@@ -156,21 +160,56 @@ def _fault(certificate: x509.Certificate) -> str:
 
 
 def own_identity(folder: Path, name: str, uri: str, hosts: tuple[str, ...] = ()) -> Identity:
-    """The application's own certificate: made on first use, made anew when it expired or names another application."""
+    """The application's own certificate: made on first use, made anew when it expired or names another application.
+
+    Whoever trusts it knows it by its bytes, so a clock that is wrong for a while must not cost it: while the clock is
+    behind it stays, and the one before is kept aside and taken up again when it is the one that is valid.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     identity = Identity(folder / "certificate.der", folder / "key.pem", uri)
+    before = Identity(folder / "certificate.before.der", folder / "key.before.pem", uri)
+    if _usable(identity) and not (_early(identity) and _usable(before) and not _early(before)):
+        return identity
+    if _usable(before):
+        _copy(before, identity)
+        return identity
     if identity.certificate.exists() and identity.key.exists():
-        certificate = x509.load_der_x509_certificate(identity.der)
-        if not _fault(certificate) and application_uri(certificate) == uri and _fits(certificate, identity.key):
-            return identity
+        _copy(identity, before)
     key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    with os.fdopen(os.open(identity.key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(private)
+    _write_key(identity.key, private)
     identity.certificate.write_bytes(_self_signed(key, name, uri, hosts).public_bytes(serialization.Encoding.DER))
     return identity
+
+
+def _usable(identity: Identity) -> bool:
+    """Certificate and key are there, belong together and to the application, and have not expired."""
+    if not (identity.certificate.exists() and identity.key.exists()):
+        return False
+    try:
+        certificate = x509.load_der_x509_certificate(identity.der)
+    except ValueError:
+        return False
+    right = not _fault(certificate) and application_uri(certificate) == identity.uri
+    return right and _fits(certificate, identity.key)
+
+
+def _early(identity: Identity) -> bool:
+    certificate = x509.load_der_x509_certificate(identity.der)
+    return datetime.datetime.now(datetime.UTC) < certificate.not_valid_before_utc
+
+
+def _copy(source: Identity, target: Identity) -> None:
+    """A crash within leaves the source whole, and a target that does not fit and is not used."""
+    _write_key(target.key, source.key.read_bytes())
+    target.certificate.write_bytes(source.der)
+
+
+def _write_key(path: Path, private: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(private)
 
 
 def _fits(certificate: x509.Certificate, key: Path) -> bool:
