@@ -34,7 +34,7 @@ class Rig(Story):
 
     @property
     def utc_ms(self) -> int:
-        return self.now_ms + 10**12
+        return self.now_ms + self.utc_offset_ms
 
     def restart_store(self, orderly: bool = False) -> Store:
         """Another store process; the one before ended, or was killed."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
 from controller.historian.database import Backoff
 from controller.historian.raw import Bytes, number, raw_reader
-from controller.historian.segment import SUFFIX, SegmentWriter
+from controller.historian.segment import SegmentWriter, next_path
 from controller.historian.shelf import Entry, Shelf
 from controller.image.files import RECORD_SLOTS, SiteFiles
 
@@ -31,9 +30,11 @@ class Recorder:
     follow each other, or a clock step that the scan does not account for, are a restart and begin a new segment.
     """
 
-    def __init__(self, files: SiteFiles, folder: Path, header: dict[str, Any], keep_ms: int, keep_bytes: int) -> None:
+    def __init__(
+        self, files: SiteFiles, folder: Path, header: dict[str, Any], cycle_ms: int, keep_ms: int, keep_bytes: int
+    ) -> None:
         self.shelf = Shelf(folder)
-        self.keep_ms, self.keep_bytes = keep_ms, keep_bytes
+        self.cycle_ms, self.keep_ms, self.keep_bytes = cycle_ms, keep_ms, keep_bytes
         self.header = header
         self.news: list[str] = []
         self.tripped: deque[dict[str, Any]] = deque(maxlen=NOTES_MAX)
@@ -137,27 +138,24 @@ class Recorder:
 
     def _begin(self, record: Bytes, now_ms: int) -> None:
         utc_ms, scan = self._utc_ms(record), self._scan(record)
-        # Named by when it is begun: after a restart the ring is read again, and the record may be in an older file.
-        begun_ms = utc_ms + max(now_ms - self._now_ms(record), 0)
-        while (path := self.shelf.folder / _name(begun_ms, scan)).exists():
-            begun_ms += 1
+        path = next_path(self.shelf.folder, utc_ms, scan)
         self._writer = SegmentWriter(path, {**self.header, "scan": scan, "utc_ms": utc_ms}, self._frame_bytes)
         self._entry = Entry(path.name, scan, scan, utc_ms, utc_ms)
         self.shelf.add(self._entry)
-        self._prune(utc_ms)
+        self._prune()
         self.shelf.save()
         self._rotate_ms = now_ms + SEGMENT_MS
         if self._key is not None:
             self._writer.keyframe(*self._key)
             # Header and keyframe may alone be more than the room left for them.
             self._entry.bytes = self._writer.bytes
-            self._prune(utc_ms)
+            self._prune()
         else:
             self._rotate_ms = now_ms
         self._key = None
 
-    def _prune(self, utc_ms: int) -> None:
-        self.shelf.prune(utc_ms - self.keep_ms, self.keep_bytes - self.keep_bytes // SEGMENT_FRACTION)
+    def _prune(self) -> None:
+        self.shelf.prune(self.keep_ms // self.cycle_ms, self.keep_bytes - self.keep_bytes // SEGMENT_FRACTION)
 
     def _write(self, record: Bytes) -> None:
         if self._writer is None or self._entry is None:
@@ -214,8 +212,3 @@ class Recorder:
             self._finish(now_ms)
         except OSError as error:
             self._failed(error, now_ms)
-
-
-def _name(utc_ms: int, scan: int) -> str:
-    when = datetime.datetime.fromtimestamp(utc_ms / 1000, datetime.UTC)
-    return f"{when:%Y%m%dT%H%M%S}{utc_ms % 1000:03d}Z-{scan:010d}{SUFFIX}"

@@ -20,7 +20,7 @@ from controller.core.program import Program
 from controller.core.scan import scan
 from controller.historian.raw import Bytes, number
 from controller.historian.recorder import WAITING_MAX
-from controller.historian.segment import FRAME, KEYFRAME, SUFFIX, BadRecording, NoHeader, Segment
+from controller.historian.segment import FRAME, KEYFRAME, SUFFIX, BadRecording, NoHeader, Segment, in_order
 from controller.image.files import RECORD_SLOTS, ScanRecord
 from controller.image.release import release
 from plc_config import library
@@ -110,7 +110,7 @@ class Result:
 
 def segments_of(path: Path) -> list[Path]:
     """The segment files of a path: itself, or all in a folder, oldest first."""
-    found = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    found = in_order(path) if path.is_dir() else [path]
     if not found:
         raise BadRecording(f"{path}: no recording ({SUFFIX}) in this folder")
     return found

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import struct
 import zlib
@@ -43,6 +44,31 @@ class BadRecording(Exception):
 
 class NoHeader(BadRecording):
     """The file ends within its header: its writer was killed, or its disk was full, just as it was begun."""
+
+
+def in_order(folder: Path) -> list[Path]:
+    """The recordings of a folder in the order in which they were begun, whatever the wall clock did meanwhile.
+
+    Their number says it; a file without one is older than all that have one.
+    """
+    return sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: (_number(path), path.name))
+
+
+def next_path(folder: Path, utc_ms: int, scan: int) -> Path:
+    """The name of a recording that is begun now: its number orders it, wall time and scan are for people."""
+    number = 1 + max((_number(path) for path in folder.glob(f"*{SUFFIX}")), default=0)
+    return folder / f"{number:08d}-{label(utc_ms, scan)}{SUFFIX}"
+
+
+def label(utc_ms: int, scan: int) -> str:
+    """The part of a name that tells wall time and first scan, or those of the trip."""
+    when = datetime.datetime.fromtimestamp(utc_ms / 1000, datetime.UTC)
+    return f"{when:%Y%m%dT%H%M%S}{utc_ms % 1000:03d}Z-{scan:010d}"
+
+
+def _number(path: Path) -> int:
+    head, *rest = path.stem.split("-")
+    return int(head) if len(rest) == 2 and head.isdecimal() else 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

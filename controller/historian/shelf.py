@@ -9,14 +9,17 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from controller.historian.segment import FRAME, MARK, SUFFIX, BadRecording, Segment, note_of
+from controller.historian.segment import FRAME, MARK, BadRecording, Segment, in_order, note_of
 
 INDEX: Final = "index.json"
 
 
 @dataclasses.dataclass(slots=True)
 class Entry:
-    """One segment: what lies in it. kept: it holds a trip or stands next to one, and goes last."""
+    """One segment: what lies in it. kept: it holds a trip or stands next to one, and goes last.
+
+    Wall times are for people: a clock that is set makes them run backwards.
+    """
 
     file: str
     first_scan: int
@@ -44,7 +47,7 @@ class Shelf:
                 entry = Entry(**plain)
                 known[entry.file] = entry
         entries: list[Entry] = []
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+        for path in in_order(self.folder):
             found = known.get(path.name)
             entries.append(found if found and found.bytes == path.stat().st_size else survey(path))
         for before, here in itertools.pairwise(entries):
@@ -66,13 +69,19 @@ class Shelf:
         for entry in self.entries[-2:]:
             entry.kept = True
 
-    def prune(self, oldest_utc_ms: int, most_bytes: int) -> None:
-        """Delete what is too old, and while the folder is too large the oldest; segments with trips go last.
+    def prune(self, most_scans: int, most_bytes: int) -> None:
+        """Delete what `most_scans` newer scans follow, and while the folder is too large the oldest; segments with
+        trips go last. Age is counted in scans: a clock that is set right by a year must not cost the last minutes.
 
         The newest segment is being written and stays.
         """
         finished = self.entries[:-1]
-        gone = [e for e in finished if e.last_utc_ms < oldest_utc_ms and not e.kept]
+        gone: list[Entry] = []
+        newer = sum(e.frames for e in self.entries[-1:])
+        for entry in reversed(finished):
+            if newer >= most_scans and not entry.kept:
+                gone.append(entry)
+            newer += entry.frames
         excess = self.total_bytes() - sum(e.bytes for e in gone) - most_bytes
         for entry in sorted((e for e in finished if e not in gone), key=lambda e: e.kept):
             if excess <= 0:
@@ -103,6 +112,6 @@ def survey(path: Path) -> Entry:
                 entry.last_scan = scan
                 entry.frames += 1
             elif kind == MARK:
-                entry.trips.append({**note_of(packed), "scan": scan})
+                entry.trips.append({"scan": scan, **note_of(packed)})
                 entry.kept = True
     return entry

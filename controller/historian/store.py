@@ -51,7 +51,9 @@ class Store:
         self.history = History(folder / "history.db", Sampler(program.dims), h.deadband, int(h.size))
         self.journal = Journal(folder / "journal.db")
         self.retained = RetainedStore(folder, files.layouts["retained"], Catalog.of(program))
-        self.recorder = Recorder(files, folder / RECORDINGS, header_of(site), h.recording, int(h.recording_size))
+        self.recorder = Recorder(
+            files, folder / RECORDINGS, header_of(site), program.cycle_ms, h.recording, int(h.recording_size)
+        )
         self.trips = TripFiles(
             folder / FOLDER, self.recorder.shelf, program.cycle_ms, h.trip_files, int(h.recording_size)
         )

@@ -2,21 +2,24 @@
 
 A file is a copy of the recorded segments around the trip, from the last keyframe at least 60 s before it. It lies
 beside the recordings, so it stays when they rotate. Nothing is unpacked: what was recorded is what is kept.
+Minutes are counted in scans and files in the order of writing: wall time names them, and may be set at any moment.
 """
 
 from __future__ import annotations
 
-import datetime
+import contextlib
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from controller.historian.database import Backoff
-from controller.historian.segment import SUFFIX, BadRecording, Segment, SegmentWriter
+from controller.historian.segment import SUFFIX, BadRecording, Segment, SegmentWriter, in_order, label, next_path
 from controller.historian.shelf import Entry, Shelf
 
 FOLDER: Final = "trips"
+FILED: Final = "filed"
+"""In the shelf's note of a trip: a trip file holds it, as its own or within another's two minutes."""
 BEFORE_MS: Final = 60_000
 AFTER_MS: Final = 120_000
 SETTLE_MS: Final = 3_000
@@ -37,7 +40,6 @@ class TripFiles:
         self._backoff = Backoff()
         self._copy: Iterator[None] | None = None
         self._waiting: deque[dict[str, Any]] = deque(maxlen=MOST_WAITING)
-        self._last_utc_ms = -AFTER_MS
         folder.mkdir(parents=True, exist_ok=True)
         for torn in folder.glob("*.new"):
             torn.unlink()
@@ -45,17 +47,15 @@ class TripFiles:
 
     def files(self) -> list[Path]:
         """The trip files, oldest first."""
-        return sorted(self.folder.glob(f"*{SUFFIX}"))
+        return in_order(self.folder)
 
     def total_bytes(self) -> int:
         """Bytes of all trip files."""
         return sum(p.stat().st_size for p in self.files())
 
     def tripped(self, note: dict[str, Any]) -> None:
-        """A trip was recorded; its file follows when its two minutes are over."""
-        utc_ms = int(note.get("utc_ms", 0))
-        if utc_ms - self._last_utc_ms > AFTER_MS:
-            self._last_utc_ms = utc_ms
+        """A trip was recorded; its file follows when its two minutes are over. note: the one in the shelf."""
+        if not (self._waiting and self._within(self._waiting[-1], note)):
             self._waiting.append(note)
 
     def step(self, now_ms: int, at_once: bool = False) -> None:
@@ -92,35 +92,63 @@ class TripFiles:
 
     def _resume(self) -> None:
         """Trips of an earlier run whose file was not written: it was killed within their two minutes."""
-        files = self.files()
-        self._last_utc_ms = max((_stamp(p) for p in files), default=-AFTER_MS)
+        notes = []
         for entry in self.shelf.entries:
             for note in entry.trips:
-                self.tripped({"utc_ms": entry.first_utc_ms, **note})
+                note.setdefault("utc_ms", entry.first_utc_ms)
+                notes.append(note)
+        # They are written in turn: what lies before one that has its file has had its turn.
+        done = [i for i, note in enumerate(notes) if filed(note, self.folder)]
+        for note in notes[done[-1] + 1 if done else 0 :]:
+            self.tripped(note)
+
+    def _scans(self, ms: int) -> int:
+        return ms // self.cycle_ms
+
+    def _within(self, first: dict[str, Any], note: dict[str, Any]) -> bool:
+        return 0 <= int(note["scan"]) - int(first["scan"]) <= self._scans(AFTER_MS)
+
+    def _place(self, note: dict[str, Any]) -> int:
+        """Where in the shelf a trip's segment stands; -1 when it is gone."""
+        places = (i for i, e in enumerate(self.shelf.entries) if any(t is note for t in e.trips))
+        return next(places, -1)
 
     def _due(self, note: dict[str, Any]) -> bool:
-        entries = self.shelf.entries
-        return bool(entries) and entries[-1].last_utc_ms >= int(note["utc_ms"]) + AFTER_MS + SETTLE_MS
+        """Enough is recorded behind it, or its segment is gone and will not come back."""
+        entries, at = self.shelf.entries, self._place(note)
+        if at < 0:
+            return True
+        behind = entries[at].last_scan - int(note["scan"]) + sum(e.frames for e in entries[at + 1 :])
+        return behind >= self._scans(AFTER_MS + SETTLE_MS)
 
-    def _around(self, utc_ms: int) -> list[Entry]:
+    def _around(self, note: dict[str, Any]) -> list[Entry]:
         """The segments from the last one that begins a minute before, to the last that begins two minutes after."""
-        entries = [e for e in self.shelf.entries if e.first_utc_ms <= utc_ms + AFTER_MS]
-        begun = [i for i, e in enumerate(entries) if e.first_utc_ms <= utc_ms - BEFORE_MS]
-        return entries[begun[-1] if begun else 0 :]
+        entries, at, scan = self.shelf.entries, self._place(note), int(note["scan"])
+        if at < 0:
+            return []
+        first, lead = at, scan - entries[at].first_scan
+        while first > 0 and lead < self._scans(BEFORE_MS):
+            first -= 1
+            lead += entries[first].frames
+        last, behind = at, entries[at].last_scan - scan
+        while last + 1 < len(entries) and behind < self._scans(AFTER_MS):
+            last += 1
+            behind += entries[last].frames
+        return entries[first : last + 1]
 
     def _write(self, note: dict[str, Any]) -> Iterator[None]:
         """Copies one segment per step; the file appears under its name when it is whole.
 
         What is damaged of the recording is left out and told; BadRecording when nothing is left.
         """
-        utc_ms = int(note["utc_ms"])
-        last_scan = int(note["scan"]) + AFTER_MS // self.cycle_ms
-        path = self.folder / f"{_name(utc_ms)}-{int(note['scan']):010d}{SUFFIX}"
+        last_scan = int(note["scan"]) + self._scans(AFTER_MS)
+        around = self._around(note)
+        path = next_path(self.folder, int(note["utc_ms"]), int(note["scan"]))
         temporary = path.with_suffix(".new")
         temporary.unlink(missing_ok=True)
         writer: SegmentWriter | None = None
         try:
-            for entry in self._around(utc_ms):
+            for entry in around:
                 try:
                     segment = Segment(self.shelf.folder / entry.file)
                     if writer is None:
@@ -137,10 +165,18 @@ class TripFiles:
                 raise BadRecording("nothing of it is recorded any more")
             writer.close()
             temporary.replace(path)
+            self._filed(note, around)
         except BaseException:
             if writer is not None:
                 writer.discard()
             raise
+
+    def _filed(self, note: dict[str, Any], around: list[Entry]) -> None:
+        for held in (t for e in around for t in e.trips if self._within(note, t)):
+            held[FILED] = True
+        # The name of the file says it too; without the index only what came within the two minutes gets one more.
+        with contextlib.suppress(OSError):
+            self.shelf.save()
 
     def _prune(self) -> None:
         """Within number and size the newest stay; the newest one always."""
@@ -150,15 +186,7 @@ class TripFiles:
             files.pop(0).unlink(missing_ok=True)
 
 
-def _name(utc_ms: int) -> str:
-    when = datetime.datetime.fromtimestamp(utc_ms / 1000, datetime.UTC)
-    return f"{when:%Y%m%dT%H%M%S}{utc_ms % 1000:03d}Z"
-
-
-def _stamp(path: Path) -> int:
-    """The wall time in a trip file's name; 0 where it is not one of ours."""
-    try:
-        when = datetime.datetime.strptime(path.name[:18] + "000", "%Y%m%dT%H%M%S%f").replace(tzinfo=datetime.UTC)
-    except ValueError:
-        return 0
-    return round(when.timestamp() * 1000)
+def filed(note: dict[str, Any], folder: Path) -> bool:
+    """A file in the folder of trips holds this trip of the shelf."""
+    own = label(int(note.get("utc_ms", 0)), int(note["scan"]))
+    return bool(note.get(FILED)) or any(p.stem.endswith(own) for p in folder.glob(f"*{SUFFIX}"))

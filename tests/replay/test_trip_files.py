@@ -184,8 +184,8 @@ def test_a_trip_of_which_nothing_is_left_is_given_up_and_the_next_one_gets_its_f
     rig.online()
     trip(rig)
     heal(rig)
-    around, pruned_ms = rig.store.trips._around, rig.utc_ms
-    monkeypatch.setattr(rig.store.trips, "_around", lambda utc_ms: [] if utc_ms < pruned_ms else around(utc_ms))
+    around, pruned = rig.store.trips._around, rig.number
+    monkeypatch.setattr(rig.store.trips, "_around", lambda note: [] if note["scan"] < pruned else around(note))
     rig.seconds(AFTER_MS / 1000 + 5)
     assert not files(rig)
     last = trip(rig)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _trip(args: argparse.Namespace) -> int:
-    from controller.historian.segment import SUFFIX, BadRecording
+    from controller.historian.segment import BadRecording, in_order
     from controller.image.folder import state_folder
     from plc_config.compile import compile_site
     from tools.progress import done, step
@@ -51,15 +51,15 @@ def _trip(args: argparse.Namespace) -> int:
     try:
         if not (path.is_dir() or path.suffix == ".cwr"):
             state = state_folder(compile_site(args.site).config.site.id)
-            files = sorted((state / "trips").glob("*.cwr"))
+            files = in_order(state / "trips")
             if args.json and files:
                 print(json.dumps([_noted(f) for f in files], indent=1))
                 return 0
             path = state / "recordings"
-            if not files and not any(path.glob(f"*{SUFFIX}")):
+            if not files and not in_order(path):
                 print(f"{state}: nothing is recorded there", file=sys.stderr)
                 return EXIT_NONE
-            if files and -len(files) <= number < len(files) and (number != -1 or not _newer(path, files[-1])):
+            if files and -len(files) <= number < len(files) and (number != -1 or not _newer(path, state / "trips")):
                 path, number, of = files[number], 0, f"one of {len(files)} trip files"
         step(f"replaying {path}")
         program, trips = find(path)
@@ -98,17 +98,17 @@ def _noted(file: Path) -> dict[str, Any]:
     return {"scan": note.get("scan"), "utc_ms": note.get("utc_ms"), "row": row, "place": place, "file": str(file)}
 
 
-def _newer(recordings: Path, newest: Path) -> bool:
+def _newer(recordings: Path, trips: Path) -> bool:
     """The recordings hold a trip whose file is still to come: its two minutes are not over."""
     from controller.historian.shelf import INDEX
-    from controller.historian.trips import AFTER_MS
+    from controller.historian.trips import filed
 
-    known = int(_noted(newest)["utc_ms"] or 0)
     try:
         entries = json.loads((recordings / INDEX).read_text("utf-8"))
     except (OSError, ValueError):
         return False
-    return any(int(t.get("utc_ms", 0)) > known + AFTER_MS for e in entries for t in e.get("trips", ()))
+    notes = [t for e in entries for t in e.get("trips", ())]
+    return bool(notes) and not filed(notes[-1], trips)
 
 
 # -- alarms ----------------------------------------------------------------------------------------------------

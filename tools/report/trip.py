@@ -82,12 +82,16 @@ class Collector:
         image = step.image
         self.same = self.same and step.same
         row = _row(step.scan, image)
+        if self.recent and row.now_ms < self.recent[-1].now_ms:
+            # The machine was started again: what was before has no place on this time axis.
+            self.recent.clear()
+            self.changes.clear()
         self.recent.append(row)
         while row.now_ms - self.recent[0].now_ms > BEFORE_MS:
             self.recent.popleft()
         new = list(self._changes(step.scan, image)) if self.last is not None else []
         self.changes.extend(new)
-        going = self.trips[-1] if self.trips and row.now_ms - self.trips[-1].t0_ms <= AFTER_MS else None
+        going = self.trips[-1] if self.trips and 0 <= row.now_ms - self.trips[-1].t0_ms <= AFTER_MS else None
         tripped = self.last is not None and image.trips.trip_count > self.last.trips.trip_count
         if going is not None:
             going.rows.append(row)
