@@ -29,6 +29,7 @@ WORDS: Final = {
 """What in a question, as a person may word it, tells which one it is."""
 LATCHED: Final = ("LATCHED_UNACKNOWLEDGED", "LATCHED")
 OPENS: Final = ("STOP", "TRIP", "LOCKOUT")
+FEEDING: Final = ("CLOSED", "STOPPING", "FUSE_WAIT")
 CAUSE_GONE: Final = "cause gone"
 PLACES_SHOWN: Final = 3
 MOST_REASONS: Final = 40
@@ -256,6 +257,7 @@ def _connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explana
     reasons = rules.reasons(blocking)
     most = rules.site.config.limits.precharge.rack_voltage_difference
     racks = _racks(values)
+    live = _live(values, rules)
     for rack in racks:
         if values.get(f"Racks/{rack}/State") == "OUT_OF_SERVICE":
             reasons.append(Reason("out of service", rack, lifts="an engineer puts the rack back into service"))
@@ -264,7 +266,8 @@ def _connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explana
         waiting = is_open and not values.get(f"Racks/{rack}/Ready")
         if state == "ONLINE" and is_open:
             reasons += _not_asked(values, alarms, rack)
-        if state == "ONLINE" and waiting and rack_v is not None and link_v is not None and abs(rack_v - link_v) > most:
+        known = rack in live and rack_v is not None and link_v is not None
+        if state == "ONLINE" and waiting and known and abs(rack_v - link_v) > most:
             off = _number(abs(rack_v - link_v), "V")
             lifts = f"a voltage difference to the DC link below {most:g} V"
             reasons.append(Reason("voltages do not meet", rack, off, f"{most:g} V", lifts))
@@ -279,6 +282,13 @@ def _connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explana
     if state in ("STANDBY", "CONNECTING", "ONLINE"):
         return Explanation("connect", f"{where}; nothing is against it")
     return Explanation("connect", f"{where}: {values.get('Status/StateReason')}; it connects from STANDBY only")
+
+
+def _live(values: Values, rules: Rules) -> frozenset[str]:
+    """Racks whose bank's link is fed by some rack; on a dead one precharge brings the voltages together."""
+    bank = rules.site.topology.rack_bank
+    fed = {int(bank[int(r[1:]) - 1]) for r in _racks(values) if values.get(f"Racks/{r}/State") in FEEDING}
+    return frozenset(r for r in _racks(values) if int(bank[int(r[1:]) - 1]) in fed)
 
 
 def _not_asked(values: Values, alarms: Sequence[ActiveAlarm], rack: str) -> list[Reason]:

@@ -202,6 +202,13 @@ class TestBankAndSite:
         assert self.told(limits) == (pytest.approx(33.6e3), "cell voltage", 1)
         assert limits.discharge_limit_w == pytest.approx(60e3)
 
+    def test_a_bank_that_is_away_does_not_hide_what_binds_the_others(self) -> None:
+        plant = Plant(pcs_w=30e3)
+        plant.two_banks()
+        plant.put("rack_main_closed", 0.0, 0)
+        plant.extreme("rack_cell_voltage_max_v", 3.55, rack=1)
+        assert self.told(plant.limits()) == (pytest.approx(5.6e3), "cell voltage", 1)
+
 
 class TestAStricterSite:
     """The cell type blocks charging at 3.60 V and 50 degC, discharging at 2.70 V; this site 0.10 V and 5 K earlier."""

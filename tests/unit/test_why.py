@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from controller.core.command import Kind
@@ -131,6 +133,14 @@ class TestConnect:
         assert (reason.rule, reason.place, reason.value, reason.limit) == (
             "voltages do not meet", "R02", "19 V", "10 V",
         )  # fmt: skip
+
+    def test_on_a_dead_link_of_another_bank_voltages_need_not_meet(self) -> None:
+        """Precharge brings them together there: a bank that was lost must not look as if its racks were too far off."""
+        banks = copy.copy(RULES)
+        topology = dataclasses.replace(SITE.topology, rack_bank=np.array([0, 1]))
+        banks.site = dataclasses.replace(SITE, topology=topology)
+        apart = values(Racks__R02__State="OPEN", Racks__R02__Ready=True, Racks__R02__LinkVoltage=0.0)
+        assert not why.explain("connect", *apart, banks).reasons
 
     def test_a_rack_that_joins_again_by_itself_says_when(self) -> None:
         found = explain("connect", values(Racks__R02__State="OPEN", Racks__R02__RejoinTime=42_000))

@@ -250,13 +250,12 @@ def site_power(topology: Topology, sop: Any, racks_of: list[Ints], pcs_rated_w: 
 
 
 def _banks(sop: Any, racks_of: list[Ints], ratings: list[float], d: int, sign: float) -> tuple[Floats, Ints, Ints]:
-    """Sure and likely power (2, horizon) of all banks, and what limits the tightest one."""
+    """Sure and likely power (2, horizon) of all banks, and what limits the tightest one that has racks."""
     total = np.zeros((2, len(HORIZONS)))
     by, cell = np.full(len(HORIZONS), NO_RACK), np.full(len(HORIZONS), -1)
     tightest = np.full(len(HORIZONS), np.inf)
     for racks, rated in zip(racks_of, ratings, strict=True):
         if len(racks) == 0:
-            tightest[...], by[...], cell[...] = 0.0, NO_RACK, -1
             continue
         amps, emf, ohm = sop["amps"][racks][:, :, d], sop["emf_v"][racks][:, None, d], sop["ohm"][racks][:, None, d]
         at_limit = emf - sign * amps * ohm

@@ -117,7 +117,8 @@ def _site_limit(
     """Limit of each bank in W, and which named limit of which rack binds the tightest bank. members: by bank.
 
     Racks in parallel share by their resistances, not by our wishes, so a bank may carry as many times its
-    weakest connected rack's limit as there are racks connected.
+    weakest connected rack's limit as there are racks connected. A bank without any is no tightest one: it would hide
+    what binds those that carry the site, for as long as it is away.
     """
     p, t = measured.points, derating.topology
     voltage = np.where(p.rack_voltage_v.quality <= USABLE, p.rack_voltage_v.value, 0.0)
@@ -132,5 +133,6 @@ def _site_limit(
         rated = derating.settings.pcs_rated_w * int(t.pcs_count[bank])
         if rated < watts[bank]:
             watts[bank], names[bank], racks[bank] = rated, PCS, -1
-    tightest = int(watts.argmin())
+    carries = np.array([len(connected) > 0 for connected in members])
+    tightest = int(np.where(carries, watts, np.inf).argmin())
     return watts, int(names[tightest]), int(racks[tightest])
