@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
 
@@ -341,8 +342,8 @@ def _trip(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanatio
     if not lead and row in rules.rows:
         facts = rules.rows[row]
         chain.insert(0, Reason(row, place, lifts=facts["reset"], advice=facts["advice"], because=facts["because"]))
-    when = values.get("Status/FirstOutUtc")
-    since = f" at {when:%Y-%m-%d %H:%M:%S} UTC" if hasattr(when, "strftime") else ""
+    when_ms = values.get("Status/FirstOutUtc")
+    since = f" at {datetime.fromtimestamp(when_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC" if when_ms else ""
     more = f", {len(others)} more since" if others else ""
     return Explanation("trip", f"first out: {first}{since}{more}", tuple(chain))
 

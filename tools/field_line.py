@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final, cast
 
-from controller.app import lock
+from controller.app import driving, lock
 from controller.fieldbus.blame import exception_text
 from controller.fieldbus.link import Link, LinkLost, open_link
 from controller.fieldbus.request import Failure, Request, fill, head_of, read_request, write_request
@@ -147,11 +147,12 @@ class Line:
 
 def owner_of(site: Compiled) -> str:
     """Who holds the site's buses now, in words; empty when nobody does."""
-    path = run_folder(site.config.site.id) / "io.lock"
-    if not path.exists():
-        return ""
+    folder = run_folder(site.config.site.id)
+    path = folder / "io.lock"
     try:
-        os.close(lock.take(path))
+        if path.exists():
+            os.close(lock.take(path))
+        driving.release(driving.take(site.plan, folder))
     except lock.AlreadyRunning as error:
         return str(error)
     return ""

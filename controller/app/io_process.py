@@ -1,6 +1,7 @@
 """The I/O process: `python -m controller.app.io_process SITE --run FOLDER [--wake-fd N] [--parent PID]`.
 
-What is guaranteed: one instance per run folder (a second exits with 75); when it is told to stop or its parent dies,
+What is guaranteed: one instance per run folder, and one per unit that is written on this machine (a second exits with
+75, before it has written anything); when it is told to stop or its parent dies,
 the power setpoints are zeroed on the wire, within 300 ms, before the links are closed; a broken invariant does the
 same and exits with 70.
 """
@@ -19,7 +20,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-from controller.app import lock
+from controller.app import driving, lock
 from controller.app.process import die_with_parent, monotonic_ms, want_realtime
 from controller.app.self_config import SelfConfig
 from controller.fieldbus.capture import Capture
@@ -36,6 +37,8 @@ EXIT_RUNNING: Final = 75
 EXIT_CONFIG: Final = 78
 FILES_WAIT_MS: Final = 5000
 FILES_POLL_S: Final = 0.05
+UNITS_WAIT_S: Final = 1.0
+"""A tool that looks who drives the units holds them for a moment."""
 REALTIME_PRIORITY: Final = 20
 """Below the scan's: it must never be kept from starting by replies that come in."""
 
@@ -127,6 +130,7 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_UNREACHABLE
     try:
         held = lock.take(arguments.run / "io.lock")
+        units = driving.take(compiled.plan, arguments.run, UNITS_WAIT_S)
     except lock.AlreadyRunning as error:
         sys.stderr.write(f"io: another process drives this site: {error}\n")
         return EXIT_RUNNING
@@ -143,6 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         if capture is not None:
             capture.close()
+        driving.release(units)
         os.close(held)
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,6 +73,7 @@ class Supervisor:
         self.children = {name: self._child(name) for name in START_ORDER}
         self.stopping: list[int] = []
         self.left_closed: list[str] = []
+        self.refused: dict[str, int] = {}
         self.started_ms = monotonic_ms()
         self.command_id = self.started_ms << 16
         self.cpu_percent, self.rss_mb = np.zeros(len(PROCESSES)), np.zeros(len(PROCESSES))
@@ -111,11 +113,23 @@ class Supervisor:
             self.problems = [*merged.problems, f"locked out: {', '.join(traces[:4])} say that it ran before"]
             if not traces:
                 self.problems = ["first start of this site in this state folder"]
+        self.problems += self._oddities(kept)
         try:
             identity.begin(self.state_folder, self.site.config.site.id, utc_ms())
         except OSError as error:
             self.problems.append(f"{identity.FILE} cannot be written: {error.strerror}")
         return kept
+
+    def _oddities(self, kept: Retained) -> list[str]:
+        """What a person should know of the folder and the clock; neither keeps the site from starting."""
+        found = []
+        other = identity.stranger(self.state_folder, self.site.config.site.id)
+        if other:
+            found.append(f"this state folder is site {other}'s: its latches, counters and passwords are in force here")
+        if utc_ms() < kept.utc_ms:
+            when = datetime.fromtimestamp(kept.utc_ms / 1000, UTC)
+            found.append(f"this machine's clock was set back: the last scan was at {when:%Y-%m-%d %H:%M:%S} UTC")
+        return found
 
     def _child(self, name: str) -> Child:
         arguments = [str(self.site.path), "--run", str(self.run_folder)]
@@ -185,9 +199,9 @@ class Supervisor:
             what = child.look(now)
             if what:
                 self.note(what)
-            if child.first_exit in (75, 78) and child.alive_ms() == 0:
+            if child.first_exit in (75, 78) and child.alive_ms() == 0 and child.name not in self.refused:
                 self.note(f"{child.name} refused to start")
-                return child.first_exit
+                self.refused[child.name] = child.first_exit
         self.image = self.process_reader.read() or self.image
         if self.journal is not None:
             self.journal.follow()
@@ -195,7 +209,7 @@ class Supervisor:
         self.watchdog.kick(fresh)
         if now - self.usage_ms >= USAGE_EVERY_MS:
             self._measure(now)
-        return 0
+        return next(iter(self.refused.values()), 0)
 
     def _measure(self, now: int) -> None:
         # Stopping measures once more, perhaps within the same millisecond.

@@ -26,6 +26,16 @@ def traces(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for pattern in TRACES for path in folder.glob(pattern))
 
 
+def stranger(folder: Path, site_id: str) -> str:
+    """The id under which the site of this folder first started, where it is another one; else empty."""
+    try:
+        found = json.loads((folder / FILE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return ""
+    known = str(found.get("site") or site_id) if isinstance(found, dict) else site_id
+    return "" if known == site_id else known
+
+
 def begin(folder: Path, site_id: str, utc_ms: int) -> bool:
     """Durably writes the identity unless there is one; True when it was written. OSError when the disk refuses."""
     path = folder / FILE

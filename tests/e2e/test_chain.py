@@ -77,9 +77,9 @@ def _int32(value: int) -> object:
     return ua.Variant(value, ua.VariantType.Int32)
 
 
-def _cellwarden(plant: Plant, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _cellwarden(plant: Plant, *arguments: str, **elsewhere: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tools.cli", *arguments]
-    return subprocess.run(command, env=plant.env, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=plant.env | elsewhere, capture_output=True, text=True, timeout=120)
 
 
 def _replay(plant: Plant) -> None:
@@ -141,6 +141,11 @@ def a_second_instance_refuses_to_start_and_changes_nothing(plant: Plant) -> None
     second = _cellwarden(plant, "run", str(plant.path), "--for", "1s")
     assert second.returncode == 75
     assert "already runs" in second.stderr
+    elsewhere = {"CELLWARDEN_RUN": str(plant.folder / "run2"), "CELLWARDEN_STATE": str(plant.folder / "state2")}
+    third = _cellwarden(plant, "run", str(plant.path), "--for", "1s", **elsewhere)
+    assert third.returncode == 75
+    assert "is driven by another controller of this machine" in third.stderr
+    assert not list((plant.folder / "state2").glob("*")), "its state is untouched"
     assert plant.pid("scan") and plant.restarts("scan") == 0
     assert before is not None
     plant.until(lambda: (i := plant.image()) and i.system.scan > before.system.scan + 5, "scans go on")

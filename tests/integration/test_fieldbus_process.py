@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from controller.image.files import SiteFiles
 from tests.field_rig import Rig
 
 EXIT_DEADLINE_S = 60.0
@@ -32,9 +33,9 @@ class Outside(Rig):
         self.process = await self.launch()
         await asyncio.Event().wait()
 
-    async def launch(self) -> asyncio.subprocess.Process:
-        """Another I/O process for the same site."""
-        command = ["-m", "controller.app.io_process", str(self.compiled.path), "--run", str(self.folder)]
+    async def launch(self, folder: Path | None = None) -> asyncio.subprocess.Process:
+        """Another I/O process for the same site, with a run folder of its own where one is given."""
+        command = ["-m", "controller.app.io_process", str(self.compiled.path), "--run", str(folder or self.folder)]
         command += ["--wake-fd", str(self.wake_fd)]
         return await asyncio.create_subprocess_exec(
             *self.through or (sys.executable,),
@@ -91,6 +92,21 @@ async def test_a_second_instance_exits_with_75_and_says_why(folder: Path) -> Non
         _, said = await asyncio.wait_for(second.communicate(), EXIT_DEADLINE_S)
         assert second.returncode == 75
         assert b"another process drives this site" in said
+
+
+@pytest.mark.e2e
+async def test_a_second_instance_in_another_run_folder_exits_before_it_writes(folder: Path) -> None:
+    """Its first outputs would open every contactor under load."""
+    other = folder / "other"
+    other.mkdir()
+    async with Outside(folder) as rig:
+        holding = await running(rig)
+        SiteFiles(other, rig.compiled.dims).create()
+        second = await rig.launch(other)
+        _, said = await asyncio.wait_for(second.communicate(), EXIT_DEADLINE_S)
+        assert second.returncode == 75
+        assert b"is driven by another controller of this machine" in said
+        assert holding[1] == 40_000 and rig.wrong == []
 
 
 @pytest.mark.e2e

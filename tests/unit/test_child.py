@@ -18,6 +18,7 @@ from controller.app.supervisor import START_ORDER, Options, Supervisor
 from controller.image.folder import run_folder, state_folder
 from controller.image.slots import SlotReader
 from plc_config.compile import compile_site
+from tests.story import Story
 from tools.bench.budget import BUDGETS
 
 MOST_MB = 200.0
@@ -115,6 +116,24 @@ def test_every_process_of_a_site_has_the_limit_of_its_size() -> None:
     os.close(supervisor.lock_fd)
     os.close(supervisor.wake_fd)
     assert {n: c.most_mb for n, c in supervisor.children.items()} == dict.fromkeys(START_ORDER, memory_limit_mb(128))
+
+
+def test_a_child_that_refuses_to_start_is_told_once_and_the_others_are_watched_on() -> None:
+    """Ending takes a while: without the image nobody would know when everything is open."""
+    story = Story("bench")
+    supervisor = Supervisor(story.site, run_folder("bench"), state_folder("bench"), Options())
+    told = supervisor.events
+    before = told.written
+    for child in supervisor.children.values():
+        child.next_start_ms = monotonic_ms() + 600_000
+    supervisor.children["io"].first_exit = 75
+    assert [supervisor._watch() for _ in range(3)] == [75, 75, 75]
+    assert told.written == before + 1
+    supervisor.files.writer("process").write(story.scans())
+    supervisor._watch()
+    assert supervisor.image is not None
+    os.close(supervisor.lock_fd)
+    os.close(supervisor.wake_fd)
 
 
 @pytest.mark.parametrize("site", list(BUDGETS))

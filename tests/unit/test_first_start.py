@@ -77,6 +77,15 @@ def test_an_orderly_restart_says_nothing() -> None:
     assert retained.rack_contactor_operations.tolist() == [1, 1], "the ledger goes on"
 
 
+def test_the_folder_of_another_site_and_a_clock_that_was_set_back_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    store(live(start()[0]))
+    path = state_folder("bench") / identity.FILE
+    path.write_text(path.read_text("utf-8").replace('"bench"', '"elsewhere"'), "utf-8")
+    monkeypatch.setattr("controller.app.supervisor.utc_ms", lambda: UTC - 86_400_000)
+    _, said = start()
+    assert len(said) == 2 and "is site elsewhere's" in said[0] and "the last scan was at 2023-11-14 22:13:20 UTC" in said[1]
+
+
 def _both(folder: Path) -> None:
     for path in (*folder.glob("state.db*"), *folder.glob("retained.slots*")):
         path.unlink()

@@ -173,6 +173,11 @@ class TestTrip:
         assert (lead.value, lead.limit) == ("3.902 V", "3.65 V")
         assert "sense wire" in lead.advice and "1 more since" in found.answer
 
+    def test_it_says_when_it_tripped_as_soon_as_that_is_known(self) -> None:
+        for when_ms, told in ((0, "R01/M02"), (1_700_000_000_000, "R01/M02 at 2023-11-14 22:13:20 UTC")):
+            seen = values(OVERVOLTAGE, Status__FirstOut="cell_overvoltage R01/M02", Status__FirstOutUtc=when_ms)
+            assert explain("trip", seen).answer == f"first out: cell_overvoltage {told}"
+
     def test_a_latch_whose_cause_is_gone_waits_for_its_reset(self) -> None:
         found = explain("trip", values(LATCHED, Status__FirstOut="cell_overvoltage R01/M02"))
         assert found.reasons[0].lifts == "cause is gone; reset by an operator, once clear"

@@ -35,8 +35,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 after an orderly stop, 1 when it left a contactor closed, 75 when the site already runs, 78 for a bad
     configuration."""
-    from controller.app import report
-    from controller.app.lock import AlreadyRunning
+    from controller.app import driving, report
+    from controller.app.lock import PATIENCE_S, AlreadyRunning
     from controller.app.supervisor import Options, Supervisor
     from controller.image.folder import run_folder, state_folder
 
@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     journal = None if args.quiet else lambda line: print(line, flush=True)
     options = Options(seconds, args.demo, journal, args.capture)
     try:
+        # Before anything is touched: a copy of the site with other folders, or of another user, may run here.
+        driving.release(driving.take(site.plan, run_folder(site_id), PATIENCE_S))
         supervisor = Supervisor(site, run_folder(site_id), state_folder(site_id), options)
     except AlreadyRunning as error:
         print(f"{site_id} already runs: {error}", file=sys.stderr)

@@ -1,0 +1,69 @@
+"""A unit that is written has one controller on this machine, whatever folder, user or site id the other one has."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from controller.app import driving
+from controller.app.lock import AlreadyRunning
+from plc_config.compile import Compiled, compile_site
+from tests.sites import free_site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Compiled:
+    return compile_site(str(free_site(tmp_path, "bench")))
+
+
+def copy_of(site: Compiled, *changes: tuple[str, str]) -> Compiled:
+    text = site.path.read_text("utf-8")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = site.path.with_name("copy.yaml")
+    path.write_text(text, "utf-8")
+    return compile_site(str(path))
+
+
+def test_a_copy_under_another_name_is_refused_and_the_unit_is_named(site: Compiled, tmp_path: Path) -> None:
+    held = driving.take(site.plan, tmp_path / "one")
+    other = copy_of(site, ("id: bench", "id: other"))
+    with pytest.raises(AlreadyRunning, match=r"R01/M01 \S+ \(unit 1 at 127\.0\.0\.1:\d+\) is driven by another"):
+        driving.take(other.plan, tmp_path / "two")
+    driving.release(held)
+    driving.release(driving.take(other.plan, tmp_path / "two"))
+
+
+def test_other_units_of_a_shared_gateway_are_another_site_s(site: Compiled, tmp_path: Path) -> None:
+    held = driving.take(site.plan, tmp_path / "one")
+    units = ("unit: 100", "unit: 101"), ("unit: 1,", "unit: 7,"), ("unit: 1..4", "unit: 11..14")
+    driving.release(driving.take(copy_of(site, *units).plan, tmp_path / "two"))
+    driving.release(held)
+
+
+def test_a_refusal_leaves_nothing_held(site: Compiled, tmp_path: Path) -> None:
+    held = driving.take(site.plan, tmp_path)
+    driving.release(held[:1])
+    with pytest.raises(AlreadyRunning):
+        driving.take(site.plan, tmp_path)
+    driving.release(held)
+    driving.release(driving.take(site.plan, tmp_path))
+
+
+def test_the_end_of_the_other_process_frees_them(site: Compiled, tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib; from controller.app import driving; from plc_config.compile import compile_site;"
+        "held = driving.take(compile_site(sys.argv[1]).plan, pathlib.Path(sys.argv[2])); print('held', flush=True);"
+        "sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(site.path), str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(AlreadyRunning):
+            driving.take(site.plan, tmp_path)
+        other.kill()
+    driving.release(driving.take(site.plan, tmp_path, patience_s=30.0))
