@@ -267,9 +267,10 @@ def _connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explana
         waiting = is_open and not values.get(f"Racks/{rack}/Ready")
         if state == "ONLINE" and is_open:
             reasons += _not_asked(values, alarms, rack)
-        known = rack in live and rack_v is not None and link_v is not None
-        if state == "ONLINE" and waiting and known and abs(rack_v - link_v) > most:
-            off = _number(abs(rack_v - link_v), "V")
+        known = rack in live and None not in (rack_v, link_v)
+        off_v = abs(float(rack_v or 0.0) - float(link_v or 0.0)) if known else 0.0
+        if state == "ONLINE" and waiting and off_v > most:
+            off = _number(off_v, "V")
             lifts = f"a voltage difference to the DC link below {most:g} V"
             reasons.append(Reason("voltages do not meet", rack, off, f"{most:g} V", lifts))
         elif waiting:

@@ -36,19 +36,18 @@ def take(plan: PollingPlan, folder: Path, patience_s: float = 0.0) -> list[socke
 
 def _take(plan: PollingPlan, folder: Path) -> list[socket.socket]:
     held: list[socket.socket] = []
-    try:
-        for (where, unit), device in _written(plan, folder).items():
+    for (where, unit), device in _written(plan, folder).items():
+        try:
             name = b"\0cellwarden-" + hashlib.sha256(f"{where} unit {unit}".encode()).hexdigest()[:32].encode()
             held.append(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             held[-1].bind(name)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            # The plant is more important than this precaution.
-            return held
-        release(held)
-        raise AlreadyRunning(
-            f"{device} (unit {unit} at {where}) is driven by another controller of this machine"
-        ) from error
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                # The plant is more important than this precaution.
+                return held
+            release(held)
+            what = f"{device} (unit {unit} at {where})"
+            raise AlreadyRunning(f"{what} is driven by another controller of this machine") from error
     return held
 
 

@@ -38,6 +38,7 @@ class Retained:
     first_out_utc_ms: int = tag("ms", doc="Wall time of the first trip", dtype="i8")
     trip_count: int = tag("1", doc="Trips since commissioning", dtype="i8")
     emergency_stop: int = tag("1", doc="Remote emergency stop held", dtype="i8")
+    maintenance: int = tag("1", doc="An engineer asked for maintenance and has not left it", dtype="i8")
     out_of_service: Bools = tag("1", "rack", doc="Racks out of service", dtype="?")
     rack_known: Bools = tag("1", "rack", doc="The rack's SOC rests on data", dtype="?")
     rack_throughput_ah: Floats = tag("Ah", "rack", doc="Charge moved in both directions")
@@ -97,6 +98,7 @@ MERGE: Final[dict[str, Merge]] = {
     "first_out_utc_ms": Merge.FIRST_OUT,
     "trip_count": LARGER,
     "emergency_stop": LARGER,
+    "maintenance": LARGER,
     "out_of_service": LARGER,
     "rack_known": Merge.NEWER,
     "rack_throughput_ah": LARGER,
@@ -167,6 +169,7 @@ def retain(memory: Memory, scan: int, utc_ms: int, program: int) -> Retained:
         p.first_out_utc_ms,
         p.trip_count,
         p.emergency_stop,
+        memory.sequencing.maintenance_wanted,
         memory.sequencing.out_of_service,
         e.rack_known,
         e.rack_throughput_ah,
@@ -227,6 +230,7 @@ def restore(memory: Memory, retained: Retained) -> Memory:
         annunciation=_annunciation(memory.annunciation, retained),
         sequencing=replace(
             memory.sequencing,
+            maintenance_wanted=retained.maintenance,
             out_of_service=retained.out_of_service.copy(),
             precharge_heat_wh=retained.rack_precharge_heat_wh.copy(),
         ),

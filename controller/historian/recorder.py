@@ -57,7 +57,8 @@ class Recorder:
         self._key: tuple[int, Bytes] | None = None
         self._key_after = self._memory.latest
         self._last_scan = self._last_now_ms = -1
-        self._trips = -1
+        self.trips_before = -1
+        """Trips before the first that is heard of here: of the store that was killed, so that none falls between."""
         self._notes: deque[dict[str, Any]] = deque(maxlen=NOTES_MAX)
         self._rotate_ms = self._flush_ms = 0
 
@@ -88,9 +89,9 @@ class Recorder:
 
     def trips(self, count: int, scan: int, utc_ms: int, first_out: str = "") -> None:
         """The trip counter after `scan`: when it rises, this segment and its neighbours are kept."""
-        if 0 <= self._trips < count:
+        if 0 <= self.trips_before < count:
             self._notes.append({"scan": scan, "utc_ms": utc_ms, "count": count, "first_out": first_out})
-        self._trips = count
+        self.trips_before = count
 
     # -- records -----------------------------------------------------------------------------------------------
 

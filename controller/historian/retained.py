@@ -11,6 +11,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from sqlite_utils import Database
 
 from controller.core.layout import Layout
@@ -28,7 +29,8 @@ ROWS_KEPT: Final = 4
 CATALOGS_KEPT: Final = 16
 AT_ONCE: Final = (
     "latched", "alarm_state", "alarm_shown", "shelf_changes", "first_out", "trip_count", "emergency_stop",
-    "out_of_service", "program", "retained_state", "connected", "rack_weld_test", "rack_contactor_hot_openings",
+    "maintenance", "out_of_service", "program", "retained_state", "connected", "rack_weld_test",
+    "rack_contactor_hot_openings",
 )  # fmt: skip
 """Fields whose change is committed in the next pass; the rest follows every ten seconds."""
 
@@ -65,7 +67,10 @@ class RetainedStore(Durable):
         self.slots = SlotFile(folder / SLOT_FILE, layout.size)
         self.slot_trouble = False
         self.saved_scan = 0
-        self.sequence = max([0, *(s.sequence for s in read_slots(folder / SLOT_FILE)[0])])
+        kept = read_slots(folder / SLOT_FILE)[0]
+        self.sequence = max([0, *(s.sequence for s in kept)])
+        self.trips_before = _trips(kept[0], layout) if kept else -1
+        """Trips that were durable when this store began; -1 unknown."""
         self._scan, self._utc_ms = number(layout, "scan"), number(layout, "utc_ms")
         self._program = number(layout, "program")
         self._key: bytes | None = None
@@ -160,3 +165,8 @@ class RetainedStore(Durable):
             self.commit(now_ms, utc_ms)
         self.slots.close()
         self.close()
+
+
+def _trips(stored: Stored, layout: Layout[Retained]) -> int:
+    known = stored.layout == layout.digest and len(stored.blob) == layout.size
+    return int(number(layout, "trip_count")(np.frombuffer(stored.blob, np.uint8))) if known else -1

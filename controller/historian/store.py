@@ -54,6 +54,7 @@ class Store:
         self.recorder = Recorder(
             files, folder / RECORDINGS, header_of(site), program.cycle_ms, h.recording, int(h.recording_size)
         )
+        self.recorder.trips_before = self.retained.trips_before
         self.trips = TripFiles(
             folder / FOLDER, self.recorder.shelf, program.cycle_ms, h.trip_files, int(h.recording_size)
         )

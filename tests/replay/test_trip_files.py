@@ -122,6 +122,25 @@ def test_a_killed_store_makes_up_for_the_file(rig: Rig) -> None:
     assert Replay([file]).run().difference is None
 
 
+def test_a_trip_while_the_store_was_away_has_its_file(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in truth more than the ring holds: what is read again from it begins without a keyframe.
+    monkeypatch.setattr(trips, "BEFORE_MS", 8_000)
+    rig.online()
+    rig.seconds(8)
+    store, rig.store = rig.store, None
+    at = trip(rig)
+    rig.seconds(2)
+    rig.store = store
+    rig.restart_store()
+    rig.seconds(AFTER_MS / 1000 + 4)
+    rig.restart_store()
+    rig.seconds(1)
+    (file,) = files(rig)
+    assert noted(file)["first_out"] == "cell_overvoltage R01/M02"
+    _, (found,) = find(file)
+    assert found.scan == at and Replay([file]).run().difference is None
+
+
 def test_a_trip_within_another_s_two_minutes_belongs_to_it_and_the_number_of_files_is_bounded(rig: Rig) -> None:
     assert rig.store is not None
     rig.store.trips.most_files = 2

@@ -31,11 +31,30 @@ def _online(story: Story) -> None:
     story.online()
 
 
+def _maintenance(story: Story) -> None:
+    _standby(story)
+    story.tell(Kind.ENTER_MAINTENANCE, role=Role.ENGINEER)
+    story.seconds(1)
+
+
+def _maintenance_asked_for(story: Story) -> None:
+    """It waits: a contactor is seen closed."""
+    _standby(story)
+    story.hold.add("rack_main_closed")
+    story.points.rack_main_closed.value[0] = 1.0
+    story.tell(Kind.ENTER_MAINTENANCE, role=Role.ENGINEER)
+    story.scans(2)
+
+
 TABLE: list[tuple[Callable[[Story], None], Kind, bool, str]] = [
     (_smoke, Kind.CONNECT, False, "the site is TRIPPED, not STANDBY"),
     (_door, Kind.CONNECT, False, "an alarm blocks closing; Why names it"),
     (_standby, Kind.DISCONNECT, True, "the site is STANDBY, nothing is connected"),
     (_online, Kind.ENTER_MAINTENANCE, False, "the site is ONLINE; disconnect first"),
+    (_maintenance, Kind.CONNECT, False, "the site is MAINTENANCE, not STANDBY"),
+    (_maintenance, Kind.ENTER_MAINTENANCE, False, "the site is in MAINTENANCE already"),
+    (_maintenance_asked_for, Kind.CONNECT, False, "an engineer asked for maintenance; leave it first"),
+    (_standby, Kind.LEAVE_MAINTENANCE, True, "the site is STANDBY, and nobody asked for maintenance"),
     (_standby, Kind.RESET_TRIPS, True, "nothing to reset"),
     (_standby, Kind.EXECUTE_SHUTDOWN, False, "no shutdown is armed"),
 ]

@@ -83,7 +83,31 @@ def test_the_folder_of_another_site_and_a_clock_that_was_set_back_are_told(monke
     path.write_text(path.read_text("utf-8").replace('"bench"', '"elsewhere"'), "utf-8")
     monkeypatch.setattr("controller.app.supervisor.utc_ms", lambda: UTC - 86_400_000)
     _, said = start()
-    assert len(said) == 2 and "is site elsewhere's" in said[0] and "the last scan was at 2023-11-14 22:13:20 UTC" in said[1]
+    assert (
+        len(said) == 2
+        and "is site elsewhere's" in said[0]
+        and "the last scan was at 2023-11-14 22:13:20 UTC" in said[1]
+    )
+
+
+def test_a_restart_does_not_end_maintenance() -> None:
+    """Somebody may have a hand in a rack: only who entered it, or another engineer, ends it."""
+    story = live(start()[0])
+    story.until(SiteMode.STANDBY)
+    story.tell(Kind.ENTER_MAINTENANCE, role=Role.ENGINEER)
+    story.seconds(1)
+    assert story.mode is SiteMode.MAINTENANCE
+    store(story)
+    story = live(start()[0])
+    asked = []
+    for _ in range(50):
+        asked.append(story.tell(Kind.CONNECT))
+        story.scans()
+    assert not any(story.answer(c).accepted for c in asked) and story.mode is SiteMode.MAINTENANCE
+    story.tell(Kind.LEAVE_MAINTENANCE, role=Role.ENGINEER)
+    story.seconds(1)
+    store(story)
+    live(start()[0]).online()
 
 
 def _both(folder: Path) -> None:

@@ -138,10 +138,13 @@ class TestShutdown:
 def test_maintenance_is_entered_where_nothing_is_connected_and_left_from_anywhere(site: SiteMode) -> None:
     desk = Desk(site)
     quiet = site in (SiteMode.STANDBY, SiteMode.TRIPPED, SiteMode.LOCKED_OUT)
-    refused = (False, f"the site is {site.name}; disconnect first")
-    assert desk.told(Kind.ENTER_MAINTENANCE) == ((True, "entering maintenance") if quiet else refused)
-    assert desk.memory.maintenance_wanted == int(quiet)
-    assert desk.told(Kind.LEAVE_MAINTENANCE) == (True, "leaving maintenance")
+    inside = site is SiteMode.MAINTENANCE
+    desk.memory = dataclasses.replace(desk.memory, maintenance_wanted=int(inside))
+    refused = "the site is in MAINTENANCE already" if inside else f"the site is {site.name}; disconnect first"
+    assert desk.told(Kind.ENTER_MAINTENANCE) == ((True, "entering maintenance") if quiet else (False, refused))
+    assert desk.memory.maintenance_wanted == int(quiet or inside)
+    nothing = f"the site is {site.name}, and nobody asked for maintenance"
+    assert desk.told(Kind.LEAVE_MAINTENANCE) == (True, "leaving maintenance" if quiet or inside else nothing)
     assert desk.memory.maintenance_wanted == 0
 
 

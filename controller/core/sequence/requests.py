@@ -71,9 +71,12 @@ def judge(
 
 def _connect(command: Command, now: Situation) -> Verdict:
     """From STANDBY the site connects; when online, racks that were taken out join again. One that is out of service
-    is not asked: whoever puts it back must not close it by that."""
+    is not asked: whoever puts it back must not close it by that. Nor does a site connect in which an engineer asked
+    for maintenance that only waits for the last contactor to be seen open."""
     if now.site not in (SiteMode.STANDBY, *MODES_TO_LEAVE):
         return Verdict(False, f"the site is {now.site.name}, not STANDBY")
+    if now.memory.maintenance_wanted:
+        return Verdict(False, "an engineer asked for maintenance; leave it first")
     if now.trips.site_effect & NO_CLOSING:
         return Verdict(False, "an alarm blocks closing; Why names it")
     blocked, out = (now.trips.rack_effect & NO_CLOSING) != 0, now.memory.out_of_service
@@ -115,12 +118,16 @@ def _execute(command: Command, now: Situation) -> Verdict:
 
 
 def _enter_maintenance(command: Command, now: Situation) -> Verdict:
+    if now.site is SiteMode.MAINTENANCE:
+        return Verdict(False, "the site is in MAINTENANCE already")
     if now.site not in (SiteMode.STANDBY, SiteMode.TRIPPED, SiteMode.LOCKED_OUT):
         return Verdict(False, f"the site is {now.site.name}; disconnect first")
     return Verdict(True, "entering maintenance", memory={"maintenance_wanted": 1})
 
 
 def _leave_maintenance(command: Command, now: Situation) -> Verdict:
+    if not now.memory.maintenance_wanted:
+        return Verdict(True, f"the site is {now.site.name}, and nobody asked for maintenance")
     return Verdict(True, "leaving maintenance", memory={"maintenance_wanted": 0})
 
 
