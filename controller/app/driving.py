@@ -13,14 +13,18 @@ import os
 import socket
 import time
 from pathlib import Path
+from typing import Final
 
 from controller.app.lock import RETRY_S, AlreadyRunning
 from plc_config.plan import BusPlan, PollingPlan
 
+MOST: Final = 200
+"""Names held: each is an open file, of which a process may have 1024 (the usual limit), and links need theirs."""
+
 
 def take(plan: PollingPlan, folder: Path, patience_s: float = 0.0) -> list[socket.socket]:
-    """What is held while it is kept open: every unit that the plan writes. AlreadyRunning when somebody keeps one
-    beyond `patience_s`.
+    """What is held while it is kept open: the units that the plan writes, of a large site 200, racks and PCS first.
+    AlreadyRunning when somebody keeps one beyond `patience_s`.
 
     folder: where serial ports without a slash lie. Where the system has no such names nothing is held.
     """
@@ -58,16 +62,13 @@ def release(held: list[socket.socket]) -> None:
 
 
 def _written(plan: PollingPlan, folder: Path) -> dict[tuple[str, int], str]:
-    """Address of every unit that is written, and its device."""
-    found = {}
-    for block in plan.writes:
-        device = plan.devices[block.device]
-        found[_where(plan.buses[block.bus], folder), block.unit] = device.name
-    for device in plan.devices:
-        # One that configures itself has nothing to write until it was read.
-        if device.models:
-            found[_where(plan.buses[device.bus], folder), device.unit] = device.name
-    return found
+    """Addresses of units that are written, and their devices; those that switch contactors and power first."""
+    found: dict[tuple[str, int], str] = {}
+    # One that configures itself has nothing to write until it was read.
+    written = {block.device for block in plan.writes} | {d.index for d in plan.devices if d.models}
+    for device in sorted((plan.devices[i] for i in written), key=lambda d: (d.level == "module", d.index)):
+        found.setdefault((_where(plan.buses[device.bus], folder), device.unit), device.name)
+    return dict(list(found.items())[:MOST])
 
 
 def _where(bus: BusPlan, folder: Path) -> str:

@@ -32,7 +32,7 @@ def copy_of(site: Compiled, *changes: tuple[str, str]) -> Compiled:
 def test_a_copy_under_another_name_is_refused_and_the_unit_is_named(site: Compiled, tmp_path: Path) -> None:
     held = driving.take(site.plan, tmp_path / "one")
     other = copy_of(site, ("id: bench", "id: other"))
-    with pytest.raises(AlreadyRunning, match=r"R01/M01 \S+ \(unit 1 at 127\.0\.0\.1:\d+\) is driven by another"):
+    with pytest.raises(AlreadyRunning, match=r"R01 rack\S* \(unit 100 at 127\.0\.0\.1:\d+\) is driven by another"):
         driving.take(other.plan, tmp_path / "two")
     driving.release(held)
     driving.release(driving.take(other.plan, tmp_path / "two"))
@@ -43,6 +43,13 @@ def test_other_units_of_a_shared_gateway_are_another_site_s(site: Compiled, tmp_
     units = ("unit: 100", "unit: 101"), ("unit: 1,", "unit: 7,"), ("unit: 1..4", "unit: 11..14")
     driving.release(driving.take(copy_of(site, *units).plan, tmp_path / "two"))
     driving.release(held)
+
+
+def test_a_large_site_holds_its_racks_and_pcs_and_leaves_files_for_its_links(tmp_path: Path) -> None:
+    plan = compile_site("plant").plan
+    found = driving._written(plan, tmp_path)
+    assert len(found) == driving.MOST and {u for _, u in list(found)[:53]} == {1, 100}
+    assert sum(unit == 100 for _, unit in found) == 48
 
 
 def test_a_refusal_leaves_nothing_held(site: Compiled, tmp_path: Path) -> None:
