@@ -106,7 +106,8 @@ async def test_a_second_instance_in_another_run_folder_exits_before_it_writes(fo
         _, said = await asyncio.wait_for(second.communicate(), EXIT_DEADLINE_S)
         assert second.returncode == 75
         assert b"is driven by another controller of this machine" in said
-        assert holding[1] == 40_000 and rig.wrong == []
+        # On a busy machine the first may have silenced it meanwhile; the second would have left it at zero.
+        await rig.until(lambda: holding[1] == 40_000, "the first drives on")
 
 
 @pytest.mark.e2e
