@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from controller.core.layout import RECORDS
 from controller.core.signal import Floats, tag
 
-WATCH_SCATTERS = 7
+WATCH_SCATTERS = 8
 BLOCKS = 18
 """Means of ten seconds that are remembered."""
+PAIRS = 4
+"""Charges with the discharges after them that are remembered."""
 WATCH_DTYPE = np.dtype(
     [
         ("wait_ms", "i8"),  # time since the last look, and since the bin began
@@ -42,6 +44,19 @@ WATCH_DTYPE = np.dtype(
         ("aged_fast", "f8"),  # the same, each times its age in h
         ("aged_mid", "f8"),
         ("aged_long", "f8"),
+        ("half_way", "f8"),  # the charge (-1) or discharge (1) that runs, on straight curve: sums of current and looks,
+        ("half_a", "f8"),  # bins, and what of the capacity it moved
+        ("half_looks", "f8"),
+        ("half_bins", "f8"),
+        ("half_moved", "f8"),
+        ("half_slope", "f8"),  # sum of the slope of the OCV over its looks, and of that times the SOC over half
+        ("half_lever", "f8"),
+        ("last_a", "f8"),  # the half before: mean current, 0 none, and mean of slope times SOC over half
+        ("last_lever", "f8"),
+        ("pair_h", "f8"),  # time since two halves made a pair, and from pair to pair, newest first
+        ("gaps_h", "f8", (PAIRS - 1,)),
+        ("per_level", "f8"),  # resistance (of nominal) that a change of level (SOC) between two halves looks like
+        ("per_lack", "f8", (PAIRS,)),  # and a capacity that is told wrong, in each pair
         ("exposed", "f8"),  # charge put too fast for its temperature into the most exposed cell, of capacity
         ("load", "f8"),  # squared C-rate, filtered like a cell's temperature; its mean and variance
         ("load_mean", "f8"),
@@ -57,7 +72,8 @@ WATCH_DTYPE = np.dtype(
 )
 """What early warning remembers of one rack (see `estimate/watch.py`)."""
 RECORDS["watch"] = WATCH_DTYPE
-HELD_DTYPE = np.dtype([(n, "u1") for n in ("leak_fast", "leak_slow", "growth", "step", "lack", "still", "plating")])
+HELD: tuple[str, ...] = ("leak_fast", "leak_slow", "growth", "step", "lack", "still", "plating", "halves")
+HELD_DTYPE = np.dtype([(name, "u1") for name in HELD])
 RECORDS["held"] = HELD_DTYPE
 PLATING_DTYPE = np.dtype(
     [
@@ -81,6 +97,24 @@ COLDER_DTYPE = np.dtype(
     ]
 )
 RECORDS["colder"] = COLDER_DTYPE
+HALVES_DTYPE = np.dtype(
+    [
+        ("sum_v", "f4"),  # the half that runs: V over the median, looks, and K over the median in every bin
+        ("count", "f4"),
+        ("sum_k", "f4"),
+        ("last_v", "f4"),  # mean of the half before, V and K; 1: it was heard in most of it
+        ("last_k", "f4"),
+        ("whole", "u1"),
+        ("ohm", "f4", (PAIRS,)),  # resistance over the median's (of nominal) by pairs of halves, newest first
+        ("late_k", "f4"),  # K over the median at the last pair
+        ("level", "f4", (PAIRS,)),  # charge over the median's (SOC) at the ends of those pairs
+        ("base", "f4"),  # the healthy one, the K it belongs to, and of how many pairs it is
+        ("base_k", "f4"),
+        ("based", "u1"),
+        ("pairs", "u1"),  # pairs without a gap
+    ]
+)
+RECORDS["halves"] = HALVES_DTYPE
 BLOCKS_DTYPE = np.dtype([("x", "f2", (BLOCKS,))])
 RECORDS["blocks"] = BLOCKS_DTYPE
 
@@ -146,6 +180,7 @@ class WatchBins:
     since_slow: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins since it was zero", dtype="u2")
     resistance_base: Floats = tag("1", "rack", "module", "cell", doc="Resistance when healthy", dtype="f4")
     resistance_step: Floats = tag("1", "rack", "module", "cell", doc="Its sharpest rise of late", dtype="f4")
+    halves: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Resistance by halves of cycles", dtype="halves")
     level_v: Floats = tag("V", "rack", "module", "cell", doc="V over the median on straight curve", dtype="f4")
     apart: Floats = tag("1", "rack", "module", "cell", doc="Resistance that its temperature may add", dtype="f4")
     level_charge: Floats = tag("1", "rack", "module", "cell", doc="The same, before a doubt", dtype="f4")

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.estimate import colder, jumps, losses, plating, resistances, warm_sensors
+from controller.core.estimate import colder, halves, jumps, losses, plating, resistances, warm_sensors
 from controller.core.estimate.faults import Finding
 from controller.core.estimate.rows import rows
 from controller.core.estimate.sisters import median
@@ -45,8 +45,9 @@ def judge(s: Strings, e: EstimationMemory, r0: float, capacity_ah: float) -> tup
     v = Verdicts(s, e, r0, capacity_ah)
     warm = warm_sensors.judge(v)
     colder.follow(v, warm)
+    paired = halves.close(v, warm)
     trust = _trust(v)
-    risen = resistances.judge(v, warm, trust.alive)
+    risen = resistances.judge(v, warm, trust.alive, paired)
     exposed = plating.exposure(v)
     losses.judge(v, warm, trust.steady, risen, exposed)
     _lack(v, trust.clear, plating.judge(v, exposed, trust.clear))

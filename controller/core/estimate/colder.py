@@ -54,9 +54,14 @@ def explained(v: Verdicts) -> dict[str, Floats]:
     return {name: _of(p["base"] - p[name], v.s.nearest) for name in MEMORIES}
 
 
-def _of(k: Floats, nearest: Ints) -> Floats:
+def cold_adds(k: Floats) -> Floats:
+    """What a cell that is colder by `k` may have more of its resistance, as a share of nominal."""
     counts = np.clip((k - COLD_FROM_K) / (COLD_WHOLE_K - COLD_FROM_K), 0.0, 1.0)
-    return np.asarray((counts * np.expm1(COLD_PER_K * np.clip(k, 0.0, COLD_MOST_K)))[:, nearest], np.float64)
+    return np.asarray(counts * np.expm1(COLD_PER_K * np.clip(k, 0.0, COLD_MOST_K)))
+
+
+def _of(k: Floats, nearest: Ints) -> Floats:
+    return np.asarray(cold_adds(k)[:, nearest], np.float64)
 
 
 def ask(v: Verdicts, warm: Warm, rise: Floats, has: Bools, calm: Bools, begins: Bools) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.estimate import colder
+from controller.core.estimate import colder, halves
 from controller.core.estimate.cell_model import ARRHENIUS_PER_K
 from controller.core.estimate.rows import rows
 from controller.core.estimate.sisters import median
@@ -33,10 +33,11 @@ MOVED_FAST, MOVED_LONG = 8.0, 50.0
 """Squared current movement (C-rate squared times s) that a resistance must rest on: a step of 0.2C gives 12."""
 
 
-def judge(v: Verdicts, warm: Warm, alive: Bools) -> Bools:
+def judge(v: Verdicts, warm: Warm, alive: Bools, paired: Bools) -> Bools:
     """A step within hours is a connection, a slow rise the cell; True where a resistance is no longer what it was.
 
-    Judged against the base that was learnt first. `alive`: voltages that move.
+    Judged against the base that was learnt first. alive: voltages that move; paired (n,): strings in which a half of a
+    cycle ended.
     """
     s, w = v.s, v.w
     raw, cold = _ohm(v, "long"), colder.explained(v)
@@ -49,7 +50,8 @@ def judge(v: Verdicts, warm: Warm, alive: Bools) -> Bools:
     base = np.where((base == 0) & known, raw, base)
     # A cell that is fuller or emptier than its sisters bends elsewhere: that is no resistance.
     level = np.abs(v.of("cell_shift_ratio") - median(v.of("cell_shift_ratio"), s.cells)[:, None])
-    has = (base != 0) & alive & (level < LEVEL_MOST)
+    level_ok = alive & (level < LEVEL_MOST)
+    has = (base != 0) & level_ok
     # What one step of the current showed must show again at the next.
     active = (w["moved_bin"] > ACTIVE * v.q**2)[:, None]
     colder.ask(v, warm, raw - base, has & calm, (active & calm)[:, 0], begins)
@@ -86,7 +88,7 @@ def judge(v: Verdicts, warm: Warm, alive: Bools) -> Bools:
     v.set("resistance_base", base + np.where(learn, rise / (w["based"] + FIRST_BINS)[:, None], 0.0))
     w["based"] += learn.any(axis=1)
     v.set("resistance_step", peak)
-    return np.asarray(risen)
+    return np.asarray(risen | halves.judge(v, paired, level_ok))
 
 
 def _ohm(v: Verdicts, name: str) -> Floats:

@@ -21,7 +21,7 @@ BIN_H: Final = BIN_MS / 3_600_000
 WARM_BINS: Final = 144
 """Bins before drifts are judged: the filters first learn capacities and offsets from a day's swing."""
 SLOW: Final = 1.0 / 144
-FAST, LONG, LOSS_FAST, LOSS_SLOW, LACK, WARMTH, NOW = range(7)
+FAST, LONG, LOSS_FAST, LOSS_SLOW, LACK, WARMTH, NOW, HALVES = range(8)
 LEVEL_MOST: Final = 0.02
 HALF: Final = 0.5
 """SOC at which a cell's charge over its sisters' is compared: what it lacks in capacity parts them by the swing."""

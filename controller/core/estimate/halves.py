@@ -1,0 +1,168 @@
+"""Resistances told by whole halves of a cycle, where hours of charge follow hours of discharge and no step tells any.
+
+On the straight part of the curve a cell's mean voltage over the median differs between a charge and the discharge
+after it by its resistance over the median's, times both currents. Level, offset and charge of the cell are the same in
+both; where one of them moved meanwhile, the next pair errs by as much the other way. So the smaller of two pairs in a
+row counts: a resistance is in both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from controller.core.estimate.cell_model import ARRHENIUS_PER_K
+from controller.core.estimate.colder import cold_adds
+from controller.core.estimate.rows import rows
+from controller.core.estimate.sisters import median
+from controller.core.estimate.verdicts import BIN_H, HALF, HALVES, WARM_BINS, Verdicts
+from controller.core.estimate.warm_sensors import Warm
+from controller.core.image_warnings import Fault
+from controller.core.memory_watch import PAIRS
+from controller.core.signal import Bools, Floats
+
+LEAST_C: Final = 0.05
+"""Mean current of ten minutes, in C, from which they belong to a charge or a discharge."""
+LEAST_MOVED: Final = 0.15
+"""Charge over the capacity that a half must move on straight curve: it ends when the current has turned."""
+LEAST_SEEN: Final = 0.8
+"""Share of a half's looks in which a cell must have been heard."""
+RISE_LEAST, RISE_SIGMAS, LEARN_SIGMAS, SIGMA_LEAST = 0.05, 6.0, 9.0, 0.006
+BASE_PAIRS: Final = 4
+"""Pairs of which the healthy resistance is the mean."""
+GROWTH_MOST_PER_H, SHARP_SIGMAS, SHARP_SHARE = 0.006, 2.5, 0.33
+"""No cell grows faster (of nominal per hour), but by so much scatter and this share of the rise; a connection does."""
+CAME, STANDS = 0.8, 0.2
+"""A connection also: that share of the rise came between the last four pairs, less than this between the last two."""
+SURE_PAIRS: Final = 2
+"""Pairs that must show a rise that is no step yet: the next one tells whether it goes on."""
+WARMTH_MOST_K: Final = 1.5
+LACK_SHARE: Final = 0.2
+"""Part of a cell's lacking capacity by which that may be told wrong."""
+
+
+def close(v: Verdicts, warm: Warm) -> Bools:
+    """Books the bin; racks (n,) in which a half ended and made a pair with the one before. Before levels are judged."""
+    w, h = v.w, v.get("halves")
+    amps, soc = w["sum_a"] / np.maximum(w["straight"], 1.0), v.e.string["x"][v.s.racks, 0]
+    way = np.where((w["straight"] > 0) & (np.abs(amps) > LEAST_C * v.q), np.sign(amps), 0.0)
+    turned = (way != 0) & (w["half_way"] != 0) & (way != w["half_way"])
+    ended = turned & (w["half_moved"] > LEAST_MOVED)
+    w["pair_h"] += BIN_H
+    paired = _pair(v, h, ended) if ended.any() else ended
+    # A sensor that was told to have jumped has a new zero.
+    jumped_k = warm.jumped_k[:, v.s.nearest]
+    if jumped_k.any():
+        for name in ("last_k", "late_k", "base_k"):
+            h[name] += jumped_k
+        h["sum_k"] += jumped_k * w["half_bins"][:, None]
+    over_k = np.where(warm.doubted[:, v.s.nearest], h["last_k"], warm.over_k[:, v.s.nearest])
+    for name, more in (
+        ("sum_v", rows(v.s.samples.sum_v, v.s.racks)), ("count", rows(v.s.samples.count_v, v.s.racks)),
+        ("sum_k", over_k),
+    ):  # fmt: skip
+        h[name] = np.where(turned[:, None], 0.0, h[name]) + np.where(way[:, None] != 0, more, 0.0)
+    for name, more in (
+        ("half_a", w["sum_a"]), ("half_looks", w["straight"]), ("half_bins", np.ones_like(amps)),
+        ("half_slope", w["slope"] * w["straight"]), ("half_lever", w["slope"] * (soc - HALF) * w["straight"]),
+        ("half_moved", np.abs(amps) * w["straight"] / np.maximum(w["looks"], 1.0) * BIN_H / v.q),
+    ):  # fmt: skip
+        w[name] = np.where(turned, 0.0, w[name]) + np.where(way != 0, more, 0.0)
+    w["half_way"] = np.where(way != 0, way, w["half_way"])
+    v.set("halves", h)
+    return np.asarray(paired)
+
+
+def _pair(v: Verdicts, h: Any, ended: Bools) -> Bools:
+    """What a half that ended says together with the one before it, in place; then it is the one before."""
+    w, last = v.w, ended[:, None]
+    looks = np.maximum(w["half_looks"], 1.0)
+    mean_a, slope, lever = w["half_a"] / looks, w["half_slope"] / looks, w["half_lever"] / looks
+    paired = ended & (w["last_a"] * mean_a < 0)
+    seen = h["count"] > LEAST_SEEN * w["half_looks"][:, None]
+    mean_v = h["sum_v"] / np.maximum(h["count"], 1.0)
+    mean_k = h["sum_k"] / np.maximum(w["half_bins"], 1.0)[:, None]
+    span_v = np.where(paired, w["last_a"] - mean_a, 1.0) * v.r0
+    share = (mean_v - h["last_v"]) / span_v[:, None]
+    both = paired[:, None] & seen & (h["whole"] > 0)
+    share = np.where(both, share - median(share, both)[:, None], h["ohm"][:, :, 0])
+    for name, x in (("ohm", share), ("level", v.at_half())):
+        h[name] = np.where(paired[:, None, None], np.concatenate([x[:, :, None], h[name][:, :, :-1]], 2), h[name])
+    h["late_k"] = np.where(both, 0.5 * (mean_k + h["last_k"]), h["late_k"])
+    h["pairs"] = np.where(both, np.minimum(h["pairs"], 250) + 1, np.where(paired[:, None], 0, h["pairs"]))
+    for name, x in (("last_v", mean_v), ("last_k", mean_k), ("whole", seen)):
+        h[name] = np.where(last, x, h[name])
+    for name, x in (("gaps_h", w["pair_h"]), ("per_lack", (lever - w["last_lever"]) / span_v)):
+        w[name] = np.where(paired[:, None], np.concatenate([x[:, None], w[name][:, :-1]], 1), w[name])
+    w["per_level"] = np.where(paired, slope / np.abs(span_v), w["per_level"])
+    w["pair_h"] = np.where(paired, 0.0, w["pair_h"])
+    w["last_a"], w["last_lever"] = np.where(ended, mean_a, w["last_a"]), np.where(ended, lever, w["last_lever"])
+    return np.asarray(paired)
+
+
+def judge(v: Verdicts, paired: Bools, sound: Bools) -> Bools:
+    """Tells what rose in both of two pairs, as resistances are told; True in cells where it did.
+
+    paired (n,): strings in which a half ended; sound: cells that may be judged by what their voltage shows.
+    """
+    h, w = v.get("halves"), v.w
+    has = (paired & (w["bins"] >= WARM_BINS))[:, None] & sound & (h["pairs"] >= 2)
+    if not has.any():
+        return np.zeros_like(has)
+    begins = _begin(v, h, has)
+    known = has & (h["based"] > 0)
+    rise, apart = _rise(v, h, known)
+    sigma = v.sigma(HALVES, rise, known, SIGMA_LEAST)
+    may = known & ~v.told(Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY)
+    risen = may & (rise - apart > np.maximum(RISE_LEAST, RISE_SIGMAS * sigma))
+    held = v.held("halves", risen, paired[:, None])
+    sharp, new = _stepped(h, w["gaps_h"], rise, sigma), ~v.told(Fault.RESISTANCE_GROWTH, Fault.BUSBAR_STEP)
+    v.tell(risen & new & sharp, Fault.BUSBAR_STEP, 100 * rise, rise / sigma)
+    v.tell(risen & new & ~sharp & (held >= SURE_PAIRS), Fault.RESISTANCE_GROWTH, 100 * rise, rise / sigma)
+    v.evidence |= ~new & known & (rise > 0.5 * RISE_LEAST)
+    learn = known & ~begins & (h["based"] < BASE_PAIRS) & (apart < RISE_LEAST) & (np.abs(rise) < LEARN_SIGMAS * sigma)
+    for name, x in (("base", h["ohm"][:, :, 0]), ("base_k", h["late_k"])):
+        h[name] = np.where(learn, h[name] + (x - h[name]) / (h["based"] + 1), h[name])
+    h["based"] += learn
+    v.set("halves", h)
+    return np.asarray(risen)
+
+
+def _begin(v: Verdicts, h: Any, has: Bools) -> Bools:
+    """Takes the healthy resistance from the first two pairs that agree, in place; cells in which that was now."""
+    # A voltage that jumped has another level now: what it was before says nothing of what comes.
+    h["based"] = np.where(v.told(Fault.VOLTAGE_SENSOR), 0, h["based"])
+    late, before = h["ohm"][:, :, 0], h["ohm"][:, :, 1]
+    begins = has & (h["based"] == 0) & (np.abs(late - before) + _unsettled(v, h) < RISE_LEAST)
+    for name, x in (("base", 0.5 * (late + before)), ("base_k", h["late_k"]), ("based", 2)):
+        h[name] = np.where(begins, x, h[name])
+    h["ohm"][:, :, 2:] = np.where(begins[:, :, None], h["base"][:, :, None], h["ohm"][:, :, 2:])
+    return np.asarray(begins)
+
+
+def _rise(v: Verdicts, h: Any, known: Bools) -> tuple[Floats, Floats]:
+    """What both of the last two pairs have over the healthy resistance, and how much of that may be none."""
+    k = h["late_k"] - h["base_k"]
+    rise = h["ohm"][:, :, :2].min(axis=2) - h["base"]
+    rise = rise + ARRHENIUS_PER_K * np.clip(k - median(k, known)[:, None], -WARMTH_MOST_K, WARMTH_MOST_K)
+    apart = cold_adds(-k) + _unsettled(v, h)
+    # Where one cycle goes deeper than the next, what a cell lacks in capacity parts one pair from the other.
+    deeper = np.ptp(v.w["per_lack"], axis=1)[:, None]
+    return rise - median(rise, known)[:, None], apart + LACK_SHARE * np.abs(v.of("cell_lack_ratio")) * deeper
+
+
+def _unsettled(v: Verdicts, h: Any) -> Floats:
+    """Resistance that a moving level looks like: other than at the same end of the cycle before, or told wrong."""
+    level, pairs = h["level"], h["pairs"]
+    late = np.abs(level[:, :, 0] - np.where(pairs > 2, level[:, :, 2], level[:, :, 1]))
+    before = np.where(pairs > 3, np.abs(level[:, :, 1] - level[:, :, 3]), 0.0)
+    return np.asarray(np.maximum(late, before) * v.w["per_level"][:, None])
+
+
+def _stepped(h: Any, gaps_h: Floats, rise: Floats, sigma: Floats) -> Bools:
+    """Cells whose resistance stepped: faster than a cell grows, or all of it lately, and it stands."""
+    steps = h["ohm"][:, :, :-1] - h["ohm"][:, :, 1:]
+    faster = (steps - GROWTH_MOST_PER_H * gaps_h[:, None, :])[:, :, : PAIRS - 2].max(axis=2)
+    stands = (steps[:, :, 0] < STANDS * rise) & (steps.sum(axis=2) > CAME * rise)
+    return np.asarray((faster > np.maximum(SHARP_SIGMAS * sigma, SHARP_SHARE * rise)) | stands)

@@ -1,0 +1,107 @@
+"""Resistances in full cycles, whose currents step only in the knees: told by charges and the discharges after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from controller.core.estimate.faults import Finding
+from controller.core.image_warnings import Fault
+from controller.core.memory_watch import WatchMemory
+from tests.early_rig import String, kinds
+
+HALF_A: Final = 90.0
+STEP_MS: Final = 300_000
+KNEES: Final = (0.05, 0.99)
+
+
+def cycles(s: String, count: int, every_half: Callable[[], None] = lambda: None) -> list[Finding]:
+    """The onsets in so many cycles of twelve hours: blocks of three hours that begin and end in a knee, and rests."""
+    before, s.step_ms = len(s.found), STEP_MS
+    for _ in range(count):
+        for steady_a, (start, end) in ((-HALF_A, KNEES), (HALF_A, KNEES[::-1])):
+            every_half()
+            for soc, hours, amps in ((start, 0.5, steady_a), (0.5, 2.0, steady_a), (end, 0.5, steady_a), (end, 3.0, 0.0)):
+                s.estimation.string["x"][:, 0] = soc
+                s.hours(hours, 1.0, amps)
+    return s.found[before:]
+
+
+@pytest.fixture(scope="module")
+def healthy() -> WatchMemory:
+    """What is remembered of a healthy string after two and a half days."""
+    s = String(seed=5)
+    assert cycles(s, 5) == []
+    return s.memory
+
+
+@pytest.fixture
+def cycled(healthy: WatchMemory) -> String:
+    return String(seed=6).going_on(healthy)
+
+
+def test_a_connection_that_came_loose_is_told_within_a_day(cycled: String) -> None:
+    cycled.ohm[0, 0, 7] += 4e-5
+    found = cycles(cycled, 2)
+    assert kinds(found) == {(7, Fault.BUSBAR_STEP)}
+    assert 7 < found[0].value < 18, "16 % of what the sheet says, or the half of it that both pairs show first"
+
+
+def test_one_within_a_half_is_the_same(cycled: String) -> None:
+    cycled.estimation.string["x"][:, 0] = 0.5
+    cycled.hours(1.5, 1.0, -HALF_A)
+    cycled.ohm[0, 0, 7] += 4e-5
+    cycled.hours(1.5, 1.0, -HALF_A)
+    cycled.hours(3.0, 1.0, 0.0)
+    cycled.hours(3.0, 1.0, HALF_A)
+    assert kinds(cycles(cycled, 2)) == {(7, Fault.BUSBAR_STEP)}
+
+
+def test_a_cell_whose_resistance_grows_is_told_as_such(cycled: String) -> None:
+    def grow() -> None:
+        cycled.ohm[0, 0, 7] += 2.5e-4 * 0.33 / 12
+
+    assert kinds(cycles(cycled, 4, grow)) == {(7, Fault.RESISTANCE_GROWTH)}
+
+
+def jumps(s: String) -> None:
+    s.offset_v[0, 0, 3] = 0.012
+
+
+def leaks(s: String) -> None:
+    s.leak_per_h[0, 0, 3] = 4e-4
+
+
+def cools(s: String) -> None:
+    s.warm_k[0, 0, 3] -= 0.5
+    s.ohm[0, 0, 3] *= 1.02
+
+
+def sensor_errs(s: String) -> None:
+    s.warm_k[0, 0, 3] = 5.0
+
+
+@pytest.mark.parametrize("happens", [jumps, leaks, cools, sensor_errs])
+def test_what_is_no_resistance(cycled: String, happens: Callable[[String], None]) -> None:
+    told = {fault for _, fault in kinds(cycles(cycled, 4, lambda: happens(cycled)))}
+    assert not told & {Fault.BUSBAR_STEP, Fault.RESISTANCE_GROWTH}
+
+
+def test_a_cell_that_was_not_heard_for_a_half_is_judged_by_later_ones(cycled: String) -> None:
+    quality = cycled.points.cell_voltage_v.quality
+    quality[0, 0, 7] = 9
+    cycles(cycled, 1)
+    quality[0, 0, 7] = 0
+    cycled.ohm[0, 0, 7] += 4e-5
+    assert cycles(cycled, 1) == [], "too few pairs of halves since"
+    assert kinds(cycles(cycled, 2)) == {(7, Fault.BUSBAR_STEP)}
+
+
+def test_the_healthy_resistance_is_not_taken_from_pairs_that_disagree() -> None:
+    s = String(seed=7)
+    cycles(s, 2)
+    s.offset_v[0, 0, 3] = 0.006
+    assert kinds(cycles(s, 4)) <= {(3, Fault.VOLTAGE_SENSOR)}
+    assert (s.memory.bins.halves["based"][0, 0] > 0).all(), "it is once they agree again"
