@@ -6,16 +6,17 @@ One answer for everybody: the method `Why` gives it to SCADA, and `cellwarden wh
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 from opcua_model.acting import NOT_ACTING, ActiveAlarm, acting_alarms
 from opcua_model.model import Model
 from opcua_model.points import Point, sample
+from opcua_model.reasons import OPENS, Explanation, Reason, Rules, Values, number, racks_of
 from opcua_model.view import Look
-from plc_config.cause_effect import facts
+from opcua_model.why_connect import connect
 from plc_config.compile import Compiled
 
 QUESTIONS: Final = ("limited", "connect", "trip", "recalibrate")
@@ -28,11 +29,6 @@ WORDS: Final = {
     "calibr": "recalibrate",
 }
 """What in a question, as a person may word it, tells which one it is."""
-LATCHED: Final = ("LATCHED_UNACKNOWLEDGED", "LATCHED")
-OPENS: Final = ("STOP", "TRIP", "LOCKOUT")
-FEEDING: Final = ("CLOSED", "STOPPING", "FUSE_WAIT")
-CAUSE_GONE: Final = "cause gone"
-PLACES_SHOWN: Final = 3
 MOST_REASONS: Final = 40
 SITE_PATHS: Final = (
     "Status/State",
@@ -47,31 +43,6 @@ RACK_PATHS: Final = (
     "Attempts", "StateTime", "RejoinTime", "RecalibrationKind", "RecalibrationGain", "RecalibrationSigma",
     "RecalibrationTime", "SocSigma",
 )  # fmt: skip
-Values = Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Reason:
-    """One link of the chain: which rule, where, the value against the limit, what explains it, and what lifts it."""
-
-    rule: str
-    place: str
-    value: str = ""
-    limit: str = ""
-    lifts: str = ""
-    advice: str = ""
-    because: str = ""
-    root: str = ""
-    note: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Explanation:
-    """The answer to one question; without reasons the answer says that there is nothing to explain."""
-
-    question: str
-    answer: str
-    reasons: tuple[Reason, ...] = ()
 
 
 # -- the answers -----------------------------------------------------------------------------------------------
@@ -86,7 +57,7 @@ def questions_of(text: str) -> tuple[str, ...]:
 def explain(question: str, values: Values, alarms: Sequence[ActiveAlarm], rules: Rules) -> Explanation:
     """The answer to one question from values and alarms seen at one moment."""
     acting = [a for a in alarms if a.state not in NOT_ACTING]
-    answers = {"limited": _limited, "connect": _connect, "trip": _trip, "recalibrate": _recalibrate}
+    answers = {"limited": _limited, "connect": connect, "trip": _trip, "recalibrate": _recalibrate}
     found = answers[question](values, acting, rules)
     if question == "trip" and found.reasons:
         over = rules.acting([a for a in alarms if a.state in NOT_ACTING], OPENS)
@@ -120,73 +91,6 @@ class Whys:
         return [explain(q, values, alarms, self.rules) for q in questions_of(text)]
 
 
-class Rules:
-    """What the matrix says of its rows at this site, and which racks a place acts on."""
-
-    def __init__(self, site: Compiled) -> None:
-        self.site = site
-        self.rows = {row.id: facts(row, site.program) for row in site.program.matrix.rows}
-
-    def reasons(self, alarms: Iterable[ActiveAlarm]) -> list[Reason]:
-        """Alarms as links of the chain; in one row consequences of one root are one link, and what is over."""
-        groups: dict[tuple[str, str, str], list[ActiveAlarm]] = {}
-        for alarm in alarms:
-            if alarm.root:
-                row, _, place = alarm.root.partition(" ")
-                groups.setdefault((row, "", place), [ActiveAlarm("UNACKNOWLEDGED", row, place)])
-            alone = "" if alarm.root or alarm.state in NOT_ACTING else alarm.place
-            groups.setdefault((alarm.row, alarm.root, alone), []).append(alarm)
-        return [self._reason(group) for group in groups.values()]
-
-    def _reason(self, group: Sequence[ActiveAlarm]) -> Reason:
-        alarm, row = group[0], self.rows.get(group[0].row, {})
-        how = str(row.get("reset", ""))
-        if alarm.state in LATCHED:
-            lifts = f"cause is gone; reset {how}"
-        elif alarm.state in NOT_ACTING:
-            lifts = "it is over, and nobody has acknowledged it"
-        else:
-            itself = how.startswith("by itself")
-            back = str(row.get("clear", CAUSE_GONE))
-            when = "when the cause is gone" if back == CAUSE_GONE else f"at {back}"
-            lifts = f"by itself {when}" if itself else f"{when}, then reset {how}"
-        place = ", ".join(a.place for a in group[:PLACES_SHOWN])
-        if len(group) > PLACES_SHOWN:
-            place = f"at {len(group)} places ({place}, ...)"
-        note = {"SHELVED": "its alarm is shelved", "OUT_OF_SERVICE": "its alarm is out of service"}.get(alarm.state, "")
-        return Reason(
-            alarm.row, place, alarm.value, alarm.limit, lifts, row.get("advice", ""), row.get("because", ""),
-            alarm.root, note,
-        )  # fmt: skip
-
-    def acting(self, alarms: Iterable[ActiveAlarm], effects: Iterable[str], rack: str = "") -> list[ActiveAlarm]:
-        """Alarms with one of the effects, those that act on a rack when one is named."""
-        wanted = set(effects)
-        return [a for a in alarms if self._effects(a, rack) & wanted]
-
-    def _effects(self, alarm: ActiveAlarm, rack: str) -> set[str]:
-        row = self.rows.get(alarm.row)
-        if row is None:
-            return set()
-        own, bank = set(row["effects"]), set(row["bank_effects"])
-        if not rack:
-            return own | bank
-        t, level = self.site.topology, row["place"]
-        if level == "site":
-            return own
-        if level == "bus":
-            wires = self.site.topology.wires
-            bus = wires.names.index(alarm.place)
-            reads = wires.racks[bus] | wires.modules[bus].any(axis=1)
-            return own if reads[int(rack[1:]) - 1] else set()
-        number = int(alarm.place.partition("/")[0][1:]) - 1
-        home = int(t.pcs_bank[number] if level == "pcs" else t.rack_bank[number])
-        if int(t.rack_bank[int(rack[1:]) - 1]) != home:
-            return set()
-        here = level == "pcs" or number == int(rack[1:]) - 1
-        return (own if here else set()) | bank
-
-
 def _limited(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanation:
     parts, reasons = [], []
     for direction in ("Discharge", "Charge"):
@@ -201,14 +105,9 @@ def _limited(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explana
     return Explanation("limited", "; ".join(parts), tuple(dict.fromkeys(reasons)))
 
 
-def _racks(values: Values) -> list[str]:
-    """Names of the site's racks."""
-    return sorted({path.split("/")[1] for path in values if path.startswith("Racks/")})
-
-
 def _missing_racks(values: Values) -> list[Reason]:
     """Racks whose share is not there; `why connect` says what keeps each of them out."""
-    found = {rack: str(values.get(f"Racks/{rack}/State")) for rack in _racks(values)}
+    found = {rack: str(values.get(f"Racks/{rack}/State")) for rack in racks_of(values)}
     return [
         Reason("rack not connected", rack, lifts="connect the rack", because=f"{state}: {reason}")
         for rack, state in found.items()
@@ -230,13 +129,13 @@ def _binding(
         full = volts.at[volts.fraction >= volts.fraction.max()]
         end, at = ("Max", full[-1]) if direction == "Charge" else ("Min", full[0])
         side = "below" if direction == "Charge" else "above"
-        value = _number(values.get(f"Racks/{rack}/CellVoltage{end}"), "V")
+        value = number(values.get(f"Racks/{rack}/CellVoltage{end}"), "V")
         return [Reason(name, place, value, f"{at:g} V", f"full again {side} {at:g} V")]
     if name == "temperature":
         warmth = curves.charge_temperature if direction == "Charge" else curves.discharge_temperature
         full = warmth.at[warmth.fraction >= 1.0]
         inside = f"{full[0]:g} to {full[-1]:g} degC" if full.size else "the middle of the curve"
-        span = [_number(values.get(f"Racks/{rack}/Temperature{end}"), "degC") for end in ("Min", "Max")]
+        span = [number(values.get(f"Racks/{rack}/Temperature{end}"), "degC") for end in ("Min", "Max")]
         return [Reason(name, place, " to ".join(span), inside, f"full again while all sensors are at {inside}")]
     lifts = {
         "rated current": "nothing: the cell type's rated current",
@@ -250,85 +149,6 @@ def _binding(
         more = f" and {len(against) - 1} more" if len(against) > 1 else ""
         return [Reason(name, place, lifts=f"{lifts[name]}, once {against[0].row} {against[0].place}{more} let it")]
     return [Reason(name, place, lifts=lifts.get(name, ""))] if name in lifts else []
-
-
-def _connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanation:
-    state = str(values.get("Status/State"))
-    blocking = rules.acting(alarms, ("BLOCK_CLOSE", *OPENS))
-    reasons = rules.reasons(blocking)
-    most = rules.site.config.limits.precharge.rack_voltage_difference
-    racks = _racks(values)
-    live = _live(values, rules)
-    for rack in racks:
-        if values.get(f"Racks/{rack}/State") == "OUT_OF_SERVICE":
-            reasons.append(Reason("out of service", rack, lifts="an engineer puts the rack back into service"))
-        rack_v, link_v = (values.get(f"Racks/{rack}/{n}") for n in ("Voltage", "LinkVoltage"))
-        is_open = values.get(f"Racks/{rack}/State") == "OPEN"
-        waiting = is_open and not values.get(f"Racks/{rack}/Ready")
-        if state == "ONLINE" and is_open:
-            reasons += _not_asked(values, alarms, rack)
-        known = rack in live and None not in (rack_v, link_v)
-        off_v = abs(float(rack_v or 0.0) - float(link_v or 0.0)) if known else 0.0
-        if state == "ONLINE" and waiting and off_v > most:
-            off = _number(off_v, "V")
-            lifts = f"a voltage difference to the DC link below {most:g} V"
-            reasons.append(Reason("voltages do not meet", rack, off, f"{most:g} V", lifts))
-        elif waiting:
-            reasons += _held_back(values, rack, rules)
-        if is_open:
-            reasons += _cooling_down(values, rack, rules)
-    closed = sum(values.get(f"Racks/{rack}/State") == "CLOSED" for rack in racks)
-    where = f"the site is {state}, {closed} of {len(racks)} racks are connected"
-    if reasons:
-        return Explanation("connect", f"{where}; against it: {len(reasons)}", tuple(reasons))
-    if state in ("STANDBY", "CONNECTING", "ONLINE"):
-        return Explanation("connect", f"{where}; nothing is against it")
-    return Explanation("connect", f"{where}: {values.get('Status/StateReason')}; it connects from STANDBY only")
-
-
-def _live(values: Values, rules: Rules) -> frozenset[str]:
-    """Racks whose bank's link is fed by some rack; on a dead one precharge brings the voltages together."""
-    bank = rules.site.topology.rack_bank
-    fed = {int(bank[int(r[1:]) - 1]) for r in _racks(values) if values.get(f"Racks/{r}/State") in FEEDING}
-    return frozenset(r for r in _racks(values) if int(bank[int(r[1:]) - 1]) in fed)
-
-
-def _not_asked(values: Values, alarms: Sequence[ActiveAlarm], rack: str) -> list[Reason]:
-    """What an open rack waits for that nothing else keeps out: its time, or a person."""
-    left = values.get(f"Racks/{rack}/RejoinTime")
-    if left is not None and left >= 0:
-        lifts = f"by itself in {left / 1000:.0f} s if its causes stay away and voltages allow; at once by connect"
-        return [Reason("waits to join again", rack, lifts=lifts)]
-    missing = any(a.row == "rack_not_connected" and a.place == rack for a in alarms)
-    if missing and values.get(f"Racks/{rack}/Ready"):
-        back = values.get(f"Racks/{rack}/StateReason") == "back in service"
-        who = "it was out of service" if back else "protection took it out"
-        return [Reason("nobody asked", rack, lifts="connect", because=who)]
-    return []
-
-
-def _cooling_down(values: Values, rack: str, rules: Rules) -> list[Reason]:
-    """A rack whose precharge has failed and that tries again."""
-    p, tried = rules.site.config.limits.precharge, values.get(f"Racks/{rack}/Attempts") or 0
-    left_ms = p.cool_down - (values.get(f"Racks/{rack}/StateTime") or 0)
-    if not 0 < tried < p.attempts or left_ms <= 0:
-        return []
-    lifts = f"by itself in {left_ms / 1000:.0f} s, when it tries again"
-    return [Reason("precharge failed", rack, f"{tried}", f"{p.attempts} attempts", lifts)]
-
-
-def _held_back(values: Values, rack: str, rules: Rules) -> list[Reason]:
-    """What of the connection policy keeps an open rack out."""
-    reasons = []
-    limit, inrush = rules.site.program.sequences.settings.inrush_a, values.get(f"Racks/{rack}/Inrush") or 0.0
-    if inrush > limit:
-        lifts = f"a predicted in-rush below {limit:g} A: the racks' voltages must come closer"
-        reasons.append(Reason("in-rush too large", rack, _number(inrush, "A"), f"{limit:g} A", lifts))
-    heat = values.get(f"Racks/{rack}/PrechargeHeat") or 0.0
-    if heat > 0.5:
-        lifts = "the precharge resistor has cooled down"
-        reasons.append(Reason("precharge resistor hot", rack, _number(100 * heat, "%"), "100 %", lifts))
-    return reasons
 
 
 def _trip(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanation:
@@ -350,7 +170,7 @@ def _trip(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanatio
 
 
 def _recalibrate(values: Values, alarms: Sequence[ActiveAlarm], rules: Rules) -> Explanation:
-    racks = _racks(values)
+    racks = racks_of(values)
     reasons = []
     for rack in racks:
         v = {name: values.get(f"Racks/{rack}/{name}") for name in RACK_PATHS}
@@ -364,10 +184,6 @@ def _recalibrate(values: Values, alarms: Sequence[ActiveAlarm], rules: Rules) ->
     if not reasons:
         return Explanation("recalibrate", "no rack would gain enough from a window")
     return Explanation("recalibrate", f"a window would pay for {len(reasons)} of {len(racks)} racks", tuple(reasons))
-
-
-def _number(value: Any, unit: str) -> str:
-    return "unknown" if value is None else f"{float(value):.4g} {unit}"
 
 
 def as_text(explanation: Explanation) -> str:

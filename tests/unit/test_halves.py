@@ -23,7 +23,12 @@ def cycles(s: String, count: int, every_half: Callable[[], None] = lambda: None)
     for _ in range(count):
         for steady_a, (start, end) in ((-HALF_A, KNEES), (HALF_A, KNEES[::-1])):
             every_half()
-            for soc, hours, amps in ((start, 0.5, steady_a), (0.5, 2.0, steady_a), (end, 0.5, steady_a), (end, 3.0, 0.0)):
+            for soc, hours, amps in (
+                (start, 0.5, steady_a),
+                (0.5, 2.0, steady_a),
+                (end, 0.5, steady_a),
+                (end, 3.0, 0.0),
+            ):
                 s.estimation.string["x"][:, 0] = soc
                 s.hours(hours, 1.0, amps)
     return s.found[before:]

@@ -16,7 +16,8 @@ from controller.core.outlook_memory import EVENTS
 from controller.core.retained import Retained, retain
 from controller.core.signal import Floats
 from controller.image.files import SiteFiles
-from opcua_model.why import Rules, as_text, explain
+from opcua_model.reasons import Rules
+from opcua_model.why import as_text, explain
 from plc_config.compile import compile_site
 from tests.story import Story, connected, fork
 from tools.cli import main

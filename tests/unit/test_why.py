@@ -14,7 +14,8 @@ from controller.core.command import Kind
 from controller.core.signal import Quality
 from opcua_model import why
 from opcua_model.acting import ActiveAlarm, acting_alarms
-from opcua_model.why import Explanation, Rules, as_text
+from opcua_model.reasons import Explanation, Rules
+from opcua_model.why import as_text
 from plc_config.compile import compile_site
 from tests.story import Story, connected, fork
 

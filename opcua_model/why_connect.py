@@ -1,0 +1,91 @@
+"""Why does it not connect: what is against the site, and against each rack that is open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from opcua_model.acting import ActiveAlarm
+from opcua_model.reasons import OPENS, Explanation, Reason, Rules, Values, number, racks_of
+
+FEEDING: Final = ("CLOSED", "STOPPING", "FUSE_WAIT")
+
+
+def connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanation:
+    """The answer, with everything that keeps the site or one of its racks from connecting."""
+    state = str(values.get("Status/State"))
+    blocking = rules.acting(alarms, ("BLOCK_CLOSE", *OPENS))
+    reasons = rules.reasons(blocking)
+    most = rules.site.config.limits.precharge.rack_voltage_difference
+    racks = racks_of(values)
+    live = _live(values, rules)
+    for rack in racks:
+        if values.get(f"Racks/{rack}/State") == "OUT_OF_SERVICE":
+            reasons.append(Reason("out of service", rack, lifts="an engineer puts the rack back into service"))
+        rack_v, link_v = (values.get(f"Racks/{rack}/{n}") for n in ("Voltage", "LinkVoltage"))
+        is_open = values.get(f"Racks/{rack}/State") == "OPEN"
+        waiting = is_open and not values.get(f"Racks/{rack}/Ready")
+        if state == "ONLINE" and is_open:
+            reasons += _not_asked(values, alarms, rack)
+        known = rack in live and None not in (rack_v, link_v)
+        off_v = abs(float(rack_v or 0.0) - float(link_v or 0.0)) if known else 0.0
+        if state == "ONLINE" and waiting and off_v > most:
+            off = number(off_v, "V")
+            lifts = f"a voltage difference to the DC link below {most:g} V"
+            reasons.append(Reason("voltages do not meet", rack, off, f"{most:g} V", lifts))
+        elif waiting:
+            reasons += _held_back(values, rack, rules)
+        if is_open:
+            reasons += _cooling_down(values, rack, rules)
+    closed = sum(values.get(f"Racks/{rack}/State") == "CLOSED" for rack in racks)
+    where = f"the site is {state}, {closed} of {len(racks)} racks are connected"
+    if reasons:
+        return Explanation("connect", f"{where}; against it: {len(reasons)}", tuple(reasons))
+    if state in ("STANDBY", "CONNECTING", "ONLINE"):
+        return Explanation("connect", f"{where}; nothing is against it")
+    return Explanation("connect", f"{where}: {values.get('Status/StateReason')}; it connects from STANDBY only")
+
+
+def _live(values: Values, rules: Rules) -> frozenset[str]:
+    """Racks whose bank's link is fed by some rack; on a dead one precharge brings the voltages together."""
+    bank = rules.site.topology.rack_bank
+    fed = {int(bank[int(r[1:]) - 1]) for r in racks_of(values) if values.get(f"Racks/{r}/State") in FEEDING}
+    return frozenset(r for r in racks_of(values) if int(bank[int(r[1:]) - 1]) in fed)
+
+
+def _not_asked(values: Values, alarms: Sequence[ActiveAlarm], rack: str) -> list[Reason]:
+    """What an open rack waits for that nothing else keeps out: its time, or a person."""
+    left = values.get(f"Racks/{rack}/RejoinTime")
+    if left is not None and left >= 0:
+        lifts = f"by itself in {left / 1000:.0f} s if its causes stay away and voltages allow; at once by connect"
+        return [Reason("waits to join again", rack, lifts=lifts)]
+    missing = any(a.row == "rack_not_connected" and a.place == rack for a in alarms)
+    if missing and values.get(f"Racks/{rack}/Ready"):
+        back = values.get(f"Racks/{rack}/StateReason") == "back in service"
+        who = "it was out of service" if back else "protection took it out"
+        return [Reason("nobody asked", rack, lifts="connect", because=who)]
+    return []
+
+
+def _cooling_down(values: Values, rack: str, rules: Rules) -> list[Reason]:
+    """A rack whose precharge has failed and that tries again."""
+    p, tried = rules.site.config.limits.precharge, values.get(f"Racks/{rack}/Attempts") or 0
+    left_ms = p.cool_down - (values.get(f"Racks/{rack}/StateTime") or 0)
+    if not 0 < tried < p.attempts or left_ms <= 0:
+        return []
+    lifts = f"by itself in {left_ms / 1000:.0f} s, when it tries again"
+    return [Reason("precharge failed", rack, f"{tried}", f"{p.attempts} attempts", lifts)]
+
+
+def _held_back(values: Values, rack: str, rules: Rules) -> list[Reason]:
+    """What of the connection policy keeps an open rack out."""
+    reasons = []
+    limit, inrush = rules.site.program.sequences.settings.inrush_a, values.get(f"Racks/{rack}/Inrush") or 0.0
+    if inrush > limit:
+        lifts = f"a predicted in-rush below {limit:g} A: the racks' voltages must come closer"
+        reasons.append(Reason("in-rush too large", rack, number(inrush, "A"), f"{limit:g} A", lifts))
+    heat = values.get(f"Racks/{rack}/PrechargeHeat") or 0.0
+    if heat > 0.5:
+        lifts = "the precharge resistor has cooled down"
+        reasons.append(Reason("precharge resistor hot", rack, number(100 * heat, "%"), "100 %", lifts))
+    return reasons
