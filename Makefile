@@ -72,8 +72,8 @@ coverage: install
 	  tests/unit/test_joining.py tests/unit/test_rejoin_rules.py tests/unit/test_requests.py tests/unit/test_limits.py \
 	  tests/unit/test_relations.py tests/unit/test_sequence_tables.py tests/scenario/test_lost_witness.py \
 	  tests/scenario/test_protection.py tests/scenario/test_power.py tests/scenario/test_refusals.py \
-	  tests/scenario/test_connecting.py tests/scenario/test_own_contactors.py tests/scenario/test_rejoin.py \
-	  tests/scenario/test_sequences.py tests/scenario/test_transitions.py
+	  tests/scenario/test_connecting.py tests/scenario/test_leaving.py tests/scenario/test_own_contactors.py \
+	  tests/scenario/test_rejoin.py tests/scenario/test_sequences.py tests/scenario/test_transitions.py
 	@$(BIN)/python -m coverage report -m --fail-under 100
 
 nightly: install
