@@ -108,8 +108,9 @@ HALVES_DTYPE = np.dtype(
         ("ohm", "f4", (PAIRS,)),  # resistance over the median's (of nominal) by pairs of halves, newest first
         ("late_k", "f4"),  # K over the median at the last pair
         ("level", "f4", (PAIRS,)),  # charge over the median's (SOC) at the ends of those pairs
-        ("base", "f4"),  # the healthy one, the K it belongs to, and of how many pairs it is
+        ("base", "f4"),  # the healthy one, the K and the lacking capacity it belongs to, and of how many pairs it is
         ("base_k", "f4"),
+        ("base_lack", "f4"),
         ("based", "u1"),
         ("pairs", "u1"),  # pairs without a gap
     ]

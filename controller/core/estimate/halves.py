@@ -40,6 +40,8 @@ SURE_PAIRS: Final = 2
 WARMTH_MOST_K: Final = 1.5
 LACK_SHARE: Final = 0.2
 """Part of a cell's lacking capacity by which that may be told wrong."""
+SWING: Final = 0.3
+"""How far from half charge a swing usually ends."""
 
 
 def close(v: Verdicts, warm: Warm) -> Bools:
@@ -135,7 +137,9 @@ def _begin(v: Verdicts, h: Any, has: Bools) -> Bools:
     h["based"] = np.where(v.told(Fault.VOLTAGE_SENSOR), 0, h["based"])
     late, before = h["ohm"][:, :, 0], h["ohm"][:, :, 1]
     begins = has & (h["based"] == 0) & (np.abs(late - before) + _unsettled(v, h) < RISE_LEAST)
-    for name, x in (("base", 0.5 * (late + before)), ("base_k", h["late_k"]), ("based", 2)):
+    for name, x in (
+        ("base", 0.5 * (late + before)), ("base_k", h["late_k"]), ("base_lack", v.of("cell_lack_ratio")), ("based", 2),
+    ):  # fmt: skip
         h[name] = np.where(begins, x, h[name])
     h["ohm"][:, :, 2:] = np.where(begins[:, :, None], h["base"][:, :, None], h["ohm"][:, :, 2:])
     return np.asarray(begins)
@@ -146,10 +150,11 @@ def _rise(v: Verdicts, h: Any, known: Bools) -> tuple[Floats, Floats]:
     k = h["late_k"] - h["base_k"]
     rise = h["ohm"][:, :, :2].min(axis=2) - h["base"]
     rise = rise + ARRHENIUS_PER_K * np.clip(k - median(k, known)[:, None], -WARMTH_MOST_K, WARMTH_MOST_K)
-    apart = cold_adds(-k) + _unsettled(v, h)
-    # Where one cycle goes deeper than the next, what a cell lacks in capacity parts one pair from the other.
-    deeper = np.ptp(v.w["per_lack"], axis=1)[:, None]
-    return rise - median(rise, known)[:, None], apart + LACK_SHARE * np.abs(v.of("cell_lack_ratio")) * deeper
+    # Where one cycle goes deeper than the next, what a cell lacks in capacity parts one pair from the other; where it
+    # lacks more than it did, that is told late, and its level at the ends of a swing is off meanwhile.
+    lack, deeper = v.of("cell_lack_ratio"), np.ptp(v.w["per_lack"], axis=1)[:, None]
+    apart = LACK_SHARE * np.abs(lack) * deeper + SWING * np.abs(lack - h["base_lack"]) * v.w["per_level"][:, None]
+    return rise - median(rise, known)[:, None], apart + cold_adds(-k) + _unsettled(v, h)
 
 
 def _unsettled(v: Verdicts, h: Any) -> Floats:
