@@ -24,6 +24,8 @@ COLD_PER_K: Final = 0.05
 COLD_FROM_K, COLD_WHOLE_K = 1.0, 2.0
 """Difference from which that counts, and from which all of it does: a sensor's own unrest is none."""
 COLD_MOST_K: Final = 40.0
+WARMTH_MOST_K: Final = 1.5
+"""Difference of temperature that corrects a resistance: no sensor that errs may explain more away, or make it."""
 ERRS_K, ERRS_SHARE, ERRS_BINS = 4.0, 0.2, 18
 """A sensor errs that shows this much while for so many active bins the resistances show less than this share of it."""
 MEMORIES: Final = ("fast", "mid", "long")
@@ -52,6 +54,12 @@ def explained(v: Verdicts) -> dict[str, Floats]:
     """What cold may add to each memory of the cells' resistances, as shares of nominal (n, cells)."""
     p = v.get("colder")
     return {name: _of(p["base"] - p[name], v.s.nearest) for name in MEMORIES}
+
+
+def warmth_hides(k: Floats, ok: Bools) -> Floats:
+    """What a cell that is warmer by `k` than it was has less of its resistance, over the median of those `ok`."""
+    # Of few sensors one that heats carries the median along: what all the others then have less is none of theirs.
+    return np.asarray(ARRHENIUS_PER_K * np.clip(k - median(k, ok)[:, None], -WARMTH_MOST_K, WARMTH_MOST_K))
 
 
 def cold_adds(k: Floats) -> Floats:

@@ -12,8 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from controller.core.estimate.cell_model import ARRHENIUS_PER_K
-from controller.core.estimate.colder import cold_adds
+from controller.core.estimate.colder import cold_adds, warmth_hides
 from controller.core.estimate.rows import rows
 from controller.core.estimate.sisters import median
 from controller.core.estimate.verdicts import BIN_H, HALF, HALVES, WARM_BINS, Verdicts
@@ -37,7 +36,6 @@ CAME, STANDS = 0.8, 0.2
 """A connection also: that share of the rise came between the last four pairs, less than this between the last two."""
 SURE_PAIRS: Final = 2
 """Pairs that must show a rise that is no step yet: the next one tells whether it goes on."""
-WARMTH_MOST_K: Final = 1.5
 LACK_SHARE: Final = 0.2
 """Part of a cell's lacking capacity by which that may be told wrong."""
 SWING: Final = 0.3
@@ -149,7 +147,7 @@ def _rise(v: Verdicts, h: Any, known: Bools) -> tuple[Floats, Floats]:
     """What both of the last two pairs have over the healthy resistance, and how much of that may be none."""
     k = h["late_k"] - h["base_k"]
     rise = h["ohm"][:, :, :2].min(axis=2) - h["base"]
-    rise = rise + ARRHENIUS_PER_K * np.clip(k - median(k, known)[:, None], -WARMTH_MOST_K, WARMTH_MOST_K)
+    rise = rise + warmth_hides(k, known)
     # Where one cycle goes deeper than the next, what a cell lacks in capacity parts one pair from the other; where it
     # lacks more than it did, that is told late, and its level at the ends of a swing is off meanwhile.
     lack, deeper = v.of("cell_lack_ratio"), np.ptp(v.w["per_lack"], axis=1)[:, None]

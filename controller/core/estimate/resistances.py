@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 
 from controller.core.estimate import colder, halves
-from controller.core.estimate.cell_model import ARRHENIUS_PER_K
 from controller.core.estimate.rows import rows
 from controller.core.estimate.sisters import median
 from controller.core.estimate.verdicts import FAST, LEVEL_MOST, LONG, NOW, WARM_BINS, Verdicts
@@ -24,11 +23,7 @@ LEARN_SIGMAS, FIRST_BINS, BASE_BINS = 9.0, 36, 36
 hours more, and then known for good."""
 ACTIVE: Final = 1.0
 """What the current must have moved in a bin that counts (C-rate squared times s)."""
-GROWTH_MOST_PER_H: Final = 0.006
-"""No cell grows faster (of nominal per hour); a connection does."""
 PEAK_ATTACK, PEAK_KEEP, PEAK_SIGMAS, PEAK_LEAST = 0.25, 0.995, 2.5, 0.015
-WARMTH_MOST_K: Final = 1.5
-"""Difference of temperature that corrects a resistance: no sensor that errs may explain more away, or make it."""
 MOVED_FAST, MOVED_LONG = 8.0, 50.0
 """Squared current movement (C-rate squared times s) that a resistance must rest on: a step of 0.2C gives 12."""
 
@@ -64,7 +59,7 @@ def judge(v: Verdicts, warm: Warm, alive: Bools, paired: Bools) -> Bools:
     near = has & ~v.told(Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY)
     # Where the current seldom moves the memories lie far apart: a slow rise parts them too, by so much.
     age = [w[f"aged_{n}"] / np.maximum(w[f"moved_{n}"], 1e-9) for n in ("fast", "mid")]
-    slow = (GROWTH_MOST_PER_H * np.maximum(age[1] - age[0], 0.0))[:, None]
+    slow = (halves.GROWTH_MOST_PER_H * np.maximum(age[1] - age[0], 0.0))[:, None]
     peak = _attack(v.get("resistance_step"), np.where(near & trusted & (step > slow), step, 0.0))
     stepped = near & trusted & (now > np.maximum(STEP_LEAST, STEP_SIGMAS * sigma_now))
     stepped = v.held("step", stepped, active) >= STEP_BINS
@@ -99,9 +94,7 @@ def _ohm(v: Verdicts, name: str) -> Floats:
 
 def _warmth(v: Verdicts, name: str) -> Floats:
     """What it would have more at the temperature over the median's to which the healthy one belongs."""
-    k = colder.warmer_k(v, name)
-    # Of few sensors one that heats carries the median along: what all the others then have less is none of theirs.
-    return ARRHENIUS_PER_K * np.clip(k - median(k, v.s.cells)[:, None], -WARMTH_MOST_K, WARMTH_MOST_K)
+    return colder.warmth_hides(colder.warmer_k(v, name), v.s.cells)
 
 
 def _attack(peak: Floats, now: Floats) -> Floats:
