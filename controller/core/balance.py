@@ -43,12 +43,12 @@ def balance(
     hold = memory.hold_ms - system.elapsed_ms
     pattern = memory.bleed_on
     if hold <= 0:
-        pattern, hold = _choose(plan, measured, estimates), HOLD_MS
+        pattern, hold = _choose(plan, estimates), HOLD_MS
     allowed = _permissives(plan, measured, trips, modes)
     return pattern & allowed, BalancingMemory(hold, pattern)
 
 
-def _choose(plan: Balancing, measured: Measured, estimates: Estimates) -> Bools:
+def _choose(plan: Balancing, estimates: Estimates) -> Bools:
     s = plan.settings
     fitted = plan.topology.cell_fitted
     if not s.enabled or not estimates.soc_valid:

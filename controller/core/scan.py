@@ -45,7 +45,7 @@ def react(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory,
     )  # fmt: skip
     trips, told, protection = protect(program.matrix, memory.protection, facts, commands)
     answers += told
-    limits = limit_power(program.derating, measured, estimates, trips, memory.modes)
+    limits = limit_power(program.derating, measured, trips, memory.modes)
     modes, told, sequencing = sequence(
         program.sequences, memory.sequencing, memory.modes, measured, trips, system, commands
     )

@@ -75,7 +75,7 @@ def test_no_limit_for_a_pcs_exceeds_what_any_cell_of_its_racks_allows(seed: int)
     image = BASE.image
     assert image is not None
     quiet = dataclasses.replace(image.trips, rack_effect=np.zeros_like(image.trips.rack_effect))
-    limits = limit_power(BASE.program.derating, measured, image.estimates, quiet, image.modes)
+    limits = limit_power(BASE.program.derating, measured, quiet, image.modes)
     cell, p = BASE.site.cell, measured.points
     closed = (p.rack_main_closed.quality <= USABLE) & (p.rack_main_closed.value >= 0.5)
     for way, rated, volts, degc, reported, bank_w in (

@@ -42,7 +42,7 @@ class Plant(Bench):
     def limits(self) -> Limits:
         settings = dataclasses.replace(BASE.program.derating.settings, pcs_rated_w=self.pcs_w)
         derating = dataclasses.replace(BASE.program.derating, topology=self.topology, settings=settings)
-        return limit_power(derating, self.measured, self.estimates, self.trips, self.modes)
+        return limit_power(derating, self.measured, self.trips, self.modes)
 
     def extreme(self, name: str, value: float, rack: int = 0) -> None:
         getattr(self.measured.extremes, name).value[rack] = value

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from controller.core.effect import OPEN_NOW, OPENING, Effect
-from controller.core.image import Estimates, Limits, Measured, Modes, RackMode, Trips
+from controller.core.image import Limits, Measured, Modes, RackMode, Trips
 from controller.core.settings import DeratingSettings, Polyline
 from controller.core.signal import NOT_FITTED, USABLE, Bools, Floats, Ints, Samples, among, seen_on, usable
 from controller.core.topology import Topology
@@ -46,8 +46,10 @@ class Derating:
     settings: DeratingSettings
 
 
-def limit_power(derating: Derating, measured: Measured, estimates: Estimates, trips: Trips, modes: Modes) -> Limits:
+def limit_power(derating: Derating, measured: Measured, trips: Trips, modes: Modes) -> Limits:
     """Charge and discharge limits of racks, banks and site as magnitudes. Missing data give 0, never a guess.
+
+    They rest on what is measured alone: an estimate that errs moves no limit.
 
     modes: of the scan before. A rack that opens in this scan no longer counts, the others go on.
     """
