@@ -197,7 +197,7 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
         put("rack_link_voltage_v", 0.0),
     ),
     (p.precharge_too_fast, precharge(249, 0.89), precharge(249, 0.91)),
-    (p.precharge_too_fast, precharge(250, 0.95), precharge(249, 0.95)),
+    (p.precharge_too_fast, precharge(500, 0.95), precharge(499, 0.95)),
     (
         p.precharge_too_fast,
         all_of(precharge(100, 0.95), lambda b: b.modes.rack_mode.__setitem__(0, int(RackMode.CLOSED))),
@@ -214,6 +214,16 @@ BOUNDARY: list[tuple[Any, Change, Change]] = [
         p.precharge_without_rise,
         all_of(precharge(2000, 0.0), trend(link_start_v=108.0), put("rack_link_voltage_v", 108.0)),
         all_of(precharge(2000, 0.0), trend(link_start_v=100.0), put("rack_link_voltage_v", 100.0)),
+    ),
+    (
+        p.precharge_without_rise,
+        all_of(precharge(2000, 0.0), trend(link_start_v=205.0), put("rack_link_voltage_v", 200.0)),
+        all_of(precharge(2000, 0.0), trend(link_start_v=205.0), put("rack_link_voltage_v", 0.0)),
+    ),
+    (
+        p.precharge_too_fast,
+        all_of(precharge(100, 0.0), trend(link_start_v=205.0), put("rack_link_voltage_v", 209.0)),
+        precharge(100, 0.95),
     ),
     (p.heartbeat_not_received, trend(echo_still_ms=999), trend(echo_still_ms=1000)),
     (p.second_controller, trend(echo_foreign_ms=0), trend(echo_foreign_ms=1)),

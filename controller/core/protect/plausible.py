@@ -209,12 +209,13 @@ def closed_without_contact(f: Facts) -> Bools:
 
 
 def _filled(f: Facts) -> tuple[Bools, Floats]:
-    """Racks that precharge a link which began empty, and there how full it is by now."""
+    """Racks that precharge a link which began empty, or lost what it had, and there how full it is by now."""
     p = f.measured.points
     rack, link, began = p.rack_voltage_v, p.rack_link_voltage_v, f.trend.link_start_v
     precharging = (f.trend.precharge_ms > 0) & among(f.modes.rack_mode, RackMode.PRECHARGE)
     if not some(precharging):
         return precharging, began
+    began = np.minimum(began, link.value)
     gap = rack.value - began
     judged = precharging & usable(rack) & usable(link) & (gap > 0.5 * rack.value)
     return np.asarray(judged), np.asarray((link.value - began) / np.where(gap > 0, gap, 1.0))
