@@ -25,6 +25,8 @@ SETTLE_S: Final = 0.3
 ORIGIN_S: Final = 90.0
 STOPPED_AT, LET_GO_AT = 0.6, 0.05
 """Parts of a cycle: by the first a scan has ended, by the second the next but one would have begun."""
+CONNECTING: Final = ("connect", "connect_alone")
+"""The plant stands as it was injected, and has been read so, before it is connected."""
 MORE_POWER: Final = 0.6
 HEARTBEAT: Final = 1.0
 
@@ -102,6 +104,8 @@ async def run_trial(rig: Rig, planned: Planned, random: Random) -> Trial:
     observer = Observer(rig, planned.power_w or 0.0)
     holding = [asyncio.create_task(task) for text in planned.inject if (task := _inject(rig, observer, text))]
     try:
+        if case.act in CONNECTING:
+            await asyncio.sleep(SETTLE_S)
         await _act(rig, observer, case.act)
         await _watch(planned, observer)
         if case.then:
@@ -159,7 +163,7 @@ async def _hold(rig: Rig, process: str, seconds: float) -> None:
 
 async def _act(rig: Rig, observer: Observer, act: str) -> None:
     """What an operator or SCADA does."""
-    if act in ("connect", "connect_alone"):
+    if act in CONNECTING:
         await rig.operator.call("Connect")
     elif act == "more":
         await rig.operator.call("SetActivePower", MORE_POWER * rig.site.config.dispatch.rated_power)
