@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import os
 import time
 from random import Random
@@ -168,7 +169,9 @@ async def _act(rig: Rig, observer: Observer, act: str) -> None:
     elif act == "more":
         await rig.operator.call("SetActivePower", MORE_POWER * rig.site.config.dispatch.rated_power)
     elif act == "reverse":
-        await rig.operator.call("SetActivePower", -observer.before_w)
+        # As far as every cell's voltage tells: what moves by less than a coarse monitor's step has no witness.
+        most = math.copysign(MORE_POWER * rig.site.config.dispatch.rated_power, observer.before_w)
+        await rig.operator.call("SetActivePower", -most)
     elif act == "emergency_stop":
         observer.own("EmergencyStop over OPC UA", "site")
         await rig.operator.call("EmergencyStop", "factory acceptance test")
