@@ -1,6 +1,7 @@
 """Stage: from one power setpoint to a share per PCS, inside the limits, with ramp and heartbeat fallback.
 
-Ramps start from the power last composed. A limit that shrinks acts at once; only wishes are ramped.
+Ramps start from the power last composed. A limit that shrinks acts at once; only wishes are ramped, and what a PCS
+that went astray no longer gives.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from controller.core.frozen import replace
 from controller.core.image import Limits, Modes, OutputImage, Power, RackMode, SiteMode, System
 from controller.core.memory import DispatchingMemory
 from controller.core.settings import DispatchSettings
-from controller.core.signal import Bools, Floats, among
+from controller.core.signal import Bools, Floats, among, some
 from controller.core.topology import Topology
 
 CONTEST_MS: Final = 60_000
 """Two masters who overrule each other within this time fight; one who overrules another once has taken over."""
+FEEDING: Final = (RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT)
+"""Through a rack in these modes a PCS may still give power, whatever it was told."""
 NOBODY: Final[dict[str, Any]] = {
     "active_power_set_by": b"", "reactive_power_set_by": b"", "active_power_setter": 0, "reactive_power_setter": 0,
 }  # fmt: skip
@@ -47,8 +50,12 @@ def dispatch(
     outputs: OutputImage,
     system: System,
     commands: Sequence[Command],
+    astray: Bools,
 ) -> tuple[Power, list[Answer], DispatchingMemory]:
-    """The power of this scan, the answers to setpoints and heartbeats, and what was last accepted."""
+    """The power of this scan, the answers to setpoints and heartbeats, and what was last accepted.
+
+    astray: over PCS, one that protection stops by a row of its own: nobody knows what it gives.
+    """
     s = plan.settings
     site = SiteMode(modes.site_mode)
     age, overruled, elapsed = memory.heartbeat_age_ms, memory.overruled_ms, system.elapsed_ms
@@ -64,12 +71,16 @@ def dispatch(
     lost = plan.silent(memory)
     wish = s.fallback_w if lost else memory.active_power_setpoint_w
     online = site is SiteMode.ONLINE
-    last = float(outputs.pcs_active_power_setpoint_w.sum())
+    # What an obedient PCS may no longer give the others take over at once, for the total stays. One that went astray
+    # may go on for a while or have stopped before: its part is no part of the ramp's beginning.
+    last = float(outputs.pcs_active_power_setpoint_w[~astray].sum())
     target = _ramp(last, wish if online else 0.0, s.ramp_w_per_s * system.elapsed_ms / 1000.0)
+    if some(astray & _banks_in(plan.topology, modes, *FEEDING)[plan.topology.pcs_bank]):
+        target = min(max(target, min(last, 0.0)), max(last, 0.0))
     target = min(max(target, -limits.charge_limit_w), limits.discharge_limit_w)
     if site not in (SiteMode.ONLINE, SiteMode.STOPPING):
         target = 0.0
-    joined = _banks_joined(plan.topology, modes)
+    joined = _banks_in(plan.topology, modes, RackMode.CLOSED, RackMode.STOPPING)
     share = _share(plan, limits, target, joined)
     reactive = 0.0 if lost or not online else memory.reactive_power_setpoint_var
     room = np.sqrt(np.maximum((s.rated_w / plan.topology.pcs) ** 2 - share**2, 0.0))
@@ -113,10 +124,11 @@ def _ramp(last: float, wish: float, step: float) -> float:
     return last + min(max(wish - last, -step), step)
 
 
-def _banks_joined(topology: Topology, modes: Modes) -> Bools:
-    joined = np.zeros(topology.banks, bool)
-    joined[topology.rack_bank[among(modes.rack_mode, RackMode.CLOSED, RackMode.STOPPING)]] = True
-    return joined
+def _banks_in(topology: Topology, modes: Modes, *wanted: RackMode) -> Bools:
+    """Banks of which a rack is in one of these modes."""
+    found = np.zeros(topology.banks, bool)
+    found[topology.rack_bank[among(modes.rack_mode, *wanted)]] = True
+    return found
 
 
 def _share(plan: Dispatch, limits: Limits, target: float, joined: Bools) -> Floats:

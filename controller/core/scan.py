@@ -50,7 +50,10 @@ def react(program: Program, memory: Memory, inputs: InputImage) -> tuple[Memory,
         program.sequences, memory.sequencing, memory.modes, measured, trips, system, commands
     )
     answers += told
-    power, told, dispatching = dispatch(program.dispatch, requests, limits, modes, memory.outputs, system, commands)
+    astray = program.matrix.astray(trips.slot_active)
+    power, told, dispatching = dispatch(
+        program.dispatch, requests, limits, modes, memory.outputs, system, commands, astray
+    )
     answers += told
     bleeds, balancing = balance(program.balancing, memory.balancing, measured, estimates, trips, modes, system)
     alarms, told, events, annunciation = annunciate(program.alarms, memory.annunciation, trips, system, commands)

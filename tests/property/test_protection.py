@@ -153,7 +153,8 @@ def test_however_banks_and_pcs_are_wired_together_they_get_no_more_than_their_ba
     )
     memory = dataclasses.replace(BASE.memory.dispatching, active_power_setpoint_w=float(rng.uniform(-3e5, 3e5)))
     settings = dataclasses.replace(BASE.program.dispatch.settings, share_by_limit=bool(rng.random() < 0.5))
-    power, _, _ = dispatch(Dispatch(t, settings), memory, limits, modes, before, BASE.inputs.system, [])
+    astray = rng.random(t.pcs) < 0.2
+    power, _, _ = dispatch(Dispatch(t, settings), memory, limits, modes, before, BASE.inputs.system, [], astray)
     bleeds, calm = np.zeros((t.racks, 1, 1), bool), Layout(Alarms, dims).blank()
     told = compose(trips, limits, modes, power, bleeds, calm, np.zeros(1, np.int64), t, BASE.inputs.system)
     watts = told.pcs_active_power_setpoint_w

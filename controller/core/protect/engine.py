@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from controller.core.command import Answer, Command, Kind, Role, missing_role
+from controller.core.effect import STOP
 from controller.core.frozen import replace
 from controller.core.image import SiteMode, Trips
 from controller.core.memory import ProtectionMemory
@@ -78,6 +79,8 @@ class Matrix:
         self.maintenance: Bools = np.array([s.row.reset is Reset.MAINTENANCE for s in self.slots])
         self.opening: Bools = np.array([s.row.opens for s in self.slots])
         self.priority: Ints = np.array([int(s.row.priority) for s in self.slots], np.int64)
+        stops = [a for row, a in zip(self.rows, self.start, strict=True) if row.place == "pcs" and row.effect & STOP]
+        self.pcs_stops: Ints = np.add.outer(np.array(stops, np.int64), np.arange(topology.pcs))
         self._lay_out(limit)
         self.configuration = zlib.crc32(repr(limit).encode()) or 1
         self.digest = zlib.crc32("|".join(f"{s.row.id}@{s.place}" for s in self.slots).encode())
@@ -141,6 +144,10 @@ class Matrix:
             if row.bank_effect:
                 rack |= np.where(self._of_banks(self.topology.rack_bank[at_racks]), int(row.bank_effect), 0)
         return rack | site, site
+
+    def astray(self, active: Bools) -> Bools:
+        """Over PCS: one of its own rows stops it, so what it gives is not what it is told."""
+        return np.asarray(active[self.pcs_stops].any(axis=0))
 
     def _racks(self, row: Row, active: Bools) -> Bools:
         if row.place == "module":
