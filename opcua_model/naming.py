@@ -18,6 +18,7 @@ BOOLEAN: Final = frozenset(
         "store_trouble",
         "soc_valid",
         "connect_wanted",
+        "maintenance_wanted",
         "scada_lost",
         "horn_on",
         "cooling_on",

@@ -20,6 +20,7 @@ SITE: Final = (
     "Status/DataValid",
     "Status/ImageAge",
     "Status/ShutdownArmedTime",
+    "Status/MaintenanceWanted",
     "Measurements/ActivePower",
     "Measurements/ActivePowerSetpoint",
     "Measurements/ActivePowerTarget",

@@ -35,10 +35,12 @@ SITE_PATHS: Final = (
     "Status/StateReason",
     "Status/FirstOut",
     "Status/FirstOutUtc",
+    "Status/MaintenanceWanted",
     *(f"Measurements/{d}{n}" for d in ("Charge", "Discharge") for n in ("Limit", "Binding", "BindingRack")),
 )
 RACK_PATHS: Final = (
-    "State", "StateReason", "Ready", "Voltage", "LinkVoltage", "Inrush", "PrechargeHeat", "CellVoltageMin",
+    "State", "StateReason", "MainClosed", "Ready", "Voltage", "LinkVoltage", "Inrush", "PrechargeHeat",
+    "CellVoltageMin",
     "CellVoltageMax", "TemperatureMin", "TemperatureMax", "ChargeLimit", "DischargeLimit", "RecalibrationPays",
     "Attempts", "StateTime", "RejoinTime", "RecalibrationKind", "RecalibrationGain", "RecalibrationSigma",
     "RecalibrationTime", "SocSigma",

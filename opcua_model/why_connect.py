@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from opcua_model.acting import ActiveAlarm
-from opcua_model.reasons import OPENS, Explanation, Reason, Rules, Values, number, racks_of
+from opcua_model.reasons import OPENS, PLACES_SHOWN, Explanation, Reason, Rules, Values, number, racks_of
 
 FEEDING: Final = ("CLOSED", "STOPPING", "FUSE_WAIT")
+ENERGISED: Final = ("PRECHARGE", *FEEDING)
 
 
 def connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanation:
@@ -18,6 +19,7 @@ def connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanat
     reasons = rules.reasons(blocking)
     most = rules.site.config.limits.precharge.rack_voltage_difference
     racks = racks_of(values)
+    reasons += _maintenance(values, state, racks)
     live = _live(values, rules)
     for rack in racks:
         if values.get(f"Racks/{rack}/State") == "OUT_OF_SERVICE":
@@ -44,6 +46,22 @@ def connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanat
     if state in ("STANDBY", "CONNECTING", "ONLINE"):
         return Explanation("connect", f"{where}; nothing is against it")
     return Explanation("connect", f"{where}: {values.get('Status/StateReason')}; it connects from STANDBY only")
+
+
+def _maintenance(values: Values, state: str, racks: Sequence[str]) -> list[Reason]:
+    """Maintenance that an engineer has asked for, and what it waits for: every rack must be seen open."""
+    if not values.get("Status/MaintenanceWanted") or state == "MAINTENANCE":
+        return []
+    waits_for = []
+    for rack in racks:
+        mode = str(values.get(f"Racks/{rack}/State"))
+        if mode in ENERGISED:
+            waits_for.append(f"{rack} ({mode})")
+        elif values.get(f"Racks/{rack}/MainClosed"):
+            waits_for.append(f"{rack} (contactor seen closed)")
+    more = f" and {len(waits_for) - PLACES_SHOWN} more" if len(waits_for) > PLACES_SHOWN else ""
+    because = f"it begins once open: {', '.join(waits_for[:PLACES_SHOWN])}{more}" if waits_for else "it begins now"
+    return [Reason("maintenance asked for", "site", lifts="an engineer leaves maintenance", because=because)]
 
 
 def _live(values: Values, rules: Rules) -> frozenset[str]:

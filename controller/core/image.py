@@ -277,6 +277,7 @@ class Modes:
         "ms", "rack", doc="Time until the rack joins again by itself; -1 it will not", dtype="i8"
     )
     connect_wanted: int = tag("1", doc="The operator wants the site connected", dtype="i8")
+    maintenance_wanted: int = tag("1", doc="An engineer asked for maintenance and nobody left it since", dtype="i8")
     shutdown_armed_ms: int = tag("ms", doc="Time left in which an armed shutdown may be executed", dtype="i8")
     retained_state: int = tag("1", doc="Retained memory at start: 0 good, 1 doubtful, 2 lost", dtype="i8")
 

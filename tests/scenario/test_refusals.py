@@ -53,6 +53,7 @@ TABLE: list[tuple[Callable[[Story], None], Kind, bool, str]] = [
     (_online, Kind.ENTER_MAINTENANCE, False, "the site is ONLINE; disconnect first"),
     (_maintenance, Kind.CONNECT, False, "the site is MAINTENANCE, not STANDBY"),
     (_maintenance, Kind.ENTER_MAINTENANCE, False, "the site is in MAINTENANCE already"),
+    (_maintenance_asked_for, Kind.ENTER_MAINTENANCE, True, "maintenance begins once seen open: R01"),
     (_maintenance_asked_for, Kind.CONNECT, False, "an engineer asked for maintenance; leave it first"),
     (_standby, Kind.LEAVE_MAINTENANCE, True, "the site is STANDBY, and nobody asked for maintenance"),
     (_standby, Kind.RESET_TRIPS, True, "nothing to reset"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 
 from controller.core.command import Answer, Command, Kind, Origin, Role
 from controller.core.effect import Effect
 from controller.core.image import RackMode, SiteMode
 from controller.core.sequence.requests import judge
+from controller.core.signal import seen_on
 from tests.sequence_bench import Racks
 
 ANYWHERE = tuple(SiteMode)
@@ -29,7 +31,8 @@ class Desk(Racks):
         self.number += 1
         origin = more.pop("origin", Origin.OPCUA)
         command = Command(self.number, kind, origin, role, 0, 10**9, user=user, **more)
-        self.modes, self.memory, (answer,) = judge(self.modes, self.memory, self.trips, self.system, [command])
+        seen = seen_on(self.points.rack_main_closed)
+        self.modes, self.memory, (answer,) = judge(self.modes, self.memory, self.trips, self.system, [command], seen)
         return answer
 
     def told(self, kind: Kind, **more: Any) -> tuple[bool, str]:
@@ -140,12 +143,47 @@ def test_maintenance_is_entered_where_nothing_is_connected_and_left_from_anywher
     quiet = site in (SiteMode.STANDBY, SiteMode.TRIPPED, SiteMode.LOCKED_OUT)
     inside = site is SiteMode.MAINTENANCE
     desk.memory = dataclasses.replace(desk.memory, maintenance_wanted=int(inside))
-    refused = "the site is in MAINTENANCE already" if inside else f"the site is {site.name}; disconnect first"
+    first = "disconnect first" if site in RUNNING else "ask again once it is in STANDBY"
+    refused = "the site is in MAINTENANCE already" if inside else f"the site is {site.name}; {first}"
     assert desk.told(Kind.ENTER_MAINTENANCE) == ((True, "entering maintenance") if quiet else (False, refused))
     assert desk.memory.maintenance_wanted == int(quiet or inside)
     nothing = f"the site is {site.name}, and nobody asked for maintenance"
     assert desk.told(Kind.LEAVE_MAINTENANCE) == (True, "leaving maintenance" if quiet or inside else nothing)
     assert desk.memory.maintenance_wanted == 0
+
+
+class TestWhatMaintenanceWaitsFor:
+    def told(self, desk: Desk) -> str:
+        accepted, reason = desk.told(Kind.ENTER_MAINTENANCE)
+        assert accepted and desk.memory.maintenance_wanted == 1
+        return reason
+
+    @pytest.mark.parametrize("site", [SiteMode.STANDBY, SiteMode.TRIPPED])
+    def test_a_contactor_that_is_seen_closed_is_named(self, site: SiteMode) -> None:
+        desk = Desk(site)
+        desk.put("rack_main_closed", 1.0, 1)
+        assert self.told(desk) == "maintenance begins once seen open: R02"
+        desk.lose("rack_main_closed", 1)
+        assert self.told(desk) == "entering maintenance", "what is not heard is not waited for"
+
+    @pytest.mark.parametrize("mode", list(RackMode))
+    def test_so_is_a_rack_whose_mode_is_not_open(self, mode: RackMode) -> None:
+        desk = Desk(SiteMode.TRIPPED)
+        desk.mode(mode, 3)
+        waits = mode in (RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT)
+        assert self.told(desk) == ("maintenance begins once seen open: R04" if waits else "entering maintenance")
+
+    def test_three_are_named_and_the_others_counted(self) -> None:
+        desk = Desk()
+        desk.put("rack_main_closed", 1.0, slice(3))
+        assert self.told(desk).endswith(": R01, R02, R03")
+        desk.put("rack_main_closed", 1.0)
+        assert self.told(desk).endswith(": R01, R02, R03 and 1 more")
+
+    def test_a_locked_out_site_waits_for_nothing(self) -> None:
+        desk = Desk(SiteMode.LOCKED_OUT)
+        desk.put("rack_main_closed", 1.0)
+        assert self.told(desk) == "entering maintenance"
 
 
 class TestService:
@@ -192,5 +230,5 @@ def test_a_command_of_another_stage_is_left_to_it_and_the_next_one_is_judged() -
         Command(n, kind, Origin.OPCUA, Role.OPERATOR, 0, 10**9)
         for n, kind in enumerate((Kind.SET_ACTIVE_POWER, Kind.CONNECT), 1)
     ]
-    modes, _, answers = judge(desk.modes, desk.memory, desk.trips, desk.system, commands)
+    modes, _, answers = judge(desk.modes, desk.memory, desk.trips, desk.system, commands, np.zeros(4, bool))
     assert [a.command.kind for a in answers] == [Kind.CONNECT] and modes.connect_wanted == 1

@@ -60,3 +60,12 @@ def test_the_head_says_how_many_racks_are_missing(state: str, racks: list[str], 
     with console.capture() as captured:
         console.print(picture(Snapshot("opc.tcp://here", values, devices), "", 32))
     assert said in captured.get()
+
+
+@pytest.mark.parametrize(("state", "shown"), [("STANDBY", True), ("TRIPPED", True), ("MAINTENANCE", False)])
+def test_the_head_says_that_maintenance_was_asked_for_until_it_begins(state: str, shown: bool) -> None:
+    values = {"Status/State": Value(state, 0, 0), "Status/MaintenanceWanted": Value(True, 0, 0)}
+    console = Console(width=120, color_system=None)
+    with console.capture() as captured:
+        console.print(picture(Snapshot("opc.tcp://here", values, []), "", 32))
+    assert ("MAINTENANCE ASKED FOR" in captured.get()) is shown

@@ -110,6 +110,19 @@ class TestConnect:
         assert rules(found) == ["door_open site", "cell_overvoltage R01/M02/C05"]
         assert found.reasons[1].lifts == "at < 3.45 V, then reset by an operator, once clear"
 
+    def test_maintenance_that_waits_names_what_for(self) -> None:
+        welded = {"Racks__R02__State": "OPEN", "Racks__R02__MainClosed": True}
+        asked = {"Status__State": "TRIPPED", "Status__MaintenanceWanted": True, "Racks__R01__State": "FUSE_WAIT"}
+        found = explain("connect", values(**asked, **welded))
+        assert rules(found) == ["maintenance asked for site"]
+        assert found.reasons[0].lifts == "an engineer leaves maintenance"
+        assert found.reasons[0].because == "it begins once open: R01 (FUSE_WAIT), R02 (contactor seen closed)"
+
+    @pytest.mark.parametrize(("mode", "wanted"), [("MAINTENANCE", True), ("STANDBY", False)])
+    def test_maintenance_that_began_or_that_nobody_asked_for_waits_for_nothing(self, mode: str, wanted: bool) -> None:
+        seen = values(Status__State=mode, Status__MaintenanceWanted=wanted, Racks__R02__MainClosed=True)
+        assert rules(explain("connect", seen)) == []
+
     def test_a_rack_that_the_connection_policy_holds_back(self) -> None:
         held = values(
             Status__State="CONNECTING", Racks__R02__State="OPEN", Racks__R02__Inrush=150.0,

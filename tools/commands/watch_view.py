@@ -68,6 +68,8 @@ def _head(s: Snapshot, trouble: str) -> RenderableType:
         line.append(f"  first out: {s['Status/FirstOut']}", "red")
     if (s["Status/ShutdownArmedTime"] or 0) > 0:
         line.append(f"  SHUTDOWN ARMED {s['Status/ShutdownArmedTime'] / 1000:.0f} s", "bold yellow")
+    if s["Status/MaintenanceWanted"] and state != "MAINTENANCE":
+        line.append("  MAINTENANCE ASKED FOR, waits: why connect", "magenta")
     if s.values and not s["Status/DataValid"]:
         line.append("  DATA NOT CURRENT", "bold red")
     if trouble:

@@ -15,11 +15,13 @@ from controller.core.effect import NO_CLOSING
 from controller.core.frozen import replace
 from controller.core.image import Modes, RackMode, SiteMode, System, Trips
 from controller.core.memory import SequencingMemory
-from controller.core.signal import some
+from controller.core.signal import Bools, Ints, among, some
 
 ARMED_MS: Final = 30_000
 TOKEN_BITS: Final = 52
 """A token must survive a trip through a double, so it stays below 2**53."""
+RACKS_NAMED: Final = 3
+"""Of those that a command waits for; an answer has no room for all of a large site."""
 MODES_TO_LEAVE: Final = (SiteMode.CONNECTING, SiteMode.ONLINE)
 
 
@@ -42,6 +44,7 @@ class Situation:
     memory: SequencingMemory
     trips: Trips
     system: System
+    seen: Bools
 
     @property
     def site(self) -> SiteMode:
@@ -49,10 +52,23 @@ class Situation:
         return SiteMode(self.modes.site_mode)
 
 
+def energised(rack_mode: Ints, seen: Bools) -> Bools:
+    """Racks that maintenance waits for: by their mode, or because their contactor is seen closed (`seen`)."""
+    return among(rack_mode, RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT) | seen
+
+
 def judge(
-    modes: Modes, memory: SequencingMemory, trips: Trips, system: System, commands: Sequence[Command]
+    modes: Modes,
+    memory: SequencingMemory,
+    trips: Trips,
+    system: System,
+    commands: Sequence[Command],
+    seen: Bools,
 ) -> tuple[Modes, SequencingMemory, list[Answer]]:
-    """Modes and memory with the accepted commands applied, and an answer to every command this stage owns."""
+    """Modes and memory with the accepted commands applied, and an answer to every command this stage owns.
+
+    seen: over rack, its main contactor is seen closed.
+    """
     answers: list[Answer] = []
     for command in commands:
         handler = HANDLERS.get(command.kind)
@@ -62,7 +78,7 @@ def judge(
         if missing:
             answers.append(Answer(command, False, missing))
             continue
-        verdict = handler(command, Situation(modes, memory, trips, system))
+        verdict = handler(command, Situation(modes, memory, trips, system, seen))
         modes = replace(modes, **verdict.modes)
         memory = replace(memory, **verdict.memory)
         answers.append(Answer(command, verdict.accepted, verdict.reason, verdict.value))
@@ -120,9 +136,16 @@ def _execute(command: Command, now: Situation) -> Verdict:
 def _enter_maintenance(command: Command, now: Situation) -> Verdict:
     if now.site is SiteMode.MAINTENANCE:
         return Verdict(False, "the site is in MAINTENANCE already")
-    if now.site not in (SiteMode.STANDBY, SiteMode.TRIPPED, SiteMode.LOCKED_OUT):
+    if now.site in MODES_TO_LEAVE:
         return Verdict(False, f"the site is {now.site.name}; disconnect first")
-    return Verdict(True, "entering maintenance", memory={"maintenance_wanted": 1})
+    if now.site not in (SiteMode.STANDBY, SiteMode.TRIPPED, SiteMode.LOCKED_OUT):
+        return Verdict(False, f"the site is {now.site.name}; ask again once it is in STANDBY")
+    waits_for = [f"R{r + 1:02d}" for r in energised(now.modes.rack_mode, now.seen).nonzero()[0]]
+    reason = "entering maintenance"
+    if waits_for and now.site is not SiteMode.LOCKED_OUT:
+        more = f" and {len(waits_for) - RACKS_NAMED} more" if len(waits_for) > RACKS_NAMED else ""
+        reason = f"maintenance begins once seen open: {', '.join(waits_for[:RACKS_NAMED])}{more}"
+    return Verdict(True, reason, memory={"maintenance_wanted": 1})
 
 
 def _leave_maintenance(command: Command, now: Situation) -> Verdict:

@@ -26,7 +26,7 @@ from controller.core.sequence.engine import Sequence
 from controller.core.sequence.ledger import keep
 from controller.core.sequence.rack import RACK_MOVES, RackView
 from controller.core.sequence.rejoin import rejoin
-from controller.core.sequence.requests import judge
+from controller.core.sequence.requests import energised, judge
 from controller.core.sequence.site import SITE_MOVES, SiteView
 from controller.core.settings import SequenceSettings
 from controller.core.signal import USABLE, Bools, Floats, Ints, among, every, seen_on, some
@@ -68,7 +68,8 @@ def sequence(
 ) -> tuple[Modes, list[Answer], SequencingMemory]:
     """The modes after this scan. Racks step first, on what the site wanted last; then the site, on the racks."""
     q = sequences
-    modes, memory, answers = judge(modes, memory, trips, system, commands)
+    seen = seen_on(measured.points.rack_main_closed)
+    modes, memory, answers = judge(modes, memory, trips, system, commands, seen)
     permitted = permit(q.topology, q.settings, modes, memory, measured, trips)
     heat = warm(q.topology, q.settings, modes, memory, measured, system)
     again = rejoin(q.settings, modes, memory, trips, system, _site_wants(modes))
@@ -76,7 +77,7 @@ def sequence(
         memory, join=again.join, needs_person=again.needs_person, rejoin_clear_ms=again.clear_ms, rejoins=again.rejoins
     )
     racks = _step_racks(q, modes, memory, measured, trips, system, permitted, heat)
-    site_mode, site_ms, site_reason = _step_site(q, modes, memory, racks, measured, trips, system)
+    site_mode, site_ms, site_reason = _step_site(q, modes, memory, racks, seen, trips, system)
     contactors, memory = keep(q.topology, q.settings, modes, racks.mode, racks.mode_ms, memory, measured, system)
     budget = q.settings.precharge_energy_wh
     contactors = replace(contactors, rack_precharge_heat_ratio=heat.held_wh / budget, rack_inrush_a=permitted.inrush_a)
@@ -84,7 +85,7 @@ def sequence(
     armed = max(memory.armed_ms - system.elapsed_ms, 0)
     new_modes = Modes(
         contactors, int(site_mode), site_ms, site_reason, racks.mode, racks.mode_ms, racks.reason, racks.attempts,
-        permitted.ready, again.left_ms, wanted, armed, _retained_state(modes),
+        permitted.ready, again.left_ms, wanted, memory.maintenance_wanted, armed, _retained_state(modes),
     )  # fmt: skip
     begun = among(racks.mode, RackMode.PRECHARGE) & ~among(modes.rack_mode, RackMode.PRECHARGE)
     new_memory = replace(
@@ -193,7 +194,7 @@ def _step_site(
     modes: Modes,
     memory: SequencingMemory,
     racks: _Racks,
-    measured: Measured,
+    seen: Bools,
     trips: Trips,
     system: System,
 ) -> tuple[SiteMode, int, int]:
@@ -204,15 +205,13 @@ def _step_site(
     banks = q.topology.rack_bank
     view.lockout, view.trip, view.stop = bool(effect & LOCKOUT), bool(effect & TRIP), bool(effect & STOP)
     view.wanted, view.maintenance_wanted = bool(modes.connect_wanted), bool(memory.maintenance_wanted)
-    seen = seen_on(measured.points.rack_main_closed)
     heard = every(trips.rack_effect & TRIP == 0)
     view.inputs_judged = elapsed >= START_AT_MOST_MS or (elapsed >= START_JUDGED_MS and heard)
     on_the_way = racks.join & ready & among(rack_mode, RackMode.OPEN, RackMode.PRECHARGE)
     closing = among(rack_mode, RackMode.PRECHARGE) | (joined & ~seen)
     view.all_joined = some(joined) and not some(on_the_way) and not some(closing)
     view.enough_racks = int(joined.sum()) >= q.settings.least_racks
-    energised = among(rack_mode, RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT)
-    view.all_open = not some(energised | seen)
+    view.all_open = not some(energised(rack_mode, seen))
     most = int(np.bincount(banks).max())
     s = q.settings
     patience = s.precharge_attempts * (s.precharge_timeout_ms + s.cool_down_ms) + most * (
