@@ -21,6 +21,9 @@ from plc_config.problem import ConfigError
 
 PRIORITY: Final = 50
 EXIT_CONFIG: Final = 78
+FOLDER: Final = "crashes"
+CRASHES_KEPT: Final = 20
+"""Cases of failing scans: a program that breaks again after every restart must not fill the disk."""
 EXIT_PROGRAM: Final = 70
 """The program broke an invariant: outputs are safe, memory and inputs are kept as a replay case."""
 
@@ -47,8 +50,11 @@ def main(argv: list[str] | None = None) -> int:
         run(scanner, Metronome(site.config.cycle), realtime, stopping)
     except Exception as error:
         scanner.safe()
-        where = _keep(scanner, Path(args.state or args.run))
-        scanner.note(f"program error, outputs safe: {type(error).__name__}: {error}; case kept in {where.name}")
+        try:
+            kept = f"case kept in {_keep(scanner, Path(args.state or args.run) / FOLDER).name}"
+        except OSError as refused:
+            kept = f"no case kept: {refused}"
+        scanner.note(f"program error, outputs safe: {type(error).__name__}: {error}; {kept}")
         raise
     scanner.safe()
     scanner.note("scan stopped")
@@ -56,10 +62,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _keep(scanner: Scanner, folder: Path) -> Path:
-    """Memory and inputs of the failing scan, ready to be replayed."""
-    folder = folder / "crashes"
+    """Memory and inputs of the failing scan, ready to be replayed; of earlier ones the oldest go. OSError as the disk
+    says it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"scan-{scanner.number}.npz"
+    # Scans are numbered on over restarts; the clock orders nothing.
+    earlier = sorted((int(p.stem[5:]), p) for p in folder.glob("scan-*.npz") if p.stem[5:].isdecimal() and p != path)
+    for _, old in earlier[: max(len(earlier) - CRASHES_KEPT + 1, 0)]:
+        old.unlink(missing_ok=True)
     memory = Layout(Memory, scanner.program.dims).to_bytes(scanner.memory)
     inputs = scanner.inputs
     raw = b"" if inputs is None else Layout(type(inputs), scanner.program.dims).to_bytes(inputs)

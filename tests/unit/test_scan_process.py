@@ -25,18 +25,15 @@ def own_signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("own_signals")
-def test_a_program_that_breaks_opens_everything_and_leaves_a_case(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    story = fork(connected())
-    run, state = tmp_path / "images", tmp_path / "state"
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_signals: None) -> SiteFiles:
+    """A connected site whose scan process will break in its next scan."""
+    story, run = fork(connected()), tmp_path / "images"
     run.mkdir()
     files = SiteFiles(run, story.site.dims)
     files.create()
     assert story.image is not None and story.image.outputs.rack_main_close.all()
     files.writer("output").write(story.image.outputs)
-    news = files.event_reader("scan")
 
     def breaks(scanner: scan_process.Scanner, *_rest: object) -> None:
         scanner.inputs = scanner.read(0.0)
@@ -47,14 +44,44 @@ def test_a_program_that_breaks_opens_everything_and_leaves_a_case(
     monkeypatch.setattr(scan_process, "die_with_parent", lambda _: None)
     monkeypatch.setattr(scan_process, "lock_memory", lambda: None)
     monkeypatch.setattr(scan_process, "want_realtime", lambda _: False)
-    with pytest.raises(ProgramChanged):
-        scan_process.main(["bench", "--run", str(run), "--state", str(state)])
+    return files
 
+
+def told(tmp_path: Path, files: SiteFiles) -> list[str]:
+    """What the process says before it ends."""
+    news = files.event_reader("scan")
+    with pytest.raises(ProgramChanged):
+        scan_process.main(["bench", "--run", str(tmp_path / "images"), "--state", str(tmp_path / "state")])
+    return [bytes(r["text"]).rstrip(b"\0").decode() for r in news.take(1000) if r["what"] == What.SYSTEM]
+
+
+def test_a_program_that_breaks_opens_everything_and_leaves_a_case(tmp_path: Path, broken: SiteFiles) -> None:
+    said, files = told(tmp_path, broken), broken
     outputs = files.reader("output").read()
     assert not outputs.rack_main_close.any() and not outputs.pcs_run.any()
     assert not outputs.pcs_active_power_setpoint_w.any()
-    (case,) = (state / "crashes").iterdir()
+    (case,) = (tmp_path / "state" / "crashes").iterdir()
     with np.load(case) as kept:
         assert kept["memory"].size and kept["inputs"].size
-    told = [bytes(r["text"]).rstrip(b"\0").decode() for r in news.take(1000) if r["what"] == What.SYSTEM]
-    assert any("program error, outputs safe" in t and "delay_ms" in t and case.name in t for t in told)
+    assert any("program error, outputs safe" in t and "delay_ms" in t and case.name in t for t in said)
+
+
+def test_of_many_cases_the_oldest_go_by_the_number_of_their_scan(tmp_path: Path, broken: SiteFiles) -> None:
+    folder = tmp_path / "state" / "crashes"
+    folder.mkdir(parents=True)
+    for number in range(970, 1011):
+        (folder / f"scan-{number}.npz").touch()
+    (folder / "scan-of-my-own.npz").touch()
+    told(tmp_path, broken)
+    left = {path.name for path in folder.iterdir()}
+    newest = sorted((int(n[5:-4]) for n in left if n != "scan-of-my-own.npz"), reverse=True)
+    assert len(newest) == scan_process.CRASHES_KEPT
+    assert "scan-of-my-own.npz" in left, "what others put there is theirs"
+    assert 1010 in newest and 970 not in newest and min(n for n in newest if n >= 970) == 992
+
+
+def test_a_disk_that_takes_no_case_does_not_hide_why_the_program_broke(tmp_path: Path, broken: SiteFiles) -> None:
+    (tmp_path / "state").mkdir(exist_ok=True)
+    (tmp_path / "state" / "crashes").touch()
+    said = told(tmp_path, broken)
+    assert any("delay_ms changed" in t and "no case kept" in t for t in said)
