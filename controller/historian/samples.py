@@ -1,4 +1,8 @@
-"""History: what changed beyond its deadband, one transaction per interval, bounded in memory and on disk."""
+"""History: what changed beyond its deadband, one transaction per interval, bounded in memory and on disk.
+
+Stamps are wall time, which is set back and forth; the order in which samples came is kept by eras. An era is a time in
+which the stamps only grew, without a gap: a clock that is set begins another, and so does a controller that was away.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from sqlite_utils import Database
@@ -30,12 +34,26 @@ TRIM_BUDGET_S: Final = 0.05
 VACUUM_PAGES: Final = 256
 LEAST_DEADBAND_SPAN: Final = 1e-9
 
+ERA_GAP_MS: Final = 3_600_000
+"""Stamps farther apart begin a new era: every variable is written once a minute while the store runs."""
+
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS variables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, unit TEXT NOT NULL,
     doc TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS samples (variable INTEGER NOT NULL REFERENCES variables(id), utc_ms INTEGER NOT NULL,
-    value REAL, quality INTEGER NOT NULL, PRIMARY KEY (variable, utc_ms)) WITHOUT ROWID;
+    value REAL, quality INTEGER NOT NULL, era INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (variable, utc_ms))
+    WITHOUT ROWID;
 """
+ERAS: Final = """
+CREATE TABLE IF NOT EXISTS eras (number INTEGER PRIMARY KEY, first_utc_ms INTEGER NOT NULL,
+    last_utc_ms INTEGER NOT NULL);
+"""
+ERA_0: Final = """
+INSERT INTO eras SELECT 0, min(first), max(last) FROM (SELECT
+    (SELECT min(utc_ms) FROM samples WHERE variable = id) AS first,
+    (SELECT max(utc_ms) FROM samples WHERE variable = id) AS last FROM variables) HAVING min(first) NOTNULL;
+"""
+"""What a file holds that was written without eras."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,9 +65,23 @@ class _Batch:
     value: Floats
     quality: Codes
 
-    def rows(self, ids: Ints) -> Iterator[tuple[int, int, float | None, int]]:
+    def rows(self, ids: Ints, era: int) -> Iterator[tuple[int, int, float | None, int, int]]:
         for i, v, q in zip(ids[self.index].tolist(), self.value.tolist(), self.quality.tolist(), strict=True):
-            yield i, self.utc_ms, (v if np.isfinite(v) else None), q
+            yield i, self.utc_ms, (v if np.isfinite(v) else None), q, era
+
+
+class Era(NamedTuple):
+    """A time in which stamps only grew, and the stamps at its ends; a later one has a higher number."""
+
+    number: int
+    first_utc_ms: int
+    last_utc_ms: int
+
+    def at(self, utc_ms: int) -> Era:
+        """The era of the next sample."""
+        if self.last_utc_ms <= utc_ms <= self.last_utc_ms + ERA_GAP_MS:
+            return self._replace(last_utc_ms=utc_ms)
+        return Era(self.number + 1, utc_ms, utc_ms)
 
 
 class History(Durable):
@@ -70,7 +102,8 @@ class History(Durable):
         self._ids: Ints = np.zeros(count, np.int64)
         self._trim_next_ms = 0
         self._trim: deque[int] = deque()
-        self._trim_before_ms = 0
+        self._trim_era = Era(0, 0, 0)
+        self._era: Era | None = None
         self._shrinking = False
 
     # -- from the image to the queue ---------------------------------------------------------------------------
@@ -106,7 +139,15 @@ class History(Durable):
     def prepare(self, db: Database) -> None:
         """Tables, and the number of every variable in this file."""
         db.executescript(SCHEMA)
+        if "era" not in {row[1] for row in db.execute("PRAGMA table_info(samples)").fetchall()}:
+            db.execute("ALTER TABLE samples ADD COLUMN era INTEGER NOT NULL DEFAULT 0")
+        # A reader that finds this table may rely on the column.
+        db.executescript(ERAS)
         with db.atomic():
+            if not db.execute("SELECT 1 FROM eras").fetchone():
+                db.execute(ERA_0)
+            found = db.execute("SELECT number, first_utc_ms, last_utc_ms FROM eras ORDER BY number DESC").fetchone()
+            self._era = None if found is None else Era(*found)
             db.conn.executemany(
                 "INSERT INTO variables (name, unit, doc) VALUES (?, ?, ?)"
                 " ON CONFLICT (name) DO UPDATE SET unit = excluded.unit, doc = excluded.doc",
@@ -126,13 +167,24 @@ class History(Durable):
         db = self.ready(now_ms, utc_ms)
         if db is None:
             return
+        era, eras = self._era, dict[int, Era]()
         try:
             with db.atomic():
                 for batch in self._pending:
-                    db.conn.executemany("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?)", batch.rows(self._ids))
+                    utc = batch.utc_ms
+                    era = Era(1, utc, utc) if era is None else era.at(utc)
+                    eras[era.number] = era
+                    rows = batch.rows(self._ids, era.number)
+                    db.conn.executemany("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?)", rows)
+                db.conn.executemany(
+                    "INSERT INTO eras VALUES (?, ?, ?)"
+                    " ON CONFLICT (number) DO UPDATE SET last_utc_ms = excluded.last_utc_ms",
+                    list(eras.values()),
+                )
         except sqlite3.Error as error:
             self.failed(error, now_ms)
             return
+        self._era = era
         self.written += self._pending_count
         self._pending.clear()
         self._pending_count = 0
@@ -158,26 +210,27 @@ class History(Durable):
             self.failed(error, now_ms)
 
     def _plan_trim(self, db: Database) -> None:
-        ids = [int(r[0]) for r in db.execute("SELECT id FROM variables").fetchall()]
-        bounds = [
-            db.execute("SELECT min(utc_ms), max(utc_ms) FROM samples WHERE variable = ?", [i]).fetchone() for i in ids
-        ]
-        known = [b for b in bounds if b[0] is not None]
-        if not known:
+        """Which part of the oldest era goes: so much of it as is a share of all eras, or all of it."""
+        eras = [Era(*r) for r in db.execute("SELECT number, first_utc_ms, last_utc_ms FROM eras ORDER BY number")]
+        if not eras:
             self._shrinking = False
             return
-        oldest, newest = min(b[0] for b in known), max(b[1] for b in known)
-        self._trim_before_ms = oldest + max(int((newest - oldest) * TRIM_FRACTION), 1)
-        self._trim.extend(ids)
+        share = max(int(sum(e.last_utc_ms - e.first_utc_ms for e in eras) * TRIM_FRACTION), 1)
+        first = eras[0].first_utc_ms
+        self._trim_era = eras[0]._replace(last_utc_ms=min(first + share - 1, eras[0].last_utc_ms))
+        self._trim.extend(int(r[0]) for r in db.execute("SELECT id FROM variables").fetchall())
 
     def _delete_some(self, db: Database) -> None:
-        until = time.monotonic() + TRIM_BUDGET_S
+        until, (era, first, last) = time.monotonic() + TRIM_BUDGET_S, self._trim_era
         with db.atomic():
             while self._trim and time.monotonic() < until:
                 db.execute(
-                    "DELETE FROM samples WHERE variable = ? AND utc_ms < ?",
-                    [self._trim.popleft(), self._trim_before_ms],
+                    "DELETE FROM samples WHERE variable = ? AND utc_ms BETWEEN ? AND ? AND era = ?",
+                    [self._trim.popleft(), first, last, era],
                 )
+            if not self._trim:
+                db.execute("UPDATE eras SET first_utc_ms = ? WHERE number = ?", [last + 1, era])
+                db.execute("DELETE FROM eras WHERE first_utc_ms > last_utc_ms")
         self._shrinking = not self._trim
 
     def _shrink(self, db: Database) -> None:

@@ -227,3 +227,100 @@ def test_reading_limits_filters_and_finds_the_value_in_force(plant: Plant, tmp_p
     assert [k.name for k in store.variables(["rack_current_a"])] == ["rack_current_a[R01]", "rack_current_a[R02]"]
     assert store.read("nothing", 0, 2**60, 10) == []
     assert HistoryStore(tmp_path / "elsewhere").variables() == []
+
+
+class TestAClockThatWasAhead:
+    """Half an hour of samples stamped a year ahead, then the clock is set right."""
+
+    AHEAD_MS = 365 * 86_400_000
+
+    def told(self, plant: Plant, values: list[float], ahead_ms: int = 0) -> None:
+        for value in values:
+            plant.image.measured.points.rack_current_a.value[...] = value
+            plant.now_ms += ahead_ms
+            plant.second()
+            plant.now_ms -= ahead_ms
+
+    @pytest.fixture
+    def store(self, plant: Plant, tmp_path: Path) -> HistoryStore:
+        self.told(plant, [100.0, 200.0])
+        self.told(plant, [300.0, 400.0], self.AHEAD_MS)
+        self.told(plant, [500.0, 600.0])
+        return HistoryStore(tmp_path)
+
+    def seen(self, store: HistoryStore, start: int = 0, end: int = 2**60, most: int = 10) -> list[float]:
+        return [p.value for p in store.newest("rack_current_a[R01]", start, end, most)]
+
+    def test_the_newest_are_those_that_came_last(self, store: HistoryStore) -> None:
+        assert self.seen(store, most=1) == [600.0]
+        assert self.seen(store, most=3) == [400.0, 500.0, 600.0]
+
+    def test_all_are_read_as_they_came_in_pages_of_any_size(self, store: HistoryStore) -> None:
+        came = [100.0, 200.0, 300.0, 400.0, 500.0, 600.0]
+        assert self.seen(store) == came
+        for size in (1, 2, 3, 100):
+            pages = list(store.pages("rack_current_a[R01]", 0, 2**60, size))
+            assert [p.value for page in pages for p in page] == came
+            assert all(len(page) <= size for page in pages)
+        assert [p.value for p in store.read("rack_current_a[R01]", 0, 2**60, 4)] == came[:4]
+
+    def test_a_time_selects_by_the_stamps(self, store: HistoryStore) -> None:
+        assert self.seen(store, end=UTC + 86_400_000) == [100.0, 200.0, 500.0, 600.0]
+        assert self.seen(store, start=UTC + 86_400_000) == [300.0, 400.0]
+        assert self.seen(store, UTC + 7000, UTC + 10_000) == [200.0, 500.0]
+
+    def test_a_variable_ends_where_its_last_sample_came(self, store: HistoryStore) -> None:
+        (known,) = store.variables(["rack_current_a[R01]"])
+        assert (known.first_utc_ms, known.last_utc_ms) == (UTC + 6000, UTC + 11_000)
+
+    def test_a_store_that_is_started_again_goes_on_after_it(self, plant: Plant, tmp_path: Path) -> None:
+        self.told(plant, [100.0], self.AHEAD_MS)
+        plant.history.close()
+        again = History(tmp_path / "history.db", Sampler(DIMS), 0.01, GIGABYTE)
+        plant.history = again
+        self.told(plant, [200.0])
+        plant.history.close()
+        assert self.seen(HistoryStore(tmp_path)) == [100.0, 200.0]
+
+    def test_the_oldest_go_first_whatever_their_stamps_say(self, plant: Plant, store: HistoryStore) -> None:
+        history = plant.history
+        history.size_bytes = 0
+        gone = []
+        while not gone or gone[-1]:
+            for _ in range(10):
+                history.trim(plant.now_ms)
+                plant.now_ms += TRIM_EVERY_MS
+            gone.append(self.seen(store))
+            assert len(gone) < 1000, "nothing may stay in a file of no size"
+        came = [100.0, 200.0, 300.0, 400.0, 500.0, 600.0]
+        assert all(left == came[len(came) - len(left) :] for left in gone), gone
+        assert len({len(left) for left in gone}) > 3, "not all at once"
+
+    def test_a_file_that_was_written_without_eras_is_read_and_goes_on(self, tmp_path: Path) -> None:
+        path = tmp_path / "history.db"
+        with closing(sqlite3.connect(path)) as db:
+            db.executescript(
+                "CREATE TABLE variables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, unit TEXT NOT NULL,"
+                " doc TEXT NOT NULL);"
+                "CREATE TABLE samples (variable INTEGER NOT NULL, utc_ms INTEGER NOT NULL, value REAL,"
+                " quality INTEGER NOT NULL, PRIMARY KEY (variable, utc_ms)) WITHOUT ROWID;"
+                "INSERT INTO variables VALUES (7, 'rack_current_a[R01]', 'A', 'Current');"
+            )
+            db.executemany("INSERT INTO samples VALUES (7, ?, ?, 0)", [(UTC, 100.0), (UTC + self.AHEAD_MS, 200.0)])
+            db.commit()
+        store = HistoryStore(tmp_path)
+        assert self.seen(store, most=1) == [200.0] and self.seen(store) == [100.0, 200.0]
+        plant = Plant(History(path, Sampler(DIMS), 0.01, GIGABYTE))
+        self.told(plant, [300.0])
+        plant.history.close()
+        assert self.seen(store) == [100.0, 200.0, 300.0]
+
+
+def test_a_controller_that_was_away_begins_an_era(plant: Plant, history: History) -> None:
+    """So that an era is as long as the samples in it, and a share of it is a share of them."""
+    plant.second()
+    plant.now_ms += 86_400_000
+    plant.second()
+    with closing(sqlite3.connect(history.path)) as db:
+        eras = db.execute("SELECT number, first_utc_ms - ?, last_utc_ms - ? FROM eras", [UTC, UTC]).fetchall()
+    assert eras == [(1, 6000, 6000), (2, 86_407_000, 86_407_000)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
+import itertools
 import json
 import math
 import sqlite3
@@ -17,7 +18,7 @@ from typing import Any, Final, TextIO
 
 from controller.core.signal import Quality
 from controller.historian.journal import verify_audit
-from controller.historian.reader import HistoryStore, Known
+from controller.historian.reader import EVER_MS, HistoryStore, Known
 from controller.image.folder import state_folder
 from plc_config.compile import compile_site
 from plc_config.quantity import duration_ms
@@ -25,13 +26,12 @@ from plc_config.quantity import duration_ms
 HELP = (
     "Lists the variables, samples, events and audit trail of SITE. Without a variable it lists what there is;\n"
     "a variable is a name or a pattern: soc_ratio, 'rack_*[R01]', 'cell_voltage_*'. Times are ISO 8601, UTC unless\n"
-    "they say otherwise."
+    "they say otherwise. Order and newest go by how they came, not by their times: a clock may have been wrong."
 )
 EXAMPLE = "cellwarden history container soc_ratio 'rack_current_a[R0*]' --last 1h --csv out.csv"
 EXIT_FAILED, EXIT_USAGE = 1, 2
 SHOWN: Final = 200
 CHUNK: Final = 10_000
-EVER_MS: Final = 2**60
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,8 +77,8 @@ def _times(args: argparse.Namespace) -> tuple[int, int]:
         raise ValueError("--last and --from exclude each other")
     end = EVER_MS if args.end is None else _utc_ms(args.end)
     if args.last is not None:
-        until = int(time.time() * 1000) if args.end is None else end
-        return until - duration_ms(args.last), end
+        end = int(time.time() * 1000) if args.end is None else end
+        return end - duration_ms(args.last), end
     return (0 if args.start is None else _utc_ms(args.start)), end
 
 
@@ -146,19 +146,12 @@ def _list(known: list[Known], as_json: bool) -> int:
 def _samples(
     store: HistoryStore, known: list[Known], start: int, end: int, limit: int | None, everything: bool
 ) -> Iterator[tuple[str, str, float | None, str, str]]:
+    whole = limit is None and everything
     for k in known:
-        at = start
-        while True:
-            if limit is None and everything:
-                points = store.read(k.name, at, end, CHUNK)
-            else:
-                points = store.newest(k.name, at, end, limit or SHOWN)
-            for p in points:
-                value = None if math.isnan(p.value) else p.value
-                yield _iso(p.utc_ms), k.name, value, k.unit, Quality(p.quality).name
-            if limit is not None or not everything or len(points) < CHUNK:
-                break
-            at = points[-1].utc_ms + 1
+        pages = store.pages(k.name, start, end, CHUNK) if whole else [store.newest(k.name, start, end, limit or SHOWN)]
+        for p in itertools.chain.from_iterable(pages):
+            value = None if math.isnan(p.value) else p.value
+            yield _iso(p.utc_ms), k.name, value, k.unit, Quality(p.quality).name
 
 
 # -- events and audit ----------------------------------------------------------------------------------------
