@@ -59,6 +59,7 @@ class Supervisor:
 
     def __init__(self, site: Compiled, run: Path, state: Path, options: Options) -> None:
         self.site, self.run_folder, self.state_folder, self.options = site, run, state, options
+        self.advice: list[str] = []
         self.lock_fd = lock.take(run / "supervisor.lock")
         lock.free(run / "io.lock")
         self.files = SiteFiles(run, site.dims)
@@ -112,13 +113,26 @@ class Supervisor:
             kept = retain(memory, 0, utc_ms(), program.matrix.digest)
             self.problems = [*merged.problems, f"locked out: {', '.join(traces[:4])} say that it ran before"]
             if not traces:
-                self.problems = ["first start of this site in this state folder"]
+                self.problems = ["first start of this site in this state folder", *self._left_behind()]
         self.problems += self._oddities(kept)
         try:
-            identity.begin(self.state_folder, self.site.config.site.id, utc_ms())
+            identity.begin(self.state_folder, self.site.config.site.id, utc_ms(), self.site.path)
         except OSError as error:
             self.problems.append(f"{identity.FILE} cannot be written: {error.strerror}")
         return kept
+
+    def _left_behind(self) -> list[str]:
+        """What the site of another id has kept that ran from this site file; `advice` says how to go on with it."""
+        folder, site_id = self.state_folder, self.site.config.site.id
+        left = identity.left_by(folder, site_id, self.site.path)
+        self.advice = [
+            f"site {old.name} ran from this site file before. Its latches, counters and passwords stay in {old};\n"
+            f"{site_id} begins without them. To go on with them, stop, then: mv {folder} {folder}.new; mv {old} {folder}"
+            for old in left
+        ]
+        return [
+            f"site {old.name} ran from this site file: its latches and passwords are not in force here" for old in left
+        ]
 
     def _oddities(self, kept: Retained) -> list[str]:
         """What a person should know of the folder and the clock; neither keeps the site from starting."""

@@ -13,7 +13,7 @@ import json
 import os
 import uuid
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 FILE: Final = "identity.json"
 TRACES: Final = (
@@ -28,25 +28,34 @@ def traces(folder: Path) -> list[str]:
 
 def stranger(folder: Path, site_id: str) -> str:
     """The id under which the site of this folder first started, where it is another one; else empty."""
-    try:
-        found = json.loads((folder / FILE).read_text("utf-8"))
-    except (OSError, ValueError):
-        return ""
-    known = str(found.get("site") or site_id) if isinstance(found, dict) else site_id
+    known = str(_read(folder / FILE).get("site") or site_id)
     return "" if known == site_id else known
 
 
-def begin(folder: Path, site_id: str, utc_ms: int) -> bool:
-    """Durably writes the identity unless there is one; True when it was written. OSError when the disk refuses."""
-    path = folder / FILE
-    if path.exists():
+def left_by(folder: Path, site_id: str, site_file: Path) -> list[Path]:
+    """State folders beside this one of other sites that last ran from this very site file: its id was changed.
+
+    Only where folders are named by ids, as they are by default.
+    """
+    if folder.name != site_id:
+        return []
+    beside = (path for path in folder.parent.glob(f"*/{FILE}") if path.parent != folder)
+    return sorted(path.parent for path in beside if _read(path).get("file") == str(site_file.resolve()))
+
+
+def begin(folder: Path, site_id: str, utc_ms: int, site_file: Path) -> bool:
+    """Durably writes the identity unless it is there and names this site file; True when it was written. OSError when
+    the disk refuses."""
+    path, file = folder / FILE, str(site_file.resolve())
+    known = _read(path)
+    if path.exists() and (not known or known.get("file") == file):
         return False
+    new = {"site": site_id, "first_start_utc_ms": utc_ms, "id": str(uuid.uuid4())}
     temporary = path.with_suffix(".new")
-    text = json.dumps({"site": site_id, "first_start_utc_ms": utc_ms, "id": str(uuid.uuid4())}) + "\n"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(json.dumps({**(known or new), "file": file}) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
     temporary.replace(path)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -54,3 +63,12 @@ def begin(folder: Path, site_id: str, utc_ms: int) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What an identity says; nothing where there is none, or where it cannot be read."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

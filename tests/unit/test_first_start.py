@@ -22,6 +22,7 @@ from controller.historian.restore import load
 from controller.historian.retained import Catalog, RetainedStore
 from controller.image.folder import run_folder, state_folder
 from plc_config.compile import compile_site
+from plc_config.library import DATA
 from tests.story import Story
 
 SITE = compile_site("bench")
@@ -88,6 +89,52 @@ def test_the_folder_of_another_site_and_a_clock_that_was_set_back_are_told(monke
         and "is site elsewhere's" in said[0]
         and "the last scan was at 2023-11-14 22:13:20 UTC" in said[1]
     )
+
+
+class TestAChangedId:
+    """The site file says another id, so that by default another folder is its state."""
+
+    def start(self, tmp_path: Path, site_id: str, file: str = "site.yaml") -> tuple[list[str], list[str]]:
+        text = (DATA / "sites" / "bench.yaml").read_text("utf-8").replace("id: bench", f"id: {site_id}")
+        (tmp_path / file).write_text(text, "utf-8")
+        run, state = tmp_path / "run" / site_id, tmp_path / "lib" / site_id
+        run.mkdir(parents=True, exist_ok=True)
+        state.mkdir(parents=True, exist_ok=True)
+        supervisor = Supervisor(compile_site(str(tmp_path / file)), run, state, Options())
+        for descriptor in (supervisor.lock_fd, supervisor.wake_fd):
+            os.close(descriptor)
+        return supervisor.problems, supervisor.advice
+
+    def test_the_first_start_says_whose_state_stays_behind_and_how_to_go_on_with_it(self, tmp_path: Path) -> None:
+        assert self.start(tmp_path, "old") == (["first start of this site in this state folder"], [])
+        said, (advice,) = self.start(tmp_path, "new")
+        assert said[1:] == ["site old ran from this site file: its latches and passwords are not in force here"]
+        old, new = tmp_path / "lib" / "old", tmp_path / "lib" / "new"
+        assert advice.endswith(f"mv {new} {new}.new; mv {old} {new}")
+        for step in advice.rpartition("then: ")[2].split("; "):
+            _, source, target = step.split()
+            Path(source).rename(target)
+        for image in (tmp_path / "run" / "new").glob("*.image"):
+            image.unlink()
+        said, advice = self.start(tmp_path, "new")
+        assert any("state folder is site old's: its latches" in s for s in said) and advice == []
+
+    def test_nobody_is_asked_again_and_another_file_is_another_plant(self, tmp_path: Path) -> None:
+        self.start(tmp_path, "old")
+        self.start(tmp_path, "new")
+        assert self.start(tmp_path, "new")[1] == []
+        assert self.start(tmp_path, "other", "other.yaml")[1] == []
+
+    def test_an_identity_that_names_no_file_learns_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "lib" / "old" / identity.FILE
+        self.start(tmp_path, "old")
+        before = json.loads(path.read_text("utf-8"))
+        path.write_text(json.dumps({k: v for k, v in before.items() if k != "file"}), "utf-8")
+        self.start(tmp_path, "old")
+        assert json.loads(path.read_text("utf-8")) == before
+        path.write_text("no identity", "utf-8")
+        self.start(tmp_path, "old")
+        assert path.read_text("utf-8") == "no identity", "what cannot be read is not written over"
 
 
 def test_a_restart_does_not_end_maintenance() -> None:

@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"running {site.config.site.name}: opc.tcp://{opcua.bind}:{opcua.port}/cellwarden", flush=True)
     if not site.config.users:
         print("no users are configured: there is no remote control", flush=True)
+    for told in supervisor.advice:
+        print(told, file=sys.stderr, flush=True)
     code = supervisor.run()
     if args.report is not None:
         figures = report.build(supervisor)
