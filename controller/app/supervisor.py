@@ -127,7 +127,8 @@ class Supervisor:
         left = identity.left_by(folder, site_id, self.site.path)
         self.advice = [
             f"site {old.name} ran from this site file before. Its latches, counters and passwords stay in {old};\n"
-            f"{site_id} begins without them. To go on with them, stop, then: mv {folder} {folder}.new; mv {old} {folder}"
+            f"{site_id} begins without them. To go on with them, stop, "
+            f"then: mv {folder} {folder}.new; mv {old} {folder}"
             for old in left
         ]
         return [

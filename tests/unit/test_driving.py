@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from controller.app import driving
-from controller.app.lock import AlreadyRunning
+from controller.app.lock import RETRY_S, AlreadyRunning
 from plc_config.compile import Compiled, compile_site
 from tests.sites import free_site
 
@@ -50,6 +51,30 @@ def test_a_large_site_holds_its_racks_and_pcs_and_leaves_files_for_its_links(tmp
     found = driving._written(plan, tmp_path)
     assert len(found) == driving.MOST and {u for _, u in list(found)[:53]} == {1, 100}
     assert sum(unit == 100 for _, unit in found) == 48
+
+
+def test_who_is_patient_waits_and_takes_what_is_let_go(
+    site: Compiled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, waits = driving.take(site.plan, tmp_path), list[float]()
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            driving.release(held)
+
+    monkeypatch.setattr(driving, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: 50.0 + sum(waits)))
+    driving.release(driving.take(site.plan, tmp_path, patience_s=10 * RETRY_S))
+    assert waits == [RETRY_S] * 3
+
+
+def test_patience_ends(site: Compiled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, waits = driving.take(site.plan, tmp_path), list[float]()
+    monkeypatch.setattr(driving, "time", SimpleNamespace(sleep=waits.append, monotonic=lambda: 50.0 + sum(waits)))
+    with pytest.raises(AlreadyRunning):
+        driving.take(site.plan, tmp_path, patience_s=2.5 * RETRY_S)
+    assert len(waits) == 3
+    driving.release(held)
 
 
 def test_a_refusal_leaves_nothing_held(site: Compiled, tmp_path: Path) -> None:

@@ -152,6 +152,13 @@ def test_maintenance_is_entered_where_nothing_is_connected_and_left_from_anywher
     assert desk.memory.maintenance_wanted == 0
 
 
+def test_nobody_connects_while_maintenance_waits() -> None:
+    desk = Desk()
+    desk.memory = dataclasses.replace(desk.memory, maintenance_wanted=1)
+    assert desk.told(Kind.CONNECT) == (False, "an engineer asked for maintenance; leave it first")
+    assert not desk.modes.connect_wanted and not desk.memory.join.any()
+
+
 class TestWhatMaintenanceWaitsFor:
     def told(self, desk: Desk) -> str:
         accepted, reason = desk.told(Kind.ENTER_MAINTENANCE)

