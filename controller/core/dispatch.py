@@ -81,7 +81,7 @@ def dispatch(
     if site not in (SiteMode.ONLINE, SiteMode.STOPPING):
         target = 0.0
     joined = _banks_in(plan.topology, modes, RackMode.CLOSED, RackMode.STOPPING)
-    share = _share(plan, limits, target, joined)
+    share = _share(plan, limits, target, joined & ~modes.bank_connecting)
     reactive = 0.0 if lost or not online else memory.reactive_power_setpoint_var
     room = np.sqrt(np.maximum((s.rated_w / plan.topology.pcs) ** 2 - share**2, 0.0))
     enabled = joined[plan.topology.pcs_bank] & (online or (site is SiteMode.STOPPING and target != 0.0))

@@ -276,6 +276,9 @@ class Modes:
     rack_rejoin_ms: Ints = tag(
         "ms", "rack", doc="Time until the rack joins again by itself; -1 it will not", dtype="i8"
     )
+    bank_connecting: Bools = tag(
+        "1", "bank", doc="No rack is connected, or the first ones wait for the others: it gives no power", dtype="?"
+    )
     connect_wanted: int = tag("1", doc="The operator wants the site connected", dtype="i8")
     maintenance_wanted: int = tag("1", doc="An engineer asked for maintenance and nobody left it since", dtype="i8")
     shutdown_armed_ms: int = tag("ms", doc="Time left in which an armed shutdown may be executed", dtype="i8")

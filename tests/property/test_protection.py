@@ -144,6 +144,7 @@ def test_however_banks_and_pcs_are_wired_together_they_get_no_more_than_their_ba
     modes = dataclasses.replace(
         blank, site_mode=int(rng.choice([SiteMode.ONLINE, SiteMode.STOPPING, SiteMode.TRIPPED], p=[0.7, 0.2, 0.1])),
         rack_mode=rng.choice([RackMode.CLOSED, RackMode.STOPPING, RackMode.OPEN], t.racks, p=[0.7, 0.1, 0.2]),
+        bank_connecting=rng.random(t.banks) < 0.2,
     )  # fmt: skip
     site_effect = int(rng.choice([0, Effect.STOP, Effect.TRIP], p=[0.8, 0.1, 0.1]))
     effect = site_effect | rng.choice([0, Effect.STOP, Effect.TRIP], t.racks, p=[0.8, 0.1, 0.1])
@@ -162,6 +163,7 @@ def test_however_banks_and_pcs_are_wired_together_they_get_no_more_than_their_ba
         assert (np.bincount(t.pcs_bank, way, t.banks) <= most + 1e-6).all(), "together no more than the bank"
         assert (sign * watts <= way + 1e-6).all(), "and each no more than its part"
         assert not way[~told.pcs_run].any() and not watts[~told.pcs_run].any()
+        assert not watts[modes.bank_connecting[t.pcs_bank]].any(), "a bank that begins gives nothing"
     may = effect & int(Effect.TRIP) == 0
     feeds = may & np.isin(modes.rack_mode, (RackMode.CLOSED, RackMode.STOPPING))
     assert told.pcs_run.sum() == 0 or feeds.any()

@@ -85,7 +85,8 @@ def sequence(
     armed = max(memory.armed_ms - system.elapsed_ms, 0)
     new_modes = Modes(
         contactors, int(site_mode), site_ms, site_reason, racks.mode, racks.mode_ms, racks.reason, racks.attempts,
-        permitted.ready, again.left_ms, wanted, memory.maintenance_wanted, armed, _retained_state(modes),
+        permitted.ready, again.left_ms, _connecting(q, modes, racks), wanted, memory.maintenance_wanted, armed,
+        _retained_state(modes),
     )  # fmt: skip
     begun = among(racks.mode, RackMode.PRECHARGE) & ~among(modes.rack_mode, RackMode.PRECHARGE)
     new_memory = replace(
@@ -105,6 +106,18 @@ def _retained_state(modes: Modes) -> int:
     """Doubt is told once; a loss stays until an engineer is at it in MAINTENANCE."""
     lost = modes.retained_state == RetainedState.LOST and modes.site_mode != SiteMode.MAINTENANCE
     return int(RetainedState.LOST) if lost else int(RetainedState.GOOD)
+
+
+def _connecting(q: Sequences, modes: Modes, racks: _Racks) -> Bools:
+    """Banks that begin: without a rack, or with more on their way to the first ones.
+
+    Under load the first ones would pull the link away from the others, which could not join for as long as it lasts.
+    """
+    bank, banks = q.topology.rack_bank, q.topology.banks
+    able = racks.join & racks.ready & (racks.attempts < q.settings.precharge_attempts)
+    coming = (able & among(racks.mode, RackMode.OPEN)) | among(racks.mode, RackMode.PRECHARGE)
+    fed = np.bincount(bank, among(racks.mode, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT), banks) > 0
+    return np.asarray(~fed | (modes.bank_connecting & (np.bincount(bank, coming, banks) > 0)))
 
 
 def _site_wants(modes: Modes) -> bool:
