@@ -201,6 +201,16 @@ class TestOtherWitnesses:
         assert acting(story, "rack_comm_lost") and not acting(story, "command_not_confirmed")
         assert not acting(story, "rack_witness_lost")
 
+    def test_a_module_that_is_silent_as_a_whole_does_not_accuse_its_bleed_switches(self, story: Story) -> None:
+        """What it last counted is older than the command that switched them off when it was lost."""
+        set_("module_bleeding_cells", 1.0, np.s_[0, 1], hold=True)(story)
+        story.scans()
+        for field in dataclasses.fields(Points):
+            if field.name.startswith(("cell_", "module_")):
+                getattr(story.points, field.name).quality[0, 1] |= int(Quality.BAD_COMM)
+        story.seconds(15)
+        assert acting(story, "module_comm_lost") and not acting(story, "bleed_switch_stuck")
+
     def test_what_racks_said_against_their_pcs_stands_while_one_of_them_is_silent(self, story: Story) -> None:
         set_("rack_current_a", 60.0, hold=True)(story)
         story.seconds(1.5)

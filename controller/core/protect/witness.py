@@ -124,7 +124,7 @@ def _missing(facts: Facts, place: str, names: tuple[str, ...], element: Ints) ->
         quality = getattr(points, names[0]).quality.reshape(len(element), -1)
         return np.asarray(quality[np.arange(len(element)), element] > USABLE)
     if place == "module":
-        return _silent(facts, names).reshape(-1)
+        return np.asarray(_silent(facts, names) & ~f.module_lost(facts)).reshape(-1)
     silent = np.zeros(t.pcs if place == "pcs" else t.racks, bool)
     for name in names:
         here = lost(getattr(points, name))
