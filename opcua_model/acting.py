@@ -34,16 +34,19 @@ def acting_alarms(program: Program, image: Any) -> list[ActiveAlarm]:
     found = []
     for slot in sorted((t.slot_active | over).nonzero()[0].tolist(), key=lambda i: -int(program.matrix.priority[i])):
         row, root = slots[slot].row, int(alarms.alarm_root[slot])
-        value, limit = float(t.slot_value[slot]), float(t.slot_limit[slot])
+        # Of what is over, the value and the cell that it was for: the worst now is another one.
+        value = float((alarms.alarm_value if over[slot] else t.slot_value)[slot])
+        element = int(alarms.alarm_element[slot]) - 1 if over[slot] else int(t.slot_element[slot])
+        limit = float(t.slot_limit[slot])
         held = bool(t.slot_latched[slot] and not t.slot_cause[slot])
-        place, _ = program.describe(slot, value, limit, int(t.slot_element[slot]), True)
+        place, _ = program.describe(slot, value, limit, element, True)
         found.append(
             ActiveAlarm(
                 AlarmState.RETURNED.name if over[slot] else _state(int(alarms.alarm_state[slot]), held),
                 row.id,
                 place,
-                amount(value, row.unit) if row.unit and not over[slot] else "",
-                amount(limit, row.unit) if row.unit and not over[slot] else "",
+                amount(value, row.unit) if row.unit else "",
+                amount(limit, row.unit) if row.unit else "",
                 f"{slots[root].row.id} {slots[root].place}" if root >= 0 else "",
             )
         )

@@ -96,13 +96,15 @@ class AlarmPoints:
     def _list(self, look: Look, _index: Index) -> Reading:
         states = self._states(look)
         shown = np.flatnonzero(ACTIVE[states] | UNACKED[states])
-        order = sorted(shown.tolist(), key=lambda i: (-self.priority[i], not UNACKED[states[i]], i))
+        # What still acts or is held comes before what is over: only the first lines are seen on a small screen.
+        over = states == AlarmState.RETURNED
+        order = sorted(shown.tolist(), key=lambda i: (-self.priority[i], over[i], not UNACKED[states[i]], i))
         alarms, trips = look.image.alarms, look.image.trips
         lines = []
         for i in order[:LIST_LINES]:
-            slot, over = self.catalog.slots[i], states[i] == AlarmState.RETURNED
-            value = float((alarms.alarm_value if over else trips.slot_value)[i])
-            element = int(alarms.alarm_element[i]) - 1 if over else int(trips.slot_element[i])
+            slot = self.catalog.slots[i]
+            value = float((alarms.alarm_value if over[i] else trips.slot_value)[i])
+            element = int(alarms.alarm_element[i]) - 1 if over[i] else int(trips.slot_element[i])
             place = self.catalog.place_of(slot.slot, element) if self.catalog.place_of else slot.place
             limit, more = float(trips.slot_limit[i]), int(alarms.alarm_consequences[i])
             lines.append(line(slot, place, int(states[i]), value, limit, more))

@@ -11,6 +11,7 @@ from controller.app.opcua_process import catalog_of
 from controller.core.command import Kind, Role
 from controller.core.image import AlarmState, RackMode
 from controller.core.protect import ROWS
+from opcua_model.acting import acting_alarms
 from opcua_model.points import sample
 from opcua_model.server import model_of
 from opcua_model.view import Grade, Look
@@ -32,6 +33,14 @@ from tests.alarm_words import (
     told,
 )
 from tests.story import REST_V, Story, connected, fork
+
+
+def listed(story: Story) -> list[list[str]]:
+    """The alarm list as SCADA reads it, each line in its fields."""
+    model = model_of(story.site, catalog_of(story.program))
+    reads = next(p for p in model.points if p.path == "Alarms/List")
+    lines = sample(reads.spec, Look(story.image, Grade.FRESH, 0, 0, 0), reads.index).value
+    return [line.split("|") for line in lines]
 
 
 class TestStates:
@@ -86,11 +95,25 @@ class TestStates:
         online.tell(Kind.RESET_TRIPS)
         online.seconds(5)
         assert online.alarm("cell_overvoltage", "R01/M02") is RETURNED
-        model = model_of(online.site, catalog_of(online.program))
-        reads = next(p for p in model.points if p.path == "Alarms/List")
-        lines = sample(reads.spec, Look(online.image, Grade.FRESH, 0, 0, 0), reads.index).value
-        (row,) = [fields for fields in (text.split("|") for text in lines) if fields[2] == "cell_overvoltage"]
+        (row,) = [fields for fields in listed(online) if fields[2] == "cell_overvoltage"]
         assert row[1:6] == ["RETURNED", "cell_overvoltage", "R01/M02/C05", "3.7 V", "3.65 V"]
+        (over,) = [a for a in acting_alarms(online.program, online.image) if a.row == "cell_overvoltage"]
+        assert (over.state, over.place, over.value, over.limit) == ("RETURNED", "R01/M02/C05", "3.7 V", "3.65 V")
+
+    def test_what_acts_stands_before_what_is_over(self, online: Story) -> None:
+        """Also when it was seen and the other was not: the first lines are all that a small screen shows."""
+        online.points.cell_voltage_v.value[0, 1, 4] = 3.7
+        online.seconds(1)
+        online.points.cell_voltage_v.value[0, 1, 4] = REST_V
+        online.seconds(1)
+        online.tell(Kind.RESET_TRIPS)
+        online.seconds(5)
+        online.points.cell_voltage_v.value[1, 3, 9] = 3.7
+        online.seconds(1)
+        online.tell(Kind.ACKNOWLEDGE, target=online.slot("cell_overvoltage", "R02/M04"))
+        online.scans(2)
+        states = [fields[1] for fields in listed(online) if fields[2] == "cell_overvoltage"]
+        assert states == ["ACKNOWLEDGED", "RETURNED"]
 
     def test_nobody_acknowledges_what_he_could_not_have_seen(self, story: Story) -> None:
         door(story, False)

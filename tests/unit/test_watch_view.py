@@ -69,3 +69,12 @@ def test_the_head_says_that_maintenance_was_asked_for_until_it_begins(state: str
     with console.capture() as captured:
         console.print(picture(Snapshot("opc.tcp://here", values, []), "", 32))
     assert ("MAINTENANCE ASKED FOR" in captured.get()) is shown
+
+
+@pytest.mark.parametrize(("alarms", "said"), [(5, False), (7, True)])
+def test_alarms_that_have_no_room_are_counted(alarms: int, said: bool) -> None:
+    values = {"Alarms/List": Value([f"1|RETURNED|bus_lost|GW{i:02d}|||not heard" for i in range(alarms)], 0, 0)}
+    console = Console(width=120, color_system=None)
+    with console.capture() as captured:
+        console.print(picture(Snapshot("opc.tcp://here", values, []), "", 32))
+    assert ("2 more: --json lists them" in captured.get()) is said

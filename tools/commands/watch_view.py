@@ -184,7 +184,8 @@ def _alarms(s: Snapshot) -> RenderableType:
         body.append("none", "bright_black")
     body.rstrip()
     body.no_wrap, body.overflow = True, "ellipsis"
-    return Panel(body, title=f"alarms: {count}", title_align="left")
+    more = f"{len(lines) - ALARM_ROWS} more: --json lists them" if len(lines) > ALARM_ROWS else None
+    return Panel(body, title=f"alarms: {count}", title_align="left", subtitle=more, subtitle_align="left")
 
 
 def _early(s: Snapshot) -> Text:
