@@ -33,7 +33,7 @@ from controller.core.settings import (
 from controller.core.signal import Dims
 from controller.core.topology import Topology
 from controller.core.validate import Sensors
-from plc_config import certificates, coverage, library
+from plc_config import certificates, coverage, datasheet, library
 from plc_config.layout import topology_of
 from plc_config.limits import bands
 from plc_config.plan import PollingPlan
@@ -142,7 +142,9 @@ def _cell(config: SiteConfig, document: Document, path: Path, problems: list[Pro
         )
         return None
     try:
-        return library.cell_type_at(found)[0]
+        cell, sheet = library.cell_type_at(found)
+        problems.extend(sheet.problem(*complaint) for complaint in datasheet.complaints(cell))
+        return cell
     except ConfigError as error:
         problems.extend(error.problems)
         return None

@@ -50,19 +50,23 @@ class _Checker:
 
     def order(self, path: Path_, band: Band, over: bool, unit: str) -> None:
         """clear < operate <= warn <= trip where danger lies above, the reverse below."""
-        sign = 1.0 if over else -1.0
-        steps = [sign * band.operate, sign * band.warn, sign * band.trip]
-        if not sign * band.clear < sign * band.trip or steps != sorted(steps):
-            plain = band.operate == band.warn
-            wanted = "clear < warn <= trip" if plain else "clear < trip, operate <= warn <= trip"
-            wanted = wanted if over else wanted.replace("<", ">")
-            operate = "" if plain else f"operate {band.operate:g}, "
-            self.complain(
-                path,
-                f"{path[-1]}: limits out of order: clear {band.clear:g}, {operate}warn {band.warn:g}, "
-                f"trip {band.trip:g} {unit}",
-                f"wanted is {wanted}",
-            )
+        disorder = out_of_order(str(path[-1]), band, over, unit)
+        if disorder is not None:
+            self.complain(path, *disorder)
+
+
+def out_of_order(name: str, band: Band, over: bool, unit: str) -> tuple[str, str] | None:
+    """What is wrong with the order of a band's thresholds and what would be right; None where nothing is."""
+    sign = 1.0 if over else -1.0
+    steps = [sign * band.operate, sign * band.warn, sign * band.trip]
+    if sign * band.clear < sign * band.trip and steps == sorted(steps):
+        return None
+    plain = band.operate == band.warn
+    wanted = "clear < warn <= trip" if plain else "clear < trip, operate <= warn <= trip"
+    wanted = wanted if over else wanted.replace("<", ">")
+    operate = "" if plain else f"operate {band.operate:g}, "
+    what = f"{name}: limits out of order: clear {band.clear:g}, {operate}warn {band.warn:g}, trip {band.trip:g} {unit}"
+    return what, f"wanted is {wanted}"
 
 
 def bands(
@@ -156,5 +160,6 @@ def _stricter(check: _Checker, name: str, unit: str, over: bool, base: Band, sit
     band = Band(
         values["warn"], values["trip"], values["clear"], int(values["delay"]), values["operate"], int(values["endure"])
     )
-    check.order(("limits", name), band, over, unit)
+    if site:
+        check.order(("limits", name), band, over, unit)
     return band

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from controller.core.field_image import Points
@@ -18,6 +19,9 @@ BITS: Final = {"u8": 8, "s8": 8, "u8_high": 8, "u8_low": 8, "s8_high": 8, "s8_lo
 BIT_FUNCTIONS: Final = (1, 2)
 COIL_FUNCTIONS: Final = (5, 15)
 ONE_REGISTER: Final = 6
+ONE_BIT: Final = 22
+DIRECTED: Final = ("A", "W", "var")
+"""Units of what flows one way or the other; nothing else has a direction that a device could count the other way."""
 MOST_WRITTEN: Final = 123
 """Registers that one write of function 16 can carry."""
 
@@ -32,6 +36,9 @@ def nonsense(profile: Profile) -> list[Complaint]:
             found += _register(profile, path, register)
             if name in POINTS:
                 found += _scale(path, register, POINTS[name].unit)
+                if register.negate and POINTS[name].unit not in DIRECTED:
+                    what = f"{name} has no direction that a device could count the other way"
+                    found.append(((*path, "sign"), what, "leave `sign` out; it is for currents and powers"))
     for name, extra in profile.extras.items():
         found += _register(profile, ("extras", name), extra)
     for name, entry in profile.outputs.items():
@@ -45,7 +52,50 @@ def nonsense(profile: Profile) -> list[Complaint]:
                     found += _scale((*path, "rating"), output.rating, OUTPUTS[name].unit)
     for name, constant in profile.constants.items():
         found += _constant(profile, ("constants", name), constant)
+    return found + _collisions(profile)
+
+
+def _collisions(profile: Profile) -> list[Complaint]:
+    """Outputs and constants of different names that begin at the same register: each would undo the other.
+
+    Of a row only its first element is looked at: how many more there are is judged with the topology.
+    """
+    found: list[Complaint] = []
+    taken: dict[tuple[bool, int], str] = {}
+    entries: list[tuple[tuple[str | int, ...], str, Output | Constant]] = []
+    for name, written in profile.outputs.items():
+        if isinstance(written, list):
+            entries += [(("outputs", name, i), name, piece) for i, piece in enumerate(written)]
+        else:
+            entries.append((("outputs", name), name, written))
+    entries += [(("constants", name), name, constant) for name, constant in profile.constants.items()]
+    for path, name, entry in entries:
+        function = entry.function or profile.wire.write_function
+        if function == ONE_BIT or (_base(entry.address) and _base(entry.address) not in profile.bases):
+            continue
+        coils, step = function in COIL_FUNCTIONS, profile.wire.address_step
+        first = profile.at(entry.address) // (1 if coils else step)
+        for at in range(first, first + (1 if coils else REGISTERS[entry.type])):
+            other = taken.setdefault((coils, at), name)
+            if other != name:
+                what = f"{name} writes {'coil' if coils else 'register'} {at * (1 if coils else step)}, as {other} does"
+                found.append(((*path, "address"), what, "a register of its own, or function 22 for one bit of it"))
+                break
     return found
+
+
+def _base(address: int | str) -> str:
+    """Name of the base that an address is counted from; "" for a plain number, which every profile has."""
+    return address.partition("+")[0] if isinstance(address, str) else ""
+
+
+def _fits(path: tuple[str | int, ...], key: str, kind: str, values: Sequence[int]) -> list[Complaint]:
+    """Raw numbers that a register of this type can hold; codes may be given as the register shows them, too."""
+    width, signed = _width(kind), kind.startswith("s")
+    low, high = -(1 << (width - 1)) if signed else 0, (1 << width) - 1
+    return [
+        ((*path, key), f"{kind} never holds {value}", f"{low}..{high}") for value in values if not low <= value <= high
+    ]
 
 
 def _scale(path: tuple[str | int, ...], entry: Register | Output | Rating, unit: str) -> list[Complaint]:
@@ -76,10 +126,9 @@ def _register(profile: Profile, path: tuple[str | int, ...], register: Register)
         found.append(
             ((*path, "mask"), f"{register.type} has not all bits of {register.mask:#x}", f"at most {width} bits")
         )
-    low = -(1 << (width - 1)) if register.type.startswith("s") else 0
-    for value in register.equals if register.type not in ("f32", "string") else []:
-        if not low <= value < 1 << width:
-            found.append(((*path, "equals"), f"{register.type} never holds {value}", f"{low}..{(1 << width) - 1}"))
+    if register.type not in ("f32", "string"):
+        found += _fits(path, "equals", register.type, register.equals)
+        found += _fits(path, "sentinel", register.type, register.sentinel)
     if register.type == "f32" and (register.equals or register.mask or register.bit is not None):
         found.append((path, "f32 has neither bits nor codes", "the type of a register that holds codes"))
     if isinstance(register, Extra) and register.type == "string":
@@ -101,6 +150,13 @@ def _string(path: tuple[str | int, ...], extra: Extra) -> list[Complaint]:
 def _output(profile: Profile, path: tuple[str | int, ...], output: Output) -> list[Complaint]:
     function = output.function or profile.wire.write_function
     found = _written(path, function, output.type, output.count)
+    if output.confirm is not None and output.confirm not in profile.points:
+        what = f"confirm: {output.confirm!r} is not among the points of this profile"
+        found.append(((*path, "confirm"), what, f"one of: {', '.join(profile.points) or 'none'}"))
+    if output.raw_on is not None and output.raw_off is not None and output.type != "f32":
+        kind = "bit" if function in COIL_FUNCTIONS else output.type
+        for key in ("raw_on", "raw_off"):
+            found += _fits(path, key, kind, [getattr(output, key)])
     if output.modulo is not None and output.type != "f32":
         high = (1 << (_width(output.type) - output.type.startswith("s"))) - 1
         if output.modulo - 1 > high and function not in COIL_FUNCTIONS:

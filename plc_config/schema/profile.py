@@ -280,13 +280,6 @@ class Profile(Strict):
     constants: dict[str, Constant] = {}
     extras: dict[str, Extra] = {}
 
-    @model_validator(mode="after")
-    def _confirmations_exist(self) -> Profile:
-        for name, output in ((n, o) for n in self.outputs for o in self.writes(n)):
-            if output.confirm is not None and output.confirm not in self.points:
-                raise ValueError(f"outputs.{name}.confirm: {output.confirm!r} is not among the points of this profile")
-        return self
-
     def mistakes(self) -> list[tuple[tuple[str | int, ...], str, str]]:
         """What is wrong with the addresses: where in the file, what, and what would be right."""
         found = self._contradictions()

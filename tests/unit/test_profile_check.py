@@ -65,6 +65,12 @@ IMPOSSIBLE = [
     ("wire: {turnaround: 5 ms}", "wire: {write_function: 15}", "a constant is a register"),
     ("level: rack\n", "level: rack\ncells: extremes\n", "extremes are two values of cell_voltage_v"),
     ("level: rack\n", "level: rack\nmodels: {bank: 802}\n", "no base of the name 'bank'"),
+    ("scale: 0.1 V}", "scale: 0.1 V, sentinel: [0x1FFFF]}", "u16 never holds 131071"),
+    ("scale: 0.1 V}", "scale: 0.1 V, sign: charge_positive}", "rack_voltage_v has no direction"),
+    ("address: 110, function: 6}", "address: 110, function: 6, raw_on: 100000, raw_off: 0}", "u16 never holds 100000"),
+    ("address: 110, function: 6}", "address: 110, function: 6, confirm: rack_main}", "'rack_main' is not among"),
+    ("address: 111, function: 6,", "address: 110, function: 6,", "heartbeat writes register 110, as rack_main_close"),
+    ("address: 112, value: 2}", "address: 111, value: 2}", "watchdog writes register 111, as heartbeat does"),
     ("rack_main_close:  {address: 110, function: 6}", "rack_precharge_close: {address: 110}\nprecharge: device",
      "needs rack_main_close and its feedback"),
 ]  # fmt: skip

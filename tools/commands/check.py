@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from plc_config import coverage, library
+from plc_config import advice, coverage, library
 from plc_config.compile import Compiled, compile_site, refuse_untimely
 from plc_config.plan import NORMAL_MS
 from plc_config.problem import ConfigError
@@ -146,6 +146,7 @@ def notes(site: Compiled) -> list[str]:
     if not site.config.users:
         result.append("no users: there is no remote control")
     result += coverage.notes(site.plan, site.topology, site.config.limits)
+    result += advice.notes(site)
     result += too_slow(site)
     result += unseen_precharge(site)
     result += slow_feedback(site)
