@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +59,14 @@ def _is_address(text: str) -> bool:
     return len(parts) == 4 and all(part.isdigit() and int(part) <= 255 for part in parts)
 
 
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 class Expansion:
     """Expands buses and devices; complaints are collected in `problems`, so that all are reported together."""
 
@@ -79,8 +88,7 @@ class Expansion:
     # -- buses -----------------------------------------------------------------------------------------------
 
     def _expand_buses(self) -> None:
-        if NUMERIC.match(self.config.opcua.bind) and not _is_address(self.config.opcua.bind):
-            self.complain(("opcua", "bind"), f"{self.config.opcua.bind!r} is not an address", "write it like 0.0.0.0")
+        self._address(("opcua", "bind"), self.config.opcua.bind, "0.0.0.0")
         for key, bus in self.config.buses.items():
             path: Path_ = ("buses", key)
             try:
@@ -100,10 +108,16 @@ class Expansion:
                 port, host = ports[min(i, len(ports) - 1)], hosts[min(i, len(hosts) - 1)]
                 self.buses[name] = self._bus(path, name, bus, host, port)
 
+    def _address(self, path: Path_, host: str, example: str) -> None:
+        """A host is a name or an address; with a colon it is one of IPv6, or somebody has written the port to it."""
+        if ":" in host and not _is_ipv6(host):
+            self.complain(path, f"{host!r} is not an address", f"write it like {example}; the port has its own key")
+        elif NUMERIC.match(host) and not _is_address(host):
+            self.complain(path, f"{host!r} is not an address", f"write it like {example}")
+
     def _bus(self, path: Path_, name: str, bus: Any, host: str, port: str) -> BusPlan:
         number = 0
-        if NUMERIC.match(host) and not _is_address(host):
-            self.complain((*path, "host"), f"{host!r} is not an address", "write it like 10.0.1.11")
+        self._address((*path, "host"), host, "10.0.1.11")
         owner = next((b for b in self.buses.values() if bus.kind == "rtu" and b.device == port), None)
         if owner is not None:
             self.complain((*path, "port"), f"the port {port} is already that of {owner.name}", "one bus for each port")

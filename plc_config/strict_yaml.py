@@ -20,6 +20,16 @@ FLOAT: Final = re.compile(r"^[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?$")
 LEADING_ZERO: Final = re.compile(r"^[-+]?0[0-9]+$")
 WRONG_BOOLEANS: Final = {"yes", "no", "on", "off", "y", "n"}
 MAX_BYTES: Final = 4_000_000
+CURES: Final = {
+    "mapping values are not allowed": "quote a text that contains ': ', or indent keys of one block alike",
+    "did not find expected key": "indent keys of one block alike, and close each bracket once",
+    "did not find expected '-'": "a list and keys do not stand side by side in one block",
+    "cannot start any token": "quote a text that begins with @, %, ` or a comma",
+    "found another document": "one document in a file: remove the line ---",
+}
+"""What would be right, by what the YAML reader says."""
+OPENED: Final = {"while parsing a flow mapping": "{", "while parsing a flow sequence": "[",
+                 "while scanning a quoted scalar": "quote"}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +87,7 @@ def loads(text: str, file: str = "<text>") -> Document:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         if mark and text.splitlines()[mark.line : mark.line + 1] and "\t" in text.splitlines()[mark.line][:column]:
             raise ConfigError([Problem(file, line, column, "a tab cannot indent YAML", "write spaces")]) from error
-        raise ConfigError([Problem(file, line, column, f"not valid YAML: {error.problem}")]) from error
+        raise ConfigError([Problem(file, line, column, f"not valid YAML: {error.problem}", _cure(error))]) from error
     except yaml.YAMLError as error:
         raise ConfigError([Problem(file, 1, 1, f"not valid YAML: {error}")]) from error
     if node is None:
@@ -85,6 +95,14 @@ def loads(text: str, file: str = "<text>") -> Document:
     reader = _Reader(file)
     data = reader.build(node, ())
     return Document(file, data, reader.marks, reader.keys, tuple(reader.problems))
+
+
+def _cure(error: yaml.MarkedYAMLError) -> str:
+    """What would be right where the reader stopped; it stops behind a bracket that was never closed."""
+    opened, mark = OPENED.get(str(error.context)), error.context_mark
+    if opened is not None and mark is not None:
+        return f"close the {opened} that opens at line {mark.line + 1}, column {mark.column + 1}"
+    return next((cure for said, cure in CURES.items() if said in str(error.problem)), "")
 
 
 class _Reader:

@@ -17,6 +17,8 @@ WANTED: Final = {
     "dict_type": ("keys with values are wanted", "write it like {key: value}"),
     "model_type": ("keys with values are wanted", "write it like {key: value}"),
 }
+FORM: Final = "small letters, digits and '-', like north-1"
+"""What every pattern of the schemas asks for, for those who do not read patterns."""
 BOUNDS: Final = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
@@ -45,7 +47,7 @@ def in_words(error: Any, written: Any) -> tuple[str, str]:
     if kind == "union_tag_not_found":
         return f"{context['discriminator']} is missing", ""
     if kind == "string_pattern_mismatch":
-        return f"{written!r} is not of the form {context['pattern']}", ""
+        return f"{written!r} is not of the form {context['pattern']}", FORM
     return error["msg"] + (f" (found {written!r})" if found else ""), ""
 
 

@@ -83,7 +83,7 @@ WRONG = [
         "3.65 V or less",
     ),
     ("limits:\n", "limits:\n  cell_overvoltage: {clear: 3.40}\n", "3.4 has no unit", "write it like 3.65 V"),
-    ("id: bench", "id: Bench 1", "site.id: 'Bench 1' is not of the form", "a-z0-9"),
+    ("id: bench", "id: Bench 1", "site.id: 'Bench 1' is not of the form", "small letters, digits"),
     ("kind: rtu,", "kind: rtx,", "buses.LINE1: no kind 'rtx'", "one of 'tcp'"),
     ("kind: rtu, ", "", "buses.LINE1: 'kind' is missing", "LINE1"),
     ("port: 15053,", "port: 15053, baud: 9600,", "unknown key 'buses.AUX.baud'", "known keys: host, kind, port"),
@@ -91,6 +91,8 @@ WRONG = [
     ("  PCS: {", "  LINE2: {kind: rtu, port: LINE1}\n  PCS: {", "LINE1 is already that of LINE1", "one bus for each"),
     ("127.0.0.1, port: 15053", "127.0.0.999, port: 15053", "'127.0.0.999' is not an address", "10.0.1.11"),
     ("users:", "opcua: {bind: 0.0.0}\nusers:", "'0.0.0' is not an address", "write it like"),
+    ("127.0.0.1, port: 15053", '"127.0.0.1:15053", port: 15053', "'127.0.0.1:15053' is not an address", "own key"),
+    ("users:", "opcua: {bind: 'localhost:4840'}\nusers:", "'localhost:4840' is not an address", "its own key"),
     ("parity: none", "parity: NONE", "none, even or odd is wanted, not 'NONE'", "buses.LINE1.parity"),
     ("users:\n", "users: none\nu:\n", "users: keys with values are wanted, not 'none'", "{key: value}"),
     ("rated_power: 100 kW", "rated_power: -100 kW", "'-100 kW' is out of range", "more than 0 W"),
@@ -120,6 +122,12 @@ def test_a_mistake_is_named_with_its_place_and_its_cure(
     assert any(any(w in t for w in what.split("|")) for t in told), told
     assert any(right in t for t in told), told
     assert all(t.split(":")[0] == "site.yaml" and t.split(":")[1].isdigit() for t in told)
+
+
+def test_an_address_of_the_sixth_version_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text(BENCH.replace("users:", "opcua: {bind: '::1'}\nusers:"), "utf-8")
+    assert compile_site(str(path)).config.opcua.bind == "::1"
 
 
 def test_the_line_is_the_right_one(tmp_path: Path) -> None:
@@ -219,6 +227,24 @@ def test_a_missing_file_and_an_unknown_name_are_told() -> None:
 def test_odd_yaml_is_refused_not_guessed(text: str) -> None:
     with pytest.raises(ConfigError):
         check(Anything, loads(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: {b: 1 s\nc: 1\n", "close the { that opens at line 1, column 4"),
+        ("a: [1, 2\nb: 3\n", "close the [ that opens at line 1, column 4"),
+        ("a: 'x\nb: 1\n", "close the quote that opens at line 1, column 4"),
+        ("name: North: 2\n", "quote a text that contains ': '"),
+        ("a:\n  b: 1\n c: 2\n", "indent keys of one block alike"),
+        ("a: 1\n---\nb: 2\n", "remove the line ---"),
+        ("- a\nb: c\n", "do not stand side by side"),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_its_cure(text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loads(text)
+    assert told in str(caught.value)
 
 
 def test_scalars_mean_what_they_look_like() -> None:
