@@ -88,7 +88,7 @@ class Expansion:
     # -- buses -----------------------------------------------------------------------------------------------
 
     def _expand_buses(self) -> None:
-        self._address(("opcua", "bind"), self.config.opcua.bind, "0.0.0.0")
+        self._address(("opcua", "bind"), self.config.opcua.bind, "127.0.0.1")
         for key, bus in self.config.buses.items():
             path: Path_ = ("buses", key)
             try:
