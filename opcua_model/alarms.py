@@ -98,7 +98,7 @@ class AlarmPoints:
         shown = np.flatnonzero(ACTIVE[states] | UNACKED[states])
         # What still acts or is held comes before what is over: only the first lines are seen on a small screen.
         over = states == AlarmState.RETURNED
-        order = sorted(shown.tolist(), key=lambda i: (-self.priority[i], over[i], not UNACKED[states[i]], i))
+        order = sorted(shown.tolist(), key=lambda i: (over[i], -self.priority[i], not UNACKED[states[i]], i))
         alarms, trips = look.image.alarms, look.image.trips
         lines = []
         for i in order[:LIST_LINES]:

@@ -151,6 +151,7 @@ def test_the_other_sign_is_turned_round(tmp_path: Path) -> None:
         ("time_s,current_a,voltage_v\n0,0,33\n", "bad.csv:2:3: voltage_v is 33; 0.5 to 5; one cell"),
         ("time_s,current_a,voltage_v\n0,0,3.3\n", "bad.csv:2:1: 1 rows of numbers; at least 20"),
         ("", "bad.csv:1:1: no column time_s in: nothing"),
+        ("time_s;current_a;voltage_v\n1,0;2,0;3,6\n", "columns parted by commas, decimals with a point"),
     ],
 )
 def test_a_bad_file_is_told_by_line_and_column(

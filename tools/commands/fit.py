@@ -72,8 +72,9 @@ def run(args: argparse.Namespace) -> int:
     }  # fmt: skip
     if fitted.rise is not None:
         values |= {"rise_soc": fitted.rise.soc.tolist(), "rise_factor": fitted.rise.factor.tolist()}
-        notes.append(f"resistance rises to {fitted.rise.factor.max():.2g} times towards the ends; measured down to "
-                     f"{100 * fitted.rise.measured_from:.0f} % SOC")  # fmt: skip
+        notes.append(f"resistance rises to {fitted.rise.seen_factor.max():.2g} times, measured down to "
+                     f"{100 * fitted.rise.measured_from:.0f} % SOC; below it a careful default goes on to "
+                     f"{fitted.rise.factor.max():.2g} times")  # fmt: skip
     else:
         notes.append("no current steps at several SOCs: a careful default of the resistance over the SOC stands in")
     if args.json:

@@ -22,6 +22,8 @@ ALIASES: Final = {
     "temperature_c": ("temperature_c", "temperature_degc", "temperature", "temp", "temperature(c)"),
 }
 """Our names of the columns, and what others call them; case does not matter. Temperature may be missing."""
+OTHER_MARKS: Final = (";", "\t")
+"""What spreadsheets of other countries put between columns."""
 NEEDED: Final = ("time_s", "current_a", "voltage_v")
 LOW, HIGH = {"voltage_v": 0.5, "temperature_c": -60.0}, {"voltage_v": 5.0, "temperature_c": 100.0}
 MOST_PROBLEMS: Final = 20
@@ -82,6 +84,9 @@ def read(path: Path, charge_positive: bool = False) -> Recording:
 def _columns(file: str, head: list[str]) -> dict[str, int]:
     """Where each of our columns is; ConfigError when one is missing."""
     names = [h.strip().lower() for h in head]
+    if len(head) == 1 and any(mark in head[0] for mark in OTHER_MARKS):
+        what = f"one column only: {head[0]}"
+        raise ConfigError([Problem(file, 1, 1, what, "columns parted by commas, decimals with a point")])
     where = {}
     for name, aliases in ALIASES.items():
         at = next((names.index(a) for a in aliases if a in names), None)
