@@ -9,6 +9,7 @@ from controller.core.protect import Effect, Row
 from controller.core.protect.engine import acts_after_ms
 from controller.core.protect.row import Threshold, Warned
 from controller.core.settings import NOT_MEASURED
+from controller.core.signal import amount
 
 MARKS = (
     ("A", Effect.ALARM),
@@ -43,8 +44,8 @@ def facts(row: Row, program: Program) -> dict[str, Any]:
     band = getattr(program.limit, cause.band) if isinstance(cause, Threshold) else None
     if isinstance(cause, Threshold) and band is not None:
         sign = (">", "<") if cause.over else ("<", ">")
-        what = f"{_first_line(cause.quantity)} {sign[0]} {getattr(band, cause.at):g} {row.unit}"
-        clear = f"{sign[1]} {band.clear:g} {row.unit}"
+        what = f"{_first_line(cause.quantity)} {sign[0]} {amount(getattr(band, cause.at), row.unit)}"
+        clear = f"{sign[1]} {amount(band.clear, row.unit)}"
         if band == NOT_MEASURED:
             what, clear = f"{_first_line(cause.quantity)}: not measured at this site", "never acts"
     else:
