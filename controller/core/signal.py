@@ -28,6 +28,7 @@ NEVER_MS: Final = -(2**40)
 
 
 KILO: Final = 1000.0
+PERCENT: Final = 100.0
 
 
 class Quality(IntEnum):
@@ -50,7 +51,9 @@ NOT_FITTED: Final = np.uint8(Quality.NOT_FITTED)
 
 
 def amount(value: float, unit: str) -> str:
-    """A quantity for people, four digits: `3.651 V`, `80 kohm`, never `8e+04 ohm`."""
+    """A quantity for people, four digits: `3.651 V`, `80 kohm`, never `8e+04 ohm`; a ratio in percent."""
+    if unit == "ratio":
+        return f"{PERCENT * value:.4g} %"
     if unit == "ohm" and abs(value) >= KILO:
         return f"{value / KILO:.4g} k{unit}" if abs(value) < KILO**2 else f"{value / KILO**2:.4g} M{unit}"
     return f"{value:.4g} {unit}"

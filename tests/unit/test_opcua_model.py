@@ -255,3 +255,4 @@ def test_the_alarm_list_names_places_as_events_do() -> None:
 def test_a_quantity_is_told_in_plain_digits() -> None:
     assert [amount(v, "ohm") for v in (20e3, 149.96e3, 2e6, 500.0)] == ["20 kohm", "150 kohm", "2 Mohm", "500 ohm"]
     assert amount(3.6512, "V") == "3.651 V"
+    assert amount(0.8, "ratio") == "80 %"

@@ -6,6 +6,7 @@ One blocking process: it sleeps for the time of the characters, more exactly tha
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
@@ -47,4 +48,5 @@ def serve(line: BusPlan, turnaround_ms: float) -> None:
 
 if __name__ == "__main__":
     baud, parity, turnaround = sys.argv[1:4]
-    serve(BusPlan(0, "LINE", "rtu", baud=int(baud), parity=parity), float(turnaround))
+    with contextlib.suppress(KeyboardInterrupt):  # the terminal's Ctrl-C is for the benchmark, which says what it means
+        serve(BusPlan(0, "LINE", "rtu", baud=int(baud), parity=parity), float(turnaround))

@@ -66,8 +66,9 @@ def fit(recordings: list[Recording], curve: Curve, start_soc: float | None = Non
     counts = [_steps(r, curve.capacity_ah) for r in recordings]
     if max(counts, default=0) < LEAST_STEPS:
         raise NoSteps(
-            f"no recording with {LEAST_STEPS} or more current steps of C/10, here {curve.capacity_ah / 10:.3g} A (capacity "
-            f"{curve.capacity_ah:.4g} Ah by the slow recording): give a pulse test (rest, pulse, rest, ...), time in s"
+            f"no recording with {LEAST_STEPS} or more current steps of C/10, here {curve.capacity_ah / 10:.3g} A "
+            f"(capacity {curve.capacity_ah:.4g} Ah by the slow recording): give a pulse test (rest, pulse, rest, ...), "
+            "time in s"
         )
     r = _even(recordings[int(np.argmax(counts))])
     out = np.concatenate([[0.0], np.cumsum(_taken(r, curve))])
