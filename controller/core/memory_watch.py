@@ -35,9 +35,11 @@ WATCH_DTYPE = np.dtype(
         ("moved_long", "f8"),
         ("slope", "f8"),  # slope of the OCV at the last look, and what the median moved since the look before
         ("step_v", "f8"),
-        ("straight", "f8"),  # looks of this bin on straight curve, the sum of their currents, and such bins so far
+        ("straight", "f8"),  # looks of this bin on straight curve, the sum of their currents
         ("sum_a", "f8"),
-        ("levels", "f8"),
+        ("sum_slope", "f8"),  # sums over the same looks of the slope of the OCV, and of that times the SOC over half
+        ("sum_lever", "f8"),
+        ("levels", "f8"),  # such bins so far
         ("level_a", "f8"),  # mean size of the currents at which levels were seen, and what levels do by themselves
         ("level_scatter", "f8"),
         ("moved_bin", "f8"),  # the same in this bin
@@ -51,12 +53,13 @@ WATCH_DTYPE = np.dtype(
         ("half_moved", "f8"),
         ("half_slope", "f8"),  # sum of the slope of the OCV over its looks, and of that times the SOC over half
         ("half_lever", "f8"),
-        ("last_a", "f8"),  # the half before: mean current, 0 none, and mean of slope times SOC over half
+        ("last_a", "f8"),  # the half before: mean current, 0 none, and means of the slope and of slope times SOC over half
+        ("last_slope", "f8"),
         ("last_lever", "f8"),
         ("pair_h", "f8"),  # time since two halves made a pair, and from pair to pair, newest first
         ("gaps_h", "f8", (PAIRS - 1,)),
-        ("per_level", "f8"),  # resistance (of nominal) that a change of level (SOC) between two halves looks like
-        ("per_lack", "f8", (PAIRS,)),  # and a capacity that is told wrong, in each pair
+        ("per_charge", "f8", (PAIRS,)),  # resistance (of nominal) that charge over the sisters' (SOC) looks like in each
+        ("per_lack", "f8", (PAIRS,)),  # pair, as its halves lay elsewhere on the curve, and lacking capacity
         ("exposed", "f8"),  # charge put too fast for its temperature into the most exposed cell, of capacity
         ("load", "f8"),  # squared C-rate, filtered like a cell's temperature; its mean and variance
         ("load_mean", "f8"),
@@ -107,9 +110,9 @@ HALVES_DTYPE = np.dtype(
         ("whole", "u1"),
         ("ohm", "f4", (PAIRS,)),  # resistance over the median's (of nominal) by pairs of halves, newest first
         ("late_k", "f4"),  # K over the median at the last pair
-        ("level", "f4", (PAIRS,)),  # charge over the median's (SOC) at the ends of those pairs
-        ("base", "f4"),  # the healthy one, the K and the lacking capacity it belongs to, and of how many pairs it is
-        ("base_k", "f4"),
+        ("base", "f4"),  # the healthy one, K over the median it belongs to, what charge and lacking capacity look like
+        ("base_k", "f4"),  # in it, and of how many pairs it is
+        ("base_charge", "f4"),
         ("base_lack", "f4"),
         ("based", "u1"),
         ("pairs", "u1"),  # pairs without a gap

@@ -14,8 +14,8 @@ import numpy as np
 
 from controller.core.estimate.colder import cold_adds, warmth_hides
 from controller.core.estimate.rows import rows
-from controller.core.estimate.sisters import median
-from controller.core.estimate.verdicts import BIN_H, HALF, HALVES, WARM_BINS, Verdicts
+from controller.core.estimate.sisters import median, share
+from controller.core.estimate.verdicts import BIN_H, HALVES, WARM_BINS, Verdicts
 from controller.core.estimate.warm_sensors import Warm
 from controller.core.image_warnings import Fault
 from controller.core.memory_watch import PAIRS
@@ -36,16 +36,14 @@ CAME, STANDS = 0.8, 0.2
 """A connection also: that share of the rise came between the last four pairs, less than this between the last two."""
 SURE_PAIRS: Final = 2
 """Pairs that must show a rise that is no step yet: the next one tells whether it goes on."""
-LACK_SHARE: Final = 0.2
-"""Part of a cell's lacking capacity by which that may be told wrong."""
-SWING: Final = 0.3
-"""How far from half charge a swing usually ends."""
+WRONG_SHARE: Final = 0.2
+"""Part of a cell's charge over its sisters', and of its lacking capacity, by which that may be told wrong."""
 
 
 def close(v: Verdicts, warm: Warm) -> Bools:
     """Books the bin; racks (n,) in which a half ended and made a pair with the one before. Before levels are judged."""
     w, h = v.w, v.get("halves")
-    amps, soc = w["sum_a"] / np.maximum(w["straight"], 1.0), v.e.string["x"][v.s.racks, 0]
+    amps = w["sum_a"] / np.maximum(w["straight"], 1.0)
     way = np.where((w["straight"] > 0) & (np.abs(amps) > LEAST_C * v.q), np.sign(amps), 0.0)
     turned = (way != 0) & (w["half_way"] != 0) & (way != w["half_way"])
     ended = turned & (w["half_moved"] > LEAST_MOVED)
@@ -58,14 +56,14 @@ def close(v: Verdicts, warm: Warm) -> Bools:
             h[name] += jumped_k
         h["sum_k"] += jumped_k * w["half_bins"][:, None]
     over_k = np.where(warm.doubted[:, v.s.nearest], h["last_k"], warm.over_k[:, v.s.nearest])
+    count = rows(v.s.samples.count_v, v.s.racks)
     for name, more in (
-        ("sum_v", rows(v.s.samples.sum_v, v.s.racks)), ("count", rows(v.s.samples.count_v, v.s.racks)),
-        ("sum_k", over_k),
+        ("sum_v", rows(v.s.samples.sum_v, v.s.racks) + count * _taken(v)), ("count", count), ("sum_k", over_k),
     ):  # fmt: skip
         h[name] = np.where(turned[:, None], 0.0, h[name]) + np.where(way[:, None] != 0, more, 0.0)
     for name, more in (
         ("half_a", w["sum_a"]), ("half_looks", w["straight"]), ("half_bins", np.ones_like(amps)),
-        ("half_slope", w["slope"] * w["straight"]), ("half_lever", w["slope"] * (soc - HALF) * w["straight"]),
+        ("half_slope", w["sum_slope"]), ("half_lever", w["sum_lever"]),
         ("half_moved", np.abs(amps) * w["straight"] / np.maximum(w["looks"], 1.0) * BIN_H / v.q),
     ):  # fmt: skip
         w[name] = np.where(turned, 0.0, w[name]) + np.where(way != 0, more, 0.0)
@@ -74,30 +72,46 @@ def close(v: Verdicts, warm: Warm) -> Bools:
     return np.asarray(paired)
 
 
+def _taken(v: Verdicts) -> Floats:
+    """Voltage (V, mean of the bin's looks) that every look gave a cell for its charge over its sisters'.
+
+    What was known then is not what is known when the other half has been seen, and both need the same.
+    """
+    looks = np.maximum(v.w["straight"], 1.0)[:, None]
+    slope, lever = v.w["sum_slope"][:, None] / looks, v.w["sum_lever"][:, None] / looks
+    return np.asarray(slope * v.get("level_charge") + lever * v.of("cell_lack_ratio"))
+
+
 def _pair(v: Verdicts, h: Any, ended: Bools) -> Bools:
     """What a half that ended says together with the one before it, in place; then it is the one before."""
     w, last = v.w, ended[:, None]
     looks = np.maximum(w["half_looks"], 1.0)
-    mean_a, slope, lever = w["half_a"] / looks, w["half_slope"] / looks, w["half_lever"] / looks
-    paired = ended & (w["last_a"] * mean_a < 0)
+    mean = {name: w[f"half_{name}"] / looks for name in ("a", "slope", "lever")}
+    paired = ended & (w["last_a"] * mean["a"] < 0)
     seen = h["count"] > LEAST_SEEN * w["half_looks"][:, None]
     mean_v = h["sum_v"] / np.maximum(h["count"], 1.0)
     mean_k = h["sum_k"] / np.maximum(w["half_bins"], 1.0)[:, None]
-    span_v = np.where(paired, w["last_a"] - mean_a, 1.0) * v.r0
-    share = (mean_v - h["last_v"]) / span_v[:, None]
+    span_v = np.where(paired, w["last_a"] - mean["a"], 1.0) * v.r0
+    charge, lack = (mean["slope"] - w["last_slope"]) / span_v, (mean["lever"] - w["last_lever"]) / span_v
+    ohm = (mean_v - h["last_v"]) / span_v[:, None]
+    ohm = ohm - v.at_half() * charge[:, None] - v.of("cell_lack_ratio") * lack[:, None]
     both = paired[:, None] & seen & (h["whole"] > 0)
-    share = np.where(both, share - median(share, both)[:, None], h["ohm"][:, :, 0])
-    for name, x in (("ohm", share), ("level", v.at_half())):
-        h[name] = np.where(paired[:, None, None], np.concatenate([x[:, :, None], h[name][:, :, :-1]], 2), h[name])
+    # Over what the sisters did since: of few of them that lie far apart, another one is the middle before long.
+    going_on = both & (h["pairs"] > 0)
+    first = ~going_on.any(axis=1)[:, None]
+    before = np.where(first, 0.0, h["ohm"][:, :, 0])
+    ohm = ohm - median(ohm - before, np.where(first, both, going_on))[:, None]
+    ohm = np.where(both, ohm, h["ohm"][:, :, 0])
+    h["ohm"] = np.where(paired[:, None, None], np.concatenate([ohm[:, :, None], h["ohm"][:, :, :-1]], 2), h["ohm"])
     h["late_k"] = np.where(both, 0.5 * (mean_k + h["last_k"]), h["late_k"])
     h["pairs"] = np.where(both, np.minimum(h["pairs"], 250) + 1, np.where(paired[:, None], 0, h["pairs"]))
     for name, x in (("last_v", mean_v), ("last_k", mean_k), ("whole", seen)):
         h[name] = np.where(last, x, h[name])
-    for name, x in (("gaps_h", w["pair_h"]), ("per_lack", (lever - w["last_lever"]) / span_v)):
+    for name, x in (("gaps_h", w["pair_h"]), ("per_charge", charge), ("per_lack", lack)):
         w[name] = np.where(paired[:, None], np.concatenate([x[:, None], w[name][:, :-1]], 1), w[name])
-    w["per_level"] = np.where(paired, slope / np.abs(span_v), w["per_level"])
     w["pair_h"] = np.where(paired, 0.0, w["pair_h"])
-    w["last_a"], w["last_lever"] = np.where(ended, mean_a, w["last_a"]), np.where(ended, lever, w["last_lever"])
+    for name, x in mean.items():
+        w[f"last_{name}"] = np.where(ended, x, w[f"last_{name}"])
     return np.asarray(paired)
 
 
@@ -112,12 +126,14 @@ def judge(v: Verdicts, paired: Bools, sound: Bools) -> Bools:
         return np.zeros_like(has)
     begins = _begin(v, h, has)
     known = has & (h["based"] > 0)
-    rise, apart = _rise(v, h, known)
+    over = _over(h, known)
+    rise, apart = over[:, :, :2].min(axis=2), _apart(v, h)
+    rise = rise - median(rise, known)[:, None]
     sigma = v.sigma(HALVES, rise, known, SIGMA_LEAST)
     may = known & ~v.told(Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY)
     risen = may & (rise - apart > np.maximum(RISE_LEAST, RISE_SIGMAS * sigma))
     held = v.held("halves", risen, paired[:, None])
-    sharp, new = _stepped(h, w["gaps_h"], rise, sigma), ~v.told(Fault.RESISTANCE_GROWTH, Fault.BUSBAR_STEP)
+    sharp, new = _stepped(over, w["gaps_h"], rise, sigma), ~v.told(Fault.RESISTANCE_GROWTH, Fault.BUSBAR_STEP)
     v.tell(risen & new & sharp, Fault.BUSBAR_STEP, 100 * rise, rise / sigma)
     v.tell(risen & new & ~sharp & (held >= SURE_PAIRS), Fault.RESISTANCE_GROWTH, 100 * rise, rise / sigma)
     v.evidence |= ~new & known & (rise > 0.5 * RISE_LEAST)
@@ -134,38 +150,41 @@ def _begin(v: Verdicts, h: Any, has: Bools) -> Bools:
     # A voltage that jumped has another level now: what it was before says nothing of what comes.
     h["based"] = np.where(v.told(Fault.VOLTAGE_SENSOR), 0, h["based"])
     late, before = h["ohm"][:, :, 0], h["ohm"][:, :, 1]
-    begins = has & (h["based"] == 0) & (np.abs(late - before) + _unsettled(v, h) < RISE_LEAST)
-    for name, x in (
-        ("base", 0.5 * (late + before)), ("base_k", h["late_k"]), ("base_lack", v.of("cell_lack_ratio")), ("based", 2),
-    ):  # fmt: skip
+    h["base_charge"], h["base_lack"] = (
+        np.where(h["based"] == 0, v.w[name][:, :2].mean(axis=1)[:, None], h[f"base_{name[4:]}"])
+        for name in ("per_charge", "per_lack")
+    )
+    begins = has & (h["based"] == 0) & (np.abs(late - before) < RISE_LEAST)
+    for name, x in (("base", 0.5 * (late + before)), ("base_k", h["late_k"]), ("based", 2)):
         h[name] = np.where(begins, x, h[name])
     h["ohm"][:, :, 2:] = np.where(begins[:, :, None], h["base"][:, :, None], h["ohm"][:, :, 2:])
     return np.asarray(begins)
 
 
-def _rise(v: Verdicts, h: Any, known: Bools) -> tuple[Floats, Floats]:
-    """What both of the last two pairs have over the healthy resistance, and how much of that may be none."""
-    k = h["late_k"] - h["base_k"]
-    rise = h["ohm"][:, :, :2].min(axis=2) - h["base"]
-    rise = rise + warmth_hides(k, known)
-    # Where one cycle goes deeper than the next, what a cell lacks in capacity parts one pair from the other; where it
-    # lacks more than it did, that is told late, and its level at the ends of a swing is off meanwhile.
-    lack, deeper = v.of("cell_lack_ratio"), np.ptp(v.w["per_lack"], axis=1)[:, None]
-    apart = LACK_SHARE * np.abs(lack) * deeper + SWING * np.abs(lack - h["base_lack"]) * v.w["per_level"][:, None]
-    return rise - median(rise, known)[:, None], apart + cold_adds(-k) + _unsettled(v, h)
+def _over(h: Any, known: Bools) -> Floats:
+    """What each pair has over the healthy resistance (n, cells, pairs), but for what all sisters have of theirs."""
+    base = h["base"] - median(h["base"], known)[:, None]
+    over = h["ohm"] - h["base"][:, :, None]
+    for pair in range(PAIRS):
+        # Warmth, and how long a half lasts, scale all of a string: a cell that was half as much again is still that.
+        over[:, :, pair] -= share(over[:, :, pair], base, known)[:, None] * base
+    return np.asarray(over + warmth_hides(h["late_k"] - h["base_k"], known)[:, :, None])
 
 
-def _unsettled(v: Verdicts, h: Any) -> Floats:
-    """Resistance that a moving level looks like: other than at the same end of the cycle before, or told wrong."""
-    level, pairs = h["level"], h["pairs"]
-    late = np.abs(level[:, :, 0] - np.where(pairs > 2, level[:, :, 2], level[:, :, 1]))
-    before = np.where(pairs > 3, np.abs(level[:, :, 1] - level[:, :, 3]), 0.0)
-    return np.asarray(np.maximum(late, before) * v.w["per_level"][:, None])
+def _apart(v: Verdicts, h: Any) -> Floats:
+    """How much of that may be none."""
+    # Where a cycle goes deeper than those from which the healthy one was learnt, what a cell's charge and capacity are
+    # told wrong by is in the difference.
+    apart = cold_adds(h["base_k"] - h["late_k"])
+    for name, x in (("charge", v.at_half()), ("lack", v.of("cell_lack_ratio"))):
+        other = np.abs(v.w[f"per_{name}"][:, None, :2] - h[f"base_{name}"][:, :, None]).max(axis=2)
+        apart = apart + WRONG_SHARE * np.abs(x) * other
+    return np.asarray(apart)
 
 
-def _stepped(h: Any, gaps_h: Floats, rise: Floats, sigma: Floats) -> Bools:
+def _stepped(over: Floats, gaps_h: Floats, rise: Floats, sigma: Floats) -> Bools:
     """Cells whose resistance stepped: faster than a cell grows, or all of it lately, and it stands."""
-    steps = h["ohm"][:, :, :-1] - h["ohm"][:, :, 1:]
+    steps = over[:, :, :-1] - over[:, :, 1:]
     faster = (steps - GROWTH_MOST_PER_H * gaps_h[:, None, :])[:, :, : PAIRS - 2].max(axis=2)
     stands = (steps[:, :, 0] < STANDS * rise) & (steps.sum(axis=2) > CAME * rise)
     return np.asarray((faster > np.maximum(SHARP_SIGMAS * sigma, SHARP_SHARE * rise)) | stands)

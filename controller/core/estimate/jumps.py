@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from controller.core.estimate.cell_model import CellModel
 from controller.core.estimate.rows import Look, put, rows
 from controller.core.estimate.sisters import median, roughness, scatter
+from controller.core.estimate.verdicts import HALF
 from controller.core.memory_watch import WatchBins, WatchSamples
 from controller.core.signal import Bools, Floats, Ints, every, some
 
@@ -72,6 +73,8 @@ def note(
         put(s.sum_v, r, rows(s.sum_v, r) + np.where(counted, dev - slope[:, None] * now.level, 0.0))
         put(s.count_v, r, rows(s.count_v, r) + counted)
     w["sum_a"] += np.where(straight, now.current_a, 0.0)
+    w["sum_slope"] += np.where(straight, slope, 0.0)
+    w["sum_lever"] += np.where(straight, slope * (now.soc - HALF), 0.0)
     w["straight"] += straight
 
 
@@ -133,7 +136,8 @@ def judge(
         put(a, r, x)
     for name in ("sharp_v", "sum_v", "count_v"):
         getattr(s, name)[r] = 0
-    w["sum_a"], w["straight"] = 0.0, 0.0
+    for name in ("sum_a", "sum_slope", "sum_lever", "straight"):
+        w[name] = 0.0
     return sure, by, sharp, probation
 
 

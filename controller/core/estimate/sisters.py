@@ -6,7 +6,7 @@ the median; the median absolute deviation says how far healthy sisters lie apart
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from controller.core.signal import Bools, Floats, every
 
 MAD_TO_SIGMA, MEAN_TO_SIGMA = 1.4826, 1.2533
+NONE_CELLS: Final = 3.0
+"""Usual sisters that say none before any does: of few, one is no majority."""
 TAIL, TAIL_SIGMAS = 1.0 / 6.0, 0.967
 """Share of a normal distribution beyond so many standard deviations."""
 
@@ -53,3 +55,17 @@ def beside(x: Floats) -> Floats:
     """Second warmest of the four neighbours of each place in a row of `x`: what a whole module or its air does."""
     near = np.sort(np.stack([np.roll(x, k, axis=1) for k in (-2, -1, 1, 2)]), axis=0)
     return np.asarray(near[2])
+
+
+def share(x: Floats, of: Floats, ok: Bools) -> Floats:
+    """Share of `of` that each row of `x` (n, c) is in most of it, each cell counting by its own `of`; (n,)."""
+    weight = np.where(ok, np.abs(of), 0.0)
+    none = np.zeros((len(x), 1))
+    ratio = np.concatenate([np.where(weight > 0, x / np.where(weight > 0, of, 1.0), 0.0), none], axis=1)
+    usual = weight.sum(axis=1) / np.maximum(ok.sum(axis=1), 1)
+    weight = np.concatenate([weight, NONE_CELLS * usual[:, None]], axis=1)
+    order = np.argsort(ratio, axis=1)
+    summed = np.cumsum(np.take_along_axis(weight, order, axis=1), axis=1)
+    middle = (summed >= 0.5 * summed[:, -1:]).argmax(axis=1)
+    row = np.arange(len(x))
+    return np.asarray(ratio[row, order[row, middle]])
