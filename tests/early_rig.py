@@ -13,8 +13,9 @@ from controller.core.field_image import Points
 from controller.core.image import Measured
 from controller.core.image_warnings import Fault
 from controller.core.layout import Layout
-from controller.core.memory import EstimationMemory
+from controller.core.memory import EstimationMemory, Memory
 from controller.core.memory_watch import WatchMemory
+from controller.core.retained import Retained, restore, retain
 from controller.core.topology import Topology
 from tests.estimate_rig import sheet
 from tools.score.bench import sheet_of
@@ -22,6 +23,7 @@ from tools.score.bench import sheet_of
 CELLS = 32
 STEP_MS = 120_000
 MS_PER_HOUR = 3_600_000
+ONE_OF = ("bus", "slot", "shelf", "bank", "pcs", "flood", "hour", "recent", "told")
 
 
 class String:
@@ -30,7 +32,7 @@ class String:
     def __init__(self, racks: int = 1, seed: int = 0, cells: int = CELLS, sensors: int | None = None) -> None:
         sensors = cells if sensors is None else sensors
         topology = Topology.regular(racks, 1, cells, sensors)
-        dims = {**topology.dims, "bus": 1, "slot": 1}
+        self.dims = dims = {**dict.fromkeys(ONE_OF, 1), **topology.dims}
         self.watch = Watch(topology, sheet_of(sheet()), spread=False)
         self.memory = Layout(WatchMemory, dims).blank()
         self.estimation = Layout(EstimationMemory, dims).blank()
@@ -74,6 +76,14 @@ class String:
         """What is remembered after 26 healthy hours."""
         assert self.hours(26) == []
         return self.memory
+
+    def restarted(self, other_version: bool = False) -> Self:
+        """With what is kept over a stop and nothing else; by another version, which only finds what has a name."""
+        blank, layout = Layout(Memory, self.dims).blank(), Layout(Retained, self.dims)
+        kept = layout.to_bytes(retain(dataclasses.replace(blank, watching=self.memory), 1, 1, 1))
+        found = layout.adopt(kept, layout.describe()) if other_version else layout.view(np.frombuffer(kept, np.uint8))
+        self.memory = restore(blank, found).watching
+        return self
 
     def going_on(self, day: WatchMemory) -> Self:
         """With the past of another day."""

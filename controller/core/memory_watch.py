@@ -16,6 +16,19 @@ BLOCKS = 18
 """Means of ten seconds that are remembered."""
 PAIRS = 4
 """Charges with the discharges after them that are remembered."""
+RACK_PAIRS_DTYPE = np.dtype(
+    [
+        ("last_a", "f8"),  # the half before: mean current, 0 none, and means of the slope and of slope times SOC over half
+        ("last_slope", "f8"),
+        ("last_lever", "f8"),
+        ("pair_h", "f8"),  # time since two halves made a pair, and from pair to pair, newest first
+        ("gaps_h", "f8", (PAIRS - 1,)),
+        ("per_charge", "f8", (PAIRS,)),  # resistance (of nominal) that charge over the sisters' (SOC) looks like in each
+        ("per_lack", "f8", (PAIRS,)),  # pair, as its halves lay elsewhere on the curve, and lacking capacity
+    ]
+)
+"""Charges with the discharges after them in one rack; survives a restart."""
+RECORDS["rack_pairs"] = RACK_PAIRS_DTYPE
 WATCH_DTYPE = np.dtype(
     [
         ("wait_ms", "i8"),  # time since the last look, and since the bin began
@@ -53,13 +66,7 @@ WATCH_DTYPE = np.dtype(
         ("half_moved", "f8"),
         ("half_slope", "f8"),  # sum of the slope of the OCV over its looks, and of that times the SOC over half
         ("half_lever", "f8"),
-        ("last_a", "f8"),  # the half before: mean current, 0 none, and means of the slope and of slope times SOC over half
-        ("last_slope", "f8"),
-        ("last_lever", "f8"),
-        ("pair_h", "f8"),  # time since two halves made a pair, and from pair to pair, newest first
-        ("gaps_h", "f8", (PAIRS - 1,)),
-        ("per_charge", "f8", (PAIRS,)),  # resistance (of nominal) that charge over the sisters' (SOC) looks like in each
-        ("per_lack", "f8", (PAIRS,)),  # pair, as its halves lay elsewhere on the curve, and lacking capacity
+        ("pairs", RACK_PAIRS_DTYPE),  # what is kept of those that ended
         ("exposed", "f8"),  # charge put too fast for its temperature into the most exposed cell, of capacity
         ("load", "f8"),  # squared C-rate, filtered like a cell's temperature; its mean and variance
         ("load_mean", "f8"),
@@ -100,25 +107,26 @@ COLDER_DTYPE = np.dtype(
     ]
 )
 RECORDS["colder"] = COLDER_DTYPE
-HALVES_DTYPE = np.dtype(
+HALF_DTYPE = np.dtype([("sum_v", "f4"), ("count", "f4"), ("sum_k", "f4")])
+"""The charge or discharge that runs, of one cell: V over the median, looks, and K over the median in every bin."""
+RECORDS["half"] = HALF_DTYPE
+PAIRS_DTYPE = np.dtype(
     [
-        ("sum_v", "f4"),  # the half that runs: V over the median, looks, and K over the median in every bin
-        ("count", "f4"),
-        ("sum_k", "f4"),
-        ("last_v", "f4"),  # mean of the half before, V and K; 1: it was heard in most of it
-        ("last_k", "f4"),
+        ("last_v", "f2"),  # mean of the half before, V and K over the median; 1: it was heard in most of it
+        ("last_k", "f2"),
         ("whole", "u1"),
-        ("ohm", "f4", (PAIRS,)),  # resistance over the median's (of nominal) by pairs of halves, newest first
-        ("late_k", "f4"),  # K over the median at the last pair
-        ("base", "f4"),  # the healthy one, K over the median it belongs to, what charge and lacking capacity look like
-        ("base_k", "f4"),  # in it, and of how many pairs it is
-        ("base_charge", "f4"),
-        ("base_lack", "f4"),
+        ("ohm", "f2", (PAIRS,)),  # resistance over the median's (of nominal) by pairs of halves, newest first
+        ("late_k", "f2"),  # K over the median at the last pair
+        ("base", "f2"),  # the healthy one, K over the median it belongs to, what charge and lacking capacity look like
+        ("base_k", "f2"),  # in it, and of how many pairs it is
+        ("base_charge", "f2"),
+        ("base_lack", "f2"),
         ("based", "u1"),
-        ("pairs", "u1"),  # pairs without a gap
+        ("in_row", "u1"),  # pairs without a gap
     ]
 )
-RECORDS["halves"] = HALVES_DTYPE
+"""Charges with the discharges after them, of one cell; survives a restart."""
+RECORDS["pairs"] = PAIRS_DTYPE
 BLOCKS_DTYPE = np.dtype([("x", "f2", (BLOCKS,))])
 RECORDS["blocks"] = BLOCKS_DTYPE
 
@@ -184,7 +192,8 @@ class WatchBins:
     since_slow: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Bins since it was zero", dtype="u2")
     resistance_base: Floats = tag("1", "rack", "module", "cell", doc="Resistance when healthy", dtype="f4")
     resistance_step: Floats = tag("1", "rack", "module", "cell", doc="Its sharpest rise of late", dtype="f4")
-    halves: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Resistance by halves of cycles", dtype="halves")
+    half: NDArray[Any] = tag("1", "rack", "module", "cell", doc="The half of a cycle that runs", dtype="half")
+    pairs: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Resistance by halves of cycles", dtype="pairs")
     level_v: Floats = tag("V", "rack", "module", "cell", doc="V over the median on straight curve", dtype="f4")
     apart: Floats = tag("1", "rack", "module", "cell", doc="Resistance that its temperature may add", dtype="f4")
     level_charge: Floats = tag("1", "rack", "module", "cell", doc="The same, before a doubt", dtype="f4")

@@ -66,6 +66,8 @@ class Retained:
     sensor_told: NDArray[Any] = tag("1", "rack", "module", "temperature", doc="As for cells", dtype="u2")
     sensor_told_value: Floats = tag("1", "rack", "module", "temperature", doc="As for cells", dtype="f4")
     cell_plating: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Charging while too cold", dtype="plating")
+    cell_pairs: NDArray[Any] = tag("1", "rack", "module", "cell", doc="Resistance by halves of cycles", dtype="pairs")
+    rack_pairs: NDArray[Any] = tag("1", "rack", doc="Currents and times of those halves", dtype="rack_pairs")
     rack_based: Ints = tag("1", "rack", doc="Bins from which the healthy resistance was learnt", dtype="i8")
     healthy_cell_days: float = tag("1", doc="Cell-days watched without a warning")
     told_count: int = tag("1", doc="Warnings told since commissioning", dtype="i8")
@@ -126,6 +128,8 @@ MERGE: Final[dict[str, Merge]] = {
     "sensor_told": LARGER,
     "sensor_told_value": Merge.NEWER,
     "cell_plating": Merge.NEWER,
+    "cell_pairs": Merge.NEWER,
+    "rack_pairs": Merge.NEWER,
     "rack_based": Merge.NEWER,
     "healthy_cell_days": LARGER,
     "told_count": LARGER,
@@ -197,6 +201,8 @@ def retain(memory: Memory, scan: int, utc_ms: int, program: int) -> Retained:
         w.bins.told_k,
         w.bins.value_k,
         w.bins.plating,
+        w.bins.pairs,
+        w.rack["pairs"],
         w.rack["based"],
         w.healthy_cell_days,
         w.told_count,
@@ -298,15 +304,18 @@ def _slow(retained: NDArray[Any]) -> NDArray[Any]:
 
 
 def _watching(watching: WatchMemory, retained: Retained) -> WatchMemory:
-    """What was told stays told, and the healthy resistances stay the measure; everything else is learnt anew."""
+    """What was told stays told, and the healthy resistances stay the measure; everything else is learnt anew.
+
+    So do the charges and discharges that ended: where one follows the other once a day, two make a pair after the stop.
+    """
     rack = watching.rack.copy()
-    rack["based"] = retained.rack_based
+    rack["based"], rack["pairs"] = retained.rack_based, retained.rack_pairs
     rack["exposed"] = retained.cell_plating["recent"].max(axis=(1, 2), initial=0.0)
     bins = dataclasses.replace(
         watching.bins, told=retained.cell_told.copy(), value=retained.cell_told_value.copy(),
         sigmas=retained.cell_told_sigmas.copy(), resistance_base=retained.cell_resistance_base.copy(),
         told_k=retained.sensor_told.copy(), value_k=retained.sensor_told_value.copy(),
-        plating=retained.cell_plating.copy(),
+        plating=retained.cell_plating.copy(), pairs=retained.cell_pairs.copy(),
     )  # fmt: skip
     return dataclasses.replace(
         watching, rack=rack, bins=bins, healthy_cell_days=retained.healthy_cell_days, told_count=retained.told_count,

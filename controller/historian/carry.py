@@ -17,7 +17,7 @@ from controller.core.retained import Retained
 from controller.core.signal import Ints
 from controller.core.topology import place_name
 
-KNOWN_FROM_CELLS: Final = frozenset({"rack_known", "rack_based"})
+KNOWN_FROM_CELLS: Final = frozenset({"rack_known", "rack_based", "rack_pairs"})
 """Fields per rack that say something of its cells: they follow only with the cells."""
 
 

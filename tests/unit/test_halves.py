@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
 import pytest
 
 from controller.core.estimate.faults import Finding
+from controller.core.estimate.halves import BASE_PAIRS
 from controller.core.image_warnings import Fault
 from controller.core.memory_watch import WatchMemory
-from tests.early_rig import String, kinds
+from tests.early_rig import CELLS, String, kinds
 
 HALF_A: Final = 90.0
-STEP_MS: Final = 300_000
+STEP_MS: Final = 600_000
 KNEES: Final = (0.05, 0.99)
+OHM: Final = 2.5e-4 * (1 + 0.1 * np.random.default_rng(4).standard_normal((1, 1, CELLS)))
+"""Healthy cells: a tenth apart, as of what the sheet says."""
 
 
 def cycles(s: String, count: int, every_half: Callable[[], None] = lambda: None) -> list[Finding]:
@@ -37,14 +41,20 @@ def cycles(s: String, count: int, every_half: Callable[[], None] = lambda: None)
 @pytest.fixture(scope="module")
 def healthy() -> WatchMemory:
     """What is remembered of a healthy string after two and a half days."""
-    s = String(seed=5)
+    s = string(5)
     assert cycles(s, 5) == []
     return s.memory
 
 
 @pytest.fixture
 def cycled(healthy: WatchMemory) -> String:
-    return String(seed=6).going_on(healthy)
+    return string(6).going_on(healthy)
+
+
+def string(seed: int) -> String:
+    s = String(seed=seed)
+    s.ohm = OHM.copy()
+    return s
 
 
 def test_a_connection_that_came_loose_is_told_within_a_day(cycled: String) -> None:
@@ -88,7 +98,17 @@ def sensor_errs(s: String) -> None:
     s.warm_k[0, 0, 3] = 5.0
 
 
-@pytest.mark.parametrize("happens", [jumps, leaks, cools, sensor_errs])
+def all_cool(s: String) -> None:
+    s.ohm = 1.4 * OHM
+
+
+def told_otherwise(s: String) -> None:
+    """The estimator takes the cell for full by as much as it took it for empty."""
+    shift = s.estimation.cell_shift_ratio
+    shift[0, 0, 3] = 0.015 if shift[0, 0, 3] <= 0 else -0.015
+
+
+@pytest.mark.parametrize("happens", [jumps, leaks, cools, sensor_errs, all_cool, told_otherwise])
 def test_what_is_no_resistance(cycled: String, happens: Callable[[String], None]) -> None:
     told = {fault for _, fault in kinds(cycles(cycled, 4, lambda: happens(cycled)))}
     assert not told & {Fault.BUSBAR_STEP, Fault.RESISTANCE_GROWTH}
@@ -109,4 +129,37 @@ def test_the_healthy_resistance_is_not_taken_from_pairs_that_disagree() -> None:
     cycles(s, 2)
     s.offset_v[0, 0, 3] = 0.006
     assert kinds(cycles(s, 4)) <= {(3, Fault.VOLTAGE_SENSOR)}
-    assert (s.memory.bins.halves["based"][0, 0] > 0).all(), "it is once they agree again"
+    assert (s.memory.bins.pairs["based"][0, 0] > 0).all(), "it is once they agree again"
+
+
+def test_a_charge_that_is_told_otherwise_in_every_half_hides_no_connection(cycled: String) -> None:
+    cycled.ohm[0, 0, 3] += 4e-5
+    assert kinds(cycles(cycled, 2, lambda: told_otherwise(cycled))) == {(3, Fault.BUSBAR_STEP)}
+
+
+def test_a_restart_loses_nothing_of_what_was_learnt(cycled: String) -> None:
+    before = cycled.memory.bins.pairs.copy()
+    cycled.restarted().ohm[0, 0, 7] += 4e-5
+    assert kinds(cycles(cycled, 2)) == {(7, Fault.BUSBAR_STEP)}, "without the day in which a healthy one is learnt"
+    after = cycled.memory.bins.pairs
+    assert (after["based"] >= before["based"]).all()
+    assert np.abs(after["base"] - before["base"])[before["based"] == BASE_PAIRS].max() == 0.0
+
+
+def test_one_that_finds_none_of_it_learns_anew(cycled: String) -> None:
+    cycled.restarted(other_version=True)
+    assert not cycled.memory.bins.pairs["based"].any()
+    cycled.ohm[0, 0, 7] += 4e-5
+    assert cycles(cycled, 4) == [], "that is how it is from now on"
+    assert (cycled.memory.bins.pairs["based"] > 0).all()
+
+
+def test_of_few_cells_far_apart_one_that_moves_moves_no_other() -> None:
+    s = String(seed=8, cells=6)
+    s.ohm[0, 0] = 2.5e-4 * np.array([0.7, 0.7, 0.7, 1.3, 1.3, 1.3])
+    cycles(s, 3)
+    s.ohm[0, 0, 2] *= 2.0
+    before = s.memory.bins.pairs["ohm"][0, 0, :, 0].copy()
+    cycles(s, 2)
+    moved = s.memory.bins.pairs["ohm"][0, 0, :, 0] - before
+    assert np.abs(np.delete(moved, 2)).max() < 0.1 < moved[2], "though it was one of the two in the middle"

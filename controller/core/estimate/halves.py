@@ -42,25 +42,25 @@ WRONG_SHARE: Final = 0.2
 
 def close(v: Verdicts, warm: Warm) -> Bools:
     """Books the bin; racks (n,) in which a half ended and made a pair with the one before. Before levels are judged."""
-    w, h = v.w, v.get("halves")
+    w, half, h = v.w, v.get("half"), v.get("pairs")
     amps = w["sum_a"] / np.maximum(w["straight"], 1.0)
     way = np.where((w["straight"] > 0) & (np.abs(amps) > LEAST_C * v.q), np.sign(amps), 0.0)
     turned = (way != 0) & (w["half_way"] != 0) & (way != w["half_way"])
     ended = turned & (w["half_moved"] > LEAST_MOVED)
-    w["pair_h"] += BIN_H
-    paired = _pair(v, h, ended) if ended.any() else ended
+    w["pairs"]["pair_h"] += BIN_H
+    paired = _pair(v, half, h, ended) if ended.any() else ended
     # A sensor that was told to have jumped has a new zero.
     jumped_k = warm.jumped_k[:, v.s.nearest]
     if jumped_k.any():
         for name in ("last_k", "late_k", "base_k"):
             h[name] += jumped_k
-        h["sum_k"] += jumped_k * w["half_bins"][:, None]
+        half["sum_k"] += jumped_k * w["half_bins"][:, None]
     over_k = np.where(warm.doubted[:, v.s.nearest], h["last_k"], warm.over_k[:, v.s.nearest])
     count = rows(v.s.samples.count_v, v.s.racks)
     for name, more in (
         ("sum_v", rows(v.s.samples.sum_v, v.s.racks) + count * _taken(v)), ("count", count), ("sum_k", over_k),
     ):  # fmt: skip
-        h[name] = np.where(turned[:, None], 0.0, h[name]) + np.where(way[:, None] != 0, more, 0.0)
+        half[name] = np.where(turned[:, None], 0.0, half[name]) + np.where(way[:, None] != 0, more, 0.0)
     for name, more in (
         ("half_a", w["sum_a"]), ("half_looks", w["straight"]), ("half_bins", np.ones_like(amps)),
         ("half_slope", w["sum_slope"]), ("half_lever", w["sum_lever"]),
@@ -68,7 +68,8 @@ def close(v: Verdicts, warm: Warm) -> Bools:
     ):  # fmt: skip
         w[name] = np.where(turned, 0.0, w[name]) + np.where(way != 0, more, 0.0)
     w["half_way"] = np.where(way != 0, way, w["half_way"])
-    v.set("halves", h)
+    v.set("half", half)
+    v.set("pairs", h)
     return np.asarray(paired)
 
 
@@ -82,36 +83,36 @@ def _taken(v: Verdicts) -> Floats:
     return np.asarray(slope * v.get("level_charge") + lever * v.of("cell_lack_ratio"))
 
 
-def _pair(v: Verdicts, h: Any, ended: Bools) -> Bools:
+def _pair(v: Verdicts, half: Any, h: Any, ended: Bools) -> Bools:
     """What a half that ended says together with the one before it, in place; then it is the one before."""
-    w, last = v.w, ended[:, None]
+    w, p, last = v.w, v.w["pairs"], ended[:, None]
     looks = np.maximum(w["half_looks"], 1.0)
     mean = {name: w[f"half_{name}"] / looks for name in ("a", "slope", "lever")}
-    paired = ended & (w["last_a"] * mean["a"] < 0)
-    seen = h["count"] > LEAST_SEEN * w["half_looks"][:, None]
-    mean_v = h["sum_v"] / np.maximum(h["count"], 1.0)
-    mean_k = h["sum_k"] / np.maximum(w["half_bins"], 1.0)[:, None]
-    span_v = np.where(paired, w["last_a"] - mean["a"], 1.0) * v.r0
-    charge, lack = (mean["slope"] - w["last_slope"]) / span_v, (mean["lever"] - w["last_lever"]) / span_v
+    paired = ended & (p["last_a"] * mean["a"] < 0)
+    seen = half["count"] > LEAST_SEEN * w["half_looks"][:, None]
+    mean_v = half["sum_v"] / np.maximum(half["count"], 1.0)
+    mean_k = half["sum_k"] / np.maximum(w["half_bins"], 1.0)[:, None]
+    span_v = np.where(paired, p["last_a"] - mean["a"], 1.0) * v.r0
+    charge, lack = (mean["slope"] - p["last_slope"]) / span_v, (mean["lever"] - p["last_lever"]) / span_v
+    both = paired[:, None] & seen & (h["whole"] > 0)
     ohm = (mean_v - h["last_v"]) / span_v[:, None]
     ohm = ohm - v.at_half() * charge[:, None] - v.of("cell_lack_ratio") * lack[:, None]
-    both = paired[:, None] & seen & (h["whole"] > 0)
     # Over what the sisters did since: of few of them that lie far apart, another one is the middle before long.
-    going_on = both & (h["pairs"] > 0)
+    going_on = both & (h["in_row"] > 0)
     first = ~going_on.any(axis=1)[:, None]
     before = np.where(first, 0.0, h["ohm"][:, :, 0])
     ohm = ohm - median(ohm - before, np.where(first, both, going_on))[:, None]
     ohm = np.where(both, ohm, h["ohm"][:, :, 0])
     h["ohm"] = np.where(paired[:, None, None], np.concatenate([ohm[:, :, None], h["ohm"][:, :, :-1]], 2), h["ohm"])
     h["late_k"] = np.where(both, 0.5 * (mean_k + h["last_k"]), h["late_k"])
-    h["pairs"] = np.where(both, np.minimum(h["pairs"], 250) + 1, np.where(paired[:, None], 0, h["pairs"]))
+    h["in_row"] = np.where(both, np.minimum(h["in_row"], 250) + 1, np.where(paired[:, None], 0, h["in_row"]))
     for name, x in (("last_v", mean_v), ("last_k", mean_k), ("whole", seen)):
         h[name] = np.where(last, x, h[name])
-    for name, x in (("gaps_h", w["pair_h"]), ("per_charge", charge), ("per_lack", lack)):
-        w[name] = np.where(paired[:, None], np.concatenate([x[:, None], w[name][:, :-1]], 1), w[name])
-    w["pair_h"] = np.where(paired, 0.0, w["pair_h"])
+    for name, x in (("gaps_h", p["pair_h"]), ("per_charge", charge), ("per_lack", lack)):
+        p[name] = np.where(paired[:, None], np.concatenate([x[:, None], p[name][:, :-1]], 1), p[name])
+    p["pair_h"] = np.where(paired, 0.0, p["pair_h"])
     for name, x in mean.items():
-        w[f"last_{name}"] = np.where(ended, x, w[f"last_{name}"])
+        p[f"last_{name}"] = np.where(ended, x, p[f"last_{name}"])
     return np.asarray(paired)
 
 
@@ -120,8 +121,8 @@ def judge(v: Verdicts, paired: Bools, sound: Bools) -> Bools:
 
     paired (n,): strings in which a half ended; sound: cells that may be judged by what their voltage shows.
     """
-    h, w = v.get("halves"), v.w
-    has = (paired & (w["bins"] >= WARM_BINS))[:, None] & sound & (h["pairs"] >= 2)
+    h, p = v.get("pairs"), v.w["pairs"]
+    has = paired[:, None] & sound & (h["in_row"] >= 2)
     if not has.any():
         return np.zeros_like(has)
     begins = _begin(v, h, has)
@@ -133,7 +134,7 @@ def judge(v: Verdicts, paired: Bools, sound: Bools) -> Bools:
     may = known & ~v.told(Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY)
     risen = may & (rise - apart > np.maximum(RISE_LEAST, RISE_SIGMAS * sigma))
     held = v.held("halves", risen, paired[:, None])
-    sharp, new = _stepped(over, w["gaps_h"], rise, sigma), ~v.told(Fault.RESISTANCE_GROWTH, Fault.BUSBAR_STEP)
+    sharp, new = _stepped(over, p["gaps_h"], rise, sigma), ~v.told(Fault.RESISTANCE_GROWTH, Fault.BUSBAR_STEP)
     v.tell(risen & new & sharp, Fault.BUSBAR_STEP, 100 * rise, rise / sigma)
     v.tell(risen & new & ~sharp & (held >= SURE_PAIRS), Fault.RESISTANCE_GROWTH, 100 * rise, rise / sigma)
     v.evidence |= ~new & known & (rise > 0.5 * RISE_LEAST)
@@ -141,7 +142,7 @@ def judge(v: Verdicts, paired: Bools, sound: Bools) -> Bools:
     for name, x in (("base", h["ohm"][:, :, 0]), ("base_k", h["late_k"])):
         h[name] = np.where(learn, h[name] + (x - h[name]) / (h["based"] + 1), h[name])
     h["based"] += learn
-    v.set("halves", h)
+    v.set("pairs", h)
     return np.asarray(risen)
 
 
@@ -151,10 +152,11 @@ def _begin(v: Verdicts, h: Any, has: Bools) -> Bools:
     h["based"] = np.where(v.told(Fault.VOLTAGE_SENSOR), 0, h["based"])
     late, before = h["ohm"][:, :, 0], h["ohm"][:, :, 1]
     h["base_charge"], h["base_lack"] = (
-        np.where(h["based"] == 0, v.w[name][:, :2].mean(axis=1)[:, None], h[f"base_{name[4:]}"])
+        np.where(h["based"] == 0, v.w["pairs"][name][:, :2].mean(axis=1)[:, None], h[f"base_{name[4:]}"])
         for name in ("per_charge", "per_lack")
     )
-    begins = has & (h["based"] == 0) & (np.abs(late - before) < RISE_LEAST)
+    warm = (v.w["bins"] >= WARM_BINS)[:, None]
+    begins = has & warm & (h["based"] == 0) & (np.abs(late - before) < RISE_LEAST)
     for name, x in (("base", 0.5 * (late + before)), ("base_k", h["late_k"]), ("based", 2)):
         h[name] = np.where(begins, x, h[name])
     h["ohm"][:, :, 2:] = np.where(begins[:, :, None], h["base"][:, :, None], h["ohm"][:, :, 2:])
@@ -163,8 +165,8 @@ def _begin(v: Verdicts, h: Any, has: Bools) -> Bools:
 
 def _over(h: Any, known: Bools) -> Floats:
     """What each pair has over the healthy resistance (n, cells, pairs), but for what all sisters have of theirs."""
-    base = h["base"] - median(h["base"], known)[:, None]
-    over = h["ohm"] - h["base"][:, :, None]
+    healthy = h["base"].astype(np.float64)
+    base, over = healthy - median(healthy, known)[:, None], h["ohm"] - healthy[:, :, None]
     for pair in range(PAIRS):
         # Warmth, and how long a half lasts, scale all of a string: a cell that was half as much again is still that.
         over[:, :, pair] -= share(over[:, :, pair], base, known)[:, None] * base
@@ -177,7 +179,7 @@ def _apart(v: Verdicts, h: Any) -> Floats:
     # told wrong by is in the difference.
     apart = cold_adds(h["base_k"] - h["late_k"])
     for name, x in (("charge", v.at_half()), ("lack", v.of("cell_lack_ratio"))):
-        other = np.abs(v.w[f"per_{name}"][:, None, :2] - h[f"base_{name}"][:, :, None]).max(axis=2)
+        other = np.abs(v.w["pairs"][f"per_{name}"][:, None, :2] - h[f"base_{name}"][:, :, None]).max(axis=2)
         apart = apart + WRONG_SHARE * np.abs(x) * other
     return np.asarray(apart)
 
