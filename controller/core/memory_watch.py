@@ -18,13 +18,17 @@ PAIRS = 4
 """Charges with the discharges after them that are remembered."""
 RACK_PAIRS_DTYPE = np.dtype(
     [
-        ("last_a", "f8"),  # the half before: mean current, 0 none, and means of the slope and of slope times SOC over half
+        ("last_a", "f8"),  # the half before: mean current, 0 none, mean slope of the OCV, of that times SOC less half
         ("last_slope", "f8"),
         ("last_lever", "f8"),
         ("pair_h", "f8"),  # time since two halves made a pair, and from pair to pair, newest first
         ("gaps_h", "f8", (PAIRS - 1,)),
-        ("per_charge", "f8", (PAIRS,)),  # resistance (of nominal) that charge over the sisters' (SOC) looks like in each
-        ("per_lack", "f8", (PAIRS,)),  # pair, as its halves lay elsewhere on the curve, and lacking capacity
+        (
+            "per_charge",
+            "f8",
+            (PAIRS,),
+        ),  # resistance (of nominal) that charge over the sisters' (SOC) looks like in each
+        ("per_lack", "f8", (PAIRS,)),  # pair, as its halves lie elsewhere on the curve, and lacking capacity
     ]
 )
 """Charges with the discharges after them in one rack; survives a restart."""

@@ -36,6 +36,8 @@ CAME, STANDS = 0.8, 0.2
 """A connection also: that share of the rise came between the last four pairs, less than this between the last two."""
 SURE_PAIRS: Final = 2
 """Pairs that must show a rise that is no step yet: the next one tells whether it goes on."""
+SCALE_LEAST: Final = 0.3
+"""Share of what it was below which the spread of a string's resistances does not fall by warmth."""
 WRONG_SHARE: Final = 0.2
 """Part of a cell's charge over its sisters', and of its lacking capacity, by which that may be told wrong."""
 
@@ -125,16 +127,15 @@ def judge(v: Verdicts, paired: Bools, sound: Bools) -> Bools:
     has = paired[:, None] & sound & (h["in_row"] >= 2)
     if not has.any():
         return np.zeros_like(has)
+    h["ohm"][:, :, 0] = _usual(h, has & (h["based"] > 0))
     begins = _begin(v, h, has)
     known = has & (h["based"] > 0)
-    over = _over(h, known)
-    rise, apart = over[:, :, :2].min(axis=2), _apart(v, h)
-    rise = rise - median(rise, known)[:, None]
+    rise, apart = _rise(h, known), _apart(v, h)
     sigma = v.sigma(HALVES, rise, known, SIGMA_LEAST)
     may = known & ~v.told(Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY)
     risen = may & (rise - apart > np.maximum(RISE_LEAST, RISE_SIGMAS * sigma))
     held = v.held("halves", risen, paired[:, None])
-    sharp, new = _stepped(over, p["gaps_h"], rise, sigma), ~v.told(Fault.RESISTANCE_GROWTH, Fault.BUSBAR_STEP)
+    sharp, new = _stepped(h, p["gaps_h"], rise, sigma), ~v.told(Fault.RESISTANCE_GROWTH, Fault.BUSBAR_STEP)
     v.tell(risen & new & sharp, Fault.BUSBAR_STEP, 100 * rise, rise / sigma)
     v.tell(risen & new & ~sharp & (held >= SURE_PAIRS), Fault.RESISTANCE_GROWTH, 100 * rise, rise / sigma)
     v.evidence |= ~new & known & (rise > 0.5 * RISE_LEAST)
@@ -146,31 +147,40 @@ def judge(v: Verdicts, paired: Bools, sound: Bools) -> Bools:
     return np.asarray(risen)
 
 
+def _usual(h: Any, known: Bools) -> Floats:
+    """What the last pair shows, as it would with the whole string as it was when the healthy resistances were learnt.
+
+    Warmth, and how long a half lasts, scale all of a string: a cell that had half as much again still has.
+    """
+    ohm, healthy = h["ohm"][:, :, 0].astype(np.float64), h["base"].astype(np.float64)
+    middle = median(healthy, known)[:, None]
+    ohm = ohm - median(ohm - healthy, known)[:, None]
+    scale = 1.0 + share(ohm - healthy, healthy - middle, known)[:, None]
+    return np.asarray(middle + (ohm - middle) / np.maximum(scale, SCALE_LEAST))
+
+
 def _begin(v: Verdicts, h: Any, has: Bools) -> Bools:
     """Takes the healthy resistance from the first two pairs that agree, in place; cells in which that was now."""
     # A voltage that jumped has another level now: what it was before says nothing of what comes.
     h["based"] = np.where(v.told(Fault.VOLTAGE_SENSOR), 0, h["based"])
     late, before = h["ohm"][:, :, 0], h["ohm"][:, :, 1]
-    h["base_charge"], h["base_lack"] = (
-        np.where(h["based"] == 0, v.w["pairs"][name][:, :2].mean(axis=1)[:, None], h[f"base_{name[4:]}"])
-        for name in ("per_charge", "per_lack")
-    )
     warm = (v.w["bins"] >= WARM_BINS)[:, None]
     begins = has & warm & (h["based"] == 0) & (np.abs(late - before) < RISE_LEAST)
-    for name, x in (("base", 0.5 * (late + before)), ("base_k", h["late_k"]), ("based", 2)):
+    per = (v.w["pairs"][name][:, :2].mean(axis=1)[:, None] for name in ("per_charge", "per_lack"))
+    for name, x in zip(
+        ("base", "base_k", "based", "base_charge", "base_lack"),
+        (0.5 * (late + before), h["late_k"], 2, *per), strict=True,
+    ):  # fmt: skip
         h[name] = np.where(begins, x, h[name])
     h["ohm"][:, :, 2:] = np.where(begins[:, :, None], h["base"][:, :, None], h["ohm"][:, :, 2:])
     return np.asarray(begins)
 
 
-def _over(h: Any, known: Bools) -> Floats:
-    """What each pair has over the healthy resistance (n, cells, pairs), but for what all sisters have of theirs."""
-    healthy = h["base"].astype(np.float64)
-    base, over = healthy - median(healthy, known)[:, None], h["ohm"] - healthy[:, :, None]
-    for pair in range(PAIRS):
-        # Warmth, and how long a half lasts, scale all of a string: a cell that was half as much again is still that.
-        over[:, :, pair] -= share(over[:, :, pair], base, known)[:, None] * base
-    return np.asarray(over + warmth_hides(h["late_k"] - h["base_k"], known)[:, :, None])
+def _rise(h: Any, known: Bools) -> Floats:
+    """What both of the last two pairs have over the healthy resistance."""
+    rise = h["ohm"][:, :, :2].min(axis=2).astype(np.float64) - h["base"]
+    rise = rise + warmth_hides(h["late_k"] - h["base_k"], known)
+    return np.asarray(rise - median(rise, known)[:, None])
 
 
 def _apart(v: Verdicts, h: Any) -> Floats:
@@ -184,9 +194,9 @@ def _apart(v: Verdicts, h: Any) -> Floats:
     return np.asarray(apart)
 
 
-def _stepped(over: Floats, gaps_h: Floats, rise: Floats, sigma: Floats) -> Bools:
+def _stepped(h: Any, gaps_h: Floats, rise: Floats, sigma: Floats) -> Bools:
     """Cells whose resistance stepped: faster than a cell grows, or all of it lately, and it stands."""
-    steps = over[:, :, :-1] - over[:, :, 1:]
+    steps = h["ohm"][:, :, :-1].astype(np.float64) - h["ohm"][:, :, 1:]
     faster = (steps - GROWTH_MOST_PER_H * gaps_h[:, None, :])[:, :, : PAIRS - 2].max(axis=2)
     stands = (steps[:, :, 0] < STANDS * rise) & (steps.sum(axis=2) > CAME * rise)
     return np.asarray((faster > np.maximum(SHARP_SIGMAS * sigma, SHARP_SHARE * rise)) | stands)

@@ -136,8 +136,7 @@ def judge(
         put(a, r, x)
     for name in ("sharp_v", "sum_v", "count_v"):
         getattr(s, name)[r] = 0
-    for name in ("sum_a", "sum_slope", "sum_lever", "straight"):
-        w[name] = 0.0
+    w["sum_a"], w["sum_slope"], w["sum_lever"], w["straight"] = 0.0, 0.0, 0.0, 0.0
     return sure, by, sharp, probation
 
 
