@@ -3,7 +3,8 @@
 On the straight part of the curve a cell's mean voltage over the median differs between a charge and the discharge
 after it by its resistance over the median's, times both currents. Level, offset and charge of the cell are the same in
 both; where one of them moved meanwhile, the next pair errs by as much the other way. So the smaller of two pairs in a
-row counts: a resistance is in both.
+row counts: a resistance is in both. What charge and capacity put into halves that lie elsewhere on the curve is taken
+out with what is known of them once both have been seen, and of the resistances what the whole string does.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ LEAST_MOVED: Final = 0.15
 """Charge over the capacity that a half must move on straight curve: it ends when the current has turned."""
 LEAST_SEEN: Final = 0.8
 """Share of a half's looks in which a cell must have been heard."""
-RISE_LEAST, RISE_SIGMAS, LEARN_SIGMAS, SIGMA_LEAST = 0.05, 6.0, 9.0, 0.006
+RISE_LEAST, RISE_SIGMAS, SIGMA_LEAST = 0.05, 6.0, 0.006
 BASE_PAIRS: Final = 4
 """Pairs of which the healthy resistance is the mean."""
 GROWTH_MOST_PER_H, SHARP_SIGMAS, SHARP_SHARE = 0.006, 2.5, 0.33
@@ -134,12 +135,14 @@ def judge(v: Verdicts, paired: Bools, sound: Bools) -> Bools:
     sigma = v.sigma(HALVES, rise, known, SIGMA_LEAST)
     may = known & ~v.told(Fault.INTERNAL_SHORT, Fault.RUNAWAY, Fault.STUCK_SENSOR, Fault.LOW_CAPACITY)
     risen = may & (rise - apart > np.maximum(RISE_LEAST, RISE_SIGMAS * sigma))
-    held = v.held("halves", risen, paired[:, None])
+    held = v.held("halves", risen, has)
     sharp, new = _stepped(h, p["gaps_h"], rise, sigma), ~v.told(Fault.RESISTANCE_GROWTH, Fault.BUSBAR_STEP)
     v.tell(risen & new & sharp, Fault.BUSBAR_STEP, 100 * rise, rise / sigma)
     v.tell(risen & new & ~sharp & (held >= SURE_PAIRS), Fault.RESISTANCE_GROWTH, 100 * rise, rise / sigma)
     v.evidence |= ~new & known & (rise > 0.5 * RISE_LEAST)
-    learn = known & ~begins & (h["based"] < BASE_PAIRS) & (apart < RISE_LEAST) & (np.abs(rise) < LEARN_SIGMAS * sigma)
+    # From a pair that agrees with the healthy one, as the first two must: one that has risen once is not healthy.
+    same = np.abs(h["ohm"][:, :, 0] - h["base"]) < RISE_LEAST
+    learn = known & ~begins & (h["based"] < BASE_PAIRS) & (apart < RISE_LEAST) & same
     for name, x in (("base", h["ohm"][:, :, 0]), ("base_k", h["late_k"])):
         h[name] = np.where(learn, h[name] + (x - h[name]) / (h["based"] + 1), h[name])
     h["based"] += learn
