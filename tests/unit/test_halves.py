@@ -163,3 +163,13 @@ def test_of_few_cells_far_apart_one_that_moves_moves_no_other() -> None:
     cycles(s, 2)
     moved = s.memory.bins.pairs["ohm"][0, 0, :, 0] - before
     assert np.abs(np.delete(moved, 2)).max() < 0.1 < moved[2], "though it was one of the two in the middle"
+
+
+def test_nothing_is_learnt_from_one_that_has_risen() -> None:
+    s = string(9)
+    cycles(s, 3)
+    learnt = s.memory.bins.pairs[0, 0, 7].copy()
+    assert 2 <= learnt["based"] < BASE_PAIRS
+    s.ohm[0, 0, 7] += 4e-5
+    assert kinds(cycles(s, 2)) == {(7, Fault.BUSBAR_STEP)}
+    assert abs(s.memory.bins.pairs[0, 0, 7]["base"] - learnt["base"]) < 0.01, "16 % more, and a quarter of it is 0.04"
