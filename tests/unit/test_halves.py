@@ -173,3 +173,13 @@ def test_nothing_is_learnt_from_one_that_has_risen() -> None:
     s.ohm[0, 0, 7] += 4e-5
     assert kinds(cycles(s, 2)) == {(7, Fault.BUSBAR_STEP)}
     assert abs(s.memory.bins.pairs[0, 0, 7]["base"] - learnt["base"]) < 0.01, "16 % more, and a quarter of it is 0.04"
+
+
+@pytest.mark.parametrize(("hours", "kept"), [(1 / 3, False), (2 / 3, True)])
+def test_a_half_must_move_a_seventh_of_the_capacity(hours: float, kept: bool) -> None:
+    s = String(seed=10)
+    s.step_ms = 200_000
+    for amps in (-HALF_A, HALF_A, -HALF_A):
+        s.hours(hours, 1.0, amps)
+    assert s.memory.rack["pairs"]["last_a"][0] == pytest.approx(HALF_A if kept else 0.0, abs=1.0)
+    assert (s.memory.bins.pairs["in_row"] == kept).all()
