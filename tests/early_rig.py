@@ -12,7 +12,7 @@ from controller.core.estimate.watch import Watch
 from controller.core.field_image import Points
 from controller.core.image import Measured
 from controller.core.image_warnings import Fault
-from controller.core.layout import Layout
+from controller.core.layout import RECORD, Layout
 from controller.core.memory import EstimationMemory, Memory
 from controller.core.memory_watch import WatchMemory
 from controller.core.retained import Retained, restore, retain
@@ -78,10 +78,11 @@ class String:
         return self.memory
 
     def restarted(self, other_version: bool = False) -> Self:
-        """With what is kept over a stop and nothing else; by another version, which only finds what has a name."""
+        """With what is kept over a stop and nothing else; by another version, whose records are others."""
         blank, layout = Layout(Memory, self.dims).blank(), Layout(Retained, self.dims)
         kept = layout.to_bytes(retain(dataclasses.replace(blank, watching=self.memory), 1, 1, 1))
-        found = layout.adopt(kept, layout.describe()) if other_version else layout.view(np.frombuffer(kept, np.uint8))
+        plain = {path: told for path, told in layout.describe().items() if not path.endswith(RECORD)}
+        found = layout.adopt(kept, plain) if other_version else layout.view(np.frombuffer(kept, np.uint8))
         self.memory = restore(blank, found).watching
         return self
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from operator import attrgetter
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, Final, Generic, TypeVar, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ ALIGN = 16
 
 RECORDS: dict[str, np.dtype[Any]] = {}
 """Structured dtypes (commands, events) that a tag may name instead of a scalar type."""
+RECORD: Final = " (record)"
+"""Follows the path of a field of records in a described layout."""
 
 
 @cache
@@ -126,22 +128,28 @@ class Layout(Generic[Image]):
             else:
                 parts[0].of(buffer)[...] = value
 
-    def describe(self) -> dict[str, tuple[str, list[int], int]]:
-        """Type, shape and offset of every plain field: enough to read its bytes when this layout is long gone."""
-        return {
-            path: (parts[0].dtype.str, list(parts[0].shape), parts[0].offset)
-            for path, parts in self.parts.items()
-            if len(parts) == 1 and parts[0].dtype.names is None
-        }
+    def describe(self) -> dict[str, tuple[Any, list[int], int]]:
+        """Type, shape and offset of every field that is no sample: enough to read its bytes when this layout is long
+        gone. Records stand under their path and `RECORD`: a version that knows plain fields only passes them over."""
+        found: dict[str, tuple[Any, list[int], int]] = {}
+        for path, (part, *more) in self.parts.items():
+            if more:
+                continue
+            named = part.dtype.names is not None
+            kind = part.dtype.descr if named else part.dtype.str
+            found[path + RECORD * named] = (kind, list(part.shape), part.offset)
+        return found
 
     def adopt(self, blob: bytes, described: Mapping[str, Any]) -> Image:
-        """A blank image with the fields that `blob`, laid out as `described`, has in common with this layout."""
+        """A blank image with the fields that `blob`, laid out as `described`, has in common with this layout.
+
+        A record whose fields are others is not in common: what was left blank in it might not fit what was not.
+        """
         buffer = np.zeros(self.size, np.uint8)
-        for path, (dtype, shape, offset) in described.items():
-            part = self.parts.get(path, (None,))[0]
-            if part is None or part.dtype != np.dtype(dtype) or list(part.shape) != list(shape):
-                continue
-            part.of(buffer)[...] = np.frombuffer(blob, dtype, part.nbytes // part.dtype.itemsize, offset).reshape(shape)
+        for path, (kind, shape, offset) in described.items():
+            part = self.parts.get(path.removesuffix(RECORD), (None,))[0]
+            if part is not None and part.dtype == _dtype(kind) and list(part.shape) == list(shape):
+                part.of(buffer)[...] = np.ndarray(part.shape, part.dtype, blob, offset)
         return self.view(buffer)
 
     def to_bytes(self, image: Image) -> bytes:
@@ -154,6 +162,13 @@ class Layout(Generic[Image]):
     def get(image: Any, path: str) -> Any:
         """The field at a dotted path."""
         return attrgetter(path)(image)
+
+
+def _dtype(kind: Any) -> np.dtype[Any]:
+    """The type that `Layout.describe` told, also after JSON has made lists of its tuples."""
+    if isinstance(kind, str):
+        return np.dtype(kind)
+    return np.dtype([(name, _dtype(of), *map(tuple, shape)) for name, of, *shape in kind])
 
 
 def _built(cls: type, plan: list[Any], buffer: NDArray[np.uint8]) -> Any:

@@ -7,9 +7,11 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from controller.app.supervisor import Options, Supervisor
 from controller.core.command import Kind, Role
@@ -273,6 +275,8 @@ class Older:
     emergency_stop: int = tag("1", doc="Stop", dtype="i8")
     out_of_service: Ints = tag("1", "rack", doc="Out", dtype="?")
     retired: int = tag("1", doc="A field of old", dtype="i8")
+    ledger: NDArray[Any] = tag("1", "rack", doc="Ageing ledger", dtype="ledger")
+    rack: NDArray[Any] = tag("1", "rack", doc="Another record than that of today", dtype="plating")
 
 
 def test_a_memory_of_another_version_is_read_by_its_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,6 +287,8 @@ def test_a_memory_of_another_version_is_read_by_its_fields(tmp_path: Path, monke
     image.latched[[2, 9]] = True
     image.rack_throughput_ah[...] = 12.5
     image.out_of_service[1] = True
+    image.ledger["charge_wh"], image.ledger["hours"][1, 0, 0, 0] = 7.5, 100.0
+    image.rack.view(np.uint8)[...] = 1
     kept.offer(np.frombuffer(old.to_bytes(image), np.uint8), 0, UTC)
     kept.finish(0, UTC)
     loaded = load(tmp_path, Layout(Retained, SITE.dims), catalog.program, names=catalog.names)
@@ -291,4 +297,7 @@ def test_a_memory_of_another_version_is_read_by_its_fields(tmp_path: Path, monke
     assert (loaded.retained.trip_count, loaded.retained.out_of_service.tolist()) == (3, [False, True])
     assert loaded.retained.rack_throughput_ah.tolist() == [12.5, 12.5]
     assert loaded.retained.rack_contactor_operations.tolist() == [0, 0]
+    assert loaded.retained.ledger["charge_wh"].tolist() == [7.5, 7.5], "a warranty asks for it"
+    assert loaded.retained.ledger["hours"].sum() == loaded.retained.ledger["hours"][1, 0, 0, 0] == 100.0
+    assert not loaded.retained.rack.view(np.uint8).any(), "a record whose fields are others begins anew"
     assert any("carried over" in p for p in loaded.problems)
