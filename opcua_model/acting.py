@@ -24,6 +24,15 @@ class ActiveAlarm:
     root: str = ""
 
 
+def told_for(image: Any, slot: int, over: bool) -> tuple[float, int]:
+    """Value and element (-1 none) that an alarm is shown with: of what is over those that it was for, for the worst now
+    is another one."""
+    alarms, trips = image.alarms, image.trips
+    if over:
+        return float(alarms.alarm_value[slot]), int(alarms.alarm_element[slot]) - 1
+    return float(trips.slot_value[slot]), int(trips.slot_element[slot])
+
+
 def acting_alarms(program: Program, image: Any) -> list[ActiveAlarm]:
     """Every row that acts, also where its alarm is shelved, out of service or told with another one; worst first.
 
@@ -34,9 +43,7 @@ def acting_alarms(program: Program, image: Any) -> list[ActiveAlarm]:
     found = []
     for slot in sorted((t.slot_active | over).nonzero()[0].tolist(), key=lambda i: -int(program.matrix.priority[i])):
         row, root = slots[slot].row, int(alarms.alarm_root[slot])
-        # Of what is over, the value and the cell that it was for: the worst now is another one.
-        value = float((alarms.alarm_value if over[slot] else t.slot_value)[slot])
-        element = int(alarms.alarm_element[slot]) - 1 if over[slot] else int(t.slot_element[slot])
+        value, element = told_for(image, slot, bool(over[slot]))
         limit = float(t.slot_limit[slot])
         held = bool(t.slot_latched[slot] and not t.slot_cause[slot])
         place, _ = program.describe(slot, value, limit, element, True)

@@ -11,6 +11,7 @@ from controller.core.event import text_of
 from controller.core.image import AlarmState
 from controller.core.protect.row import Priority
 from controller.core.signal import amount
+from opcua_model.acting import told_for
 from opcua_model.catalog import Catalog, SlotInfo
 from opcua_model.points import Index, Point, Reading, Spec, image_time
 from opcua_model.view import Look
@@ -103,8 +104,7 @@ class AlarmPoints:
         lines = []
         for i in order[:LIST_LINES]:
             slot = self.catalog.slots[i]
-            value = float((alarms.alarm_value if over[i] else trips.slot_value)[i])
-            element = int(alarms.alarm_element[i]) - 1 if over[i] else int(trips.slot_element[i])
+            value, element = told_for(look.image, i, bool(over[i]))
             place = self.catalog.place_of(slot.slot, element) if self.catalog.place_of else slot.place
             limit, more = float(trips.slot_limit[i]), int(alarms.alarm_consequences[i])
             lines.append(line(slot, place, int(states[i]), value, limit, more))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from controller.core import image
+from controller.core.image import RackMode
+from controller.core.topology import few
 from opcua_model.acting import ActiveAlarm
 from opcua_model.reasons import OPENS, PLACES_SHOWN, Explanation, Reason, Rules, Values, number, racks_of
 
-FEEDING: Final = ("CLOSED", "STOPPING", "FUSE_WAIT")
-ENERGISED: Final = ("PRECHARGE", *FEEDING)
+FEEDING: Final = tuple(mode.name for mode in image.FEEDING)
+ENERGISED: Final = (RackMode.PRECHARGE.name, *FEEDING)
 
 
 def connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanation:
@@ -59,8 +62,7 @@ def _maintenance(values: Values, state: str, racks: Sequence[str]) -> list[Reaso
             waits_for.append(f"{rack} ({mode})")
         elif values.get(f"Racks/{rack}/MainClosed"):
             waits_for.append(f"{rack} (contactor seen closed)")
-    more = f" and {len(waits_for) - PLACES_SHOWN} more" if len(waits_for) > PLACES_SHOWN else ""
-    because = f"it begins once open: {', '.join(waits_for[:PLACES_SHOWN])}{more}" if waits_for else "it begins now"
+    because = f"it begins once open: {few(waits_for, PLACES_SHOWN)}" if waits_for else "it begins now"
     return [Reason("maintenance asked for", "site", lifts="an engineer leaves maintenance", because=because)]
 
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from controller.core.topology import place_name
+from controller.core.topology import few, place_name
 from plc_config import datasheet, library
+from plc_config.coverage import PLACES_NAMED
+from plc_config.sense import held
 
 if TYPE_CHECKING:
     from plc_config.compile import Compiled
@@ -19,11 +21,8 @@ SLOWEST_RAMP_S: Final = 600.0
 LEAST_OHM_PER_VOLT: Final = 100.0
 """Least insulation for a DC system, per volt of its nominal voltage: ISO 6469-3; IEC 62485-2 takes the same figure."""
 WATCHED: Final = {"rack": "rack_main_close", "pcs": "pcs_active_power_setpoint_w"}
-PLACES_NAMED: Final = 4
-BITS: Final = {
-    "u16": 16, "s16": 16, "u32": 32, "s32": 32, "u8": 8, "s8": 8,
-    "u8_high": 8, "u8_low": 8, "s8_high": 8, "s8_low": 8,
-}  # fmt: skip
+NO_NUMBER: Final = ("bit", "f32", "string")
+"""Types that hold no whole number of a known range."""
 TRIPS: Final = {
     "cell_voltage_v": (("cell_overvoltage", 1), ("cell_undervoltage", -1)),
     "cell_temperature_degc": (
@@ -95,10 +94,9 @@ def _out_of_reach(site: Compiled) -> list[str]:
 
 def _span(kind: PointType) -> tuple[float, float] | None:
     """The values at both ends of a register; None where its type or the device decides."""
-    bits = BITS.get(kind.type)
-    if bits is None or kind.scale_from is not None or kind.mask or kind.bit >= 0 or kind.equals:
+    if kind.type in NO_NUMBER or kind.scale_from is not None or kind.mask or kind.bit >= 0 or kind.equals:
         return None
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if kind.type.startswith("s") else (0, (1 << bits) - 1)
+    low, high = held(kind.type)
     sign = -1.0 if kind.negate else 1.0
     return sign * (low + kind.raw_offset) * kind.scale, sign * (high + kind.raw_offset) * kind.scale
 
@@ -111,8 +109,7 @@ def _unwatched(site: Compiled) -> list[str]:
     for level, output in WATCHED.items():
         alone = [w.place for w in site.plan.writes if w.output == output and w.device not in fed and w.refresh_ms < 0]
         if alone:
-            shown = ", ".join(place_name((level,), place) for place in alone[:PLACES_NAMED])
-            shown += f" and {len(alone) - PLACES_NAMED} more" if len(alone) > PLACES_NAMED else ""
+            shown = few([place_name((level,), place) for place in alone], PLACES_NAMED)
             found.append(
                 f"no heartbeat or watchdog of {shown} is written: a device that does not open by itself when it is no "
                 "longer read leaves its last state standing when the controller ends"

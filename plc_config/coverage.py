@@ -10,7 +10,7 @@ import numpy as np
 from controller.core.field_image import Points
 from controller.core.layout import tags_of
 from controller.core.signal import Bools
-from controller.core.topology import Topology, Wires, place_name
+from controller.core.topology import Topology, Wires, few, place_name
 from plc_config.limits import OF_THE_SITE
 from plc_config.plan import PollingPlan
 from plc_config.problem import Problem
@@ -29,6 +29,8 @@ NEEDED: Final = {
 NOT_OF_SELF_PRECHARGING: Final = ("rack_link_voltage_v", "rack_precharge_close")
 """What a rack that precharges by itself may lack: it judges its own precharge."""
 
+PLACES_NAMED: Final = 4
+"""Of those that something is told of: a large site has thousands."""
 SHORTER_TOLD: Final = 8
 """Modules with fewer cells than the topology has room for, named in a note each; the others are like them."""
 
@@ -101,8 +103,7 @@ def complain(topology: Topology, plan: PollingPlan, document: Document) -> list[
                     if (name, place) not in have and not (dims[:1] == ("rack",) and spared[place[0]])
                 ]
                 if missing:
-                    shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-                    what = f"no device {verb} {name} of {shown}"
+                    what = f"no device {verb} {name} of {few(missing, PLACES_NAMED)}"
                     problems.append(document.problem(("devices",), what, "add a device, or correct the topology"))
     return problems
 

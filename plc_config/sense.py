@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from controller.core.field_image import Points
@@ -41,18 +41,22 @@ def nonsense(profile: Profile) -> list[Complaint]:
                     found.append(((*path, "sign"), what, "leave `sign` out; it is for currents and powers"))
     for name, extra in profile.extras.items():
         found += _register(profile, ("extras", name), extra)
-    for name, entry in profile.outputs.items():
-        pieces = entry if isinstance(entry, list) else [entry]
-        for number, output in enumerate(pieces):
-            path = ("outputs", name, number) if isinstance(entry, list) else ("outputs", name)
-            found += _output(profile, path, output)
-            if name in OUTPUTS and output.raw_on is None:
-                found += _scale(path, output, OUTPUTS[name].unit if output.rating is None else PART)
-                if output.rating is not None:
-                    found += _scale((*path, "rating"), output.rating, OUTPUTS[name].unit)
+    for path, name, output in _pieces(profile):
+        found += _output(profile, path, output)
+        if name in OUTPUTS and output.raw_on is None:
+            found += _scale(path, output, OUTPUTS[name].unit if output.rating is None else PART)
+            if output.rating is not None:
+                found += _scale((*path, "rating"), output.rating, OUTPUTS[name].unit)
     for name, constant in profile.constants.items():
         found += _constant(profile, ("constants", name), constant)
     return found + _collisions(profile)
+
+
+def _pieces(profile: Profile) -> Iterator[tuple[tuple[str | int, ...], str, Output]]:
+    """Every register that is written for an output: its place in the file, the output's name, and what it says."""
+    for name, entry in profile.outputs.items():
+        for number, output in enumerate(profile.writes(name)):
+            yield ("outputs", name, number) if isinstance(entry, list) else ("outputs", name), name, output
 
 
 def _collisions(profile: Profile) -> list[Complaint]:
@@ -62,12 +66,7 @@ def _collisions(profile: Profile) -> list[Complaint]:
     """
     found: list[Complaint] = []
     taken: dict[tuple[bool, int], str] = {}
-    entries: list[tuple[tuple[str | int, ...], str, Output | Constant]] = []
-    for name, written in profile.outputs.items():
-        if isinstance(written, list):
-            entries += [(("outputs", name, i), name, piece) for i, piece in enumerate(written)]
-        else:
-            entries.append((("outputs", name), name, written))
+    entries: list[tuple[tuple[str | int, ...], str, Output | Constant]] = list(_pieces(profile))
     entries += [(("constants", name), name, constant) for name, constant in profile.constants.items()]
     for path, name, entry in entries:
         function = entry.function or profile.wire.write_function
@@ -91,8 +90,7 @@ def _base(address: int | str) -> str:
 
 def _fits(path: tuple[str | int, ...], key: str, kind: str, values: Sequence[int]) -> list[Complaint]:
     """Raw numbers that a register of this type can hold; codes may be given as the register shows them, too."""
-    width, signed = _width(kind), kind.startswith("s")
-    low, high = -(1 << (width - 1)) if signed else 0, (1 << width) - 1
+    low, high = held(kind)[0], (1 << _width(kind)) - 1
     return [
         ((*path, key), f"{kind} never holds {value}", f"{low}..{high}") for value in values if not low <= value <= high
     ]
@@ -105,6 +103,13 @@ def _scale(path: tuple[str | int, ...], entry: Register | Output | Rating, unit:
     except ValueError as error:
         return [((*path, "scale"), str(error), "")]
     return []
+
+
+def held(kind: str) -> tuple[int, int]:
+    """Least and largest whole number that a register of this type can hold."""
+    signed = kind.startswith("s")
+    end = 1 << (_width(kind) - signed)
+    return -end if signed else 0, end - 1
 
 
 def _width(kind: str) -> int:
@@ -158,7 +163,7 @@ def _output(profile: Profile, path: tuple[str | int, ...], output: Output) -> li
         for key in ("raw_on", "raw_off"):
             found += _fits(path, key, kind, [getattr(output, key)])
     if output.modulo is not None and output.type != "f32":
-        high = (1 << (_width(output.type) - output.type.startswith("s"))) - 1
+        high = held(output.type)[1]
         if output.modulo - 1 > high and function not in COIL_FUNCTIONS:
             right = f"at most {high + 1}"
             found.append(((*path, "modulo"), f"{output.type} cannot count to {output.modulo - 1}", right))

@@ -15,7 +15,7 @@ import numpy as np
 
 from controller.core.command import Answer, Command, Kind, missing_role, words
 from controller.core.frozen import replace
-from controller.core.image import Limits, Modes, OutputImage, Power, RackMode, SiteMode, System
+from controller.core.image import FEEDING, Limits, Modes, OutputImage, Power, RackMode, SiteMode, System
 from controller.core.memory import DispatchingMemory
 from controller.core.settings import DispatchSettings
 from controller.core.signal import Bools, Floats, among, some
@@ -23,8 +23,6 @@ from controller.core.topology import Topology
 
 CONTEST_MS: Final = 60_000
 """Two masters who overrule each other within this time fight; one who overrules another once has taken over."""
-FEEDING: Final = (RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT)
-"""Through a rack in these modes a PCS may still give power, whatever it was told."""
 NOBODY: Final[dict[str, Any]] = {
     "active_power_set_by": b"", "reactive_power_set_by": b"", "active_power_setter": 0, "reactive_power_setter": 0,
 }  # fmt: skip
@@ -75,7 +73,7 @@ def dispatch(
     # may go on for a while or have stopped before: its part is no part of the ramp's beginning.
     last = float(outputs.pcs_active_power_setpoint_w[~astray].sum())
     target = _ramp(last, wish if online else 0.0, s.ramp_w_per_s * system.elapsed_ms / 1000.0)
-    if some(astray & _banks_in(plan.topology, modes, *FEEDING)[plan.topology.pcs_bank]):
+    if some(astray) and some(astray & _banks_in(plan.topology, modes, *FEEDING)[plan.topology.pcs_bank]):
         target = min(max(target, min(last, 0.0)), max(last, 0.0))
     target = min(max(target, -limits.charge_limit_w), limits.discharge_limit_w)
     if site not in (SiteMode.ONLINE, SiteMode.STOPPING):

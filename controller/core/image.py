@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
@@ -58,6 +58,10 @@ class RackMode(IntEnum):
     OUT_OF_SERVICE = 6
     FUSE_WAIT = 7
     """Told to trip, but the current is more than the contactor may break: closed until the fuse has blown."""
+
+
+FEEDING: Final = (RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT)
+"""Modes in which the main contactor is commanded closed: power may flow, whatever the PCS was told."""
 
 
 class WeldTest(IntEnum):

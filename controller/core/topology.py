@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Final
 
@@ -171,6 +172,12 @@ class Topology:
 
 
 LETTER: Final = {"rack": "R", "module": "M", "pcs": "P", "bank": "B"}
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """Names for people: the first `most` of them, and how many there are more."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def place_name(dims: tuple[str, ...], index: tuple[int, ...]) -> str:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from controller.core.effect import NO_CLOSING
-from controller.core.image import Measured, Modes, RackMode, System, Trips
+from controller.core.image import FEEDING, Measured, Modes, RackMode, System, Trips
 from controller.core.memory import SequencingMemory
 from controller.core.sequence.closing import joined_voltage, may_start
 from controller.core.settings import SequenceSettings
@@ -47,7 +47,7 @@ def permit(
     main = p.rack_main_closed
     # A rack that precharges by itself shows its main closed before it is judged to have joined.
     closing = topology.self_precharging & among(modes.rack_mode, RackMode.PRECHARGE)
-    feeding = among(modes.rack_mode, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT)
+    feeding = among(modes.rack_mode, *FEEDING)
     feeding |= seen_on(main) & ~closing
     feeders = np.bincount(bank_of, feeding, topology.banks)[bank_of]
     live = feeders > 0

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from controller.core.frozen import replace
-from controller.core.image import Contactors, Measured, Modes, RackMode, SiteMode, System, WeldTest
+from controller.core.image import FEEDING, Contactors, Measured, Modes, RackMode, SiteMode, System, WeldTest
 from controller.core.memory import SequencingMemory
 from controller.core.settings import SequenceSettings
 from controller.core.signal import USABLE, Bools, Floats, Ints, among, seen_on, some
@@ -30,11 +30,6 @@ SETTLE_MS: Final = 500
 """Judged not before this long after the command: the contactor and the current sensor need their time."""
 
 
-def closed_modes(mode: Ints) -> Bools:
-    """Modes in which the main contactor is commanded closed."""
-    return among(mode, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT)
-
-
 def keep(
     topology: Topology,
     s: SequenceSettings,
@@ -47,7 +42,7 @@ def keep(
 ) -> tuple[Contactors, SequencingMemory]:
     """The ledger with this scan's closings and openings, and the weld tests one step further."""
     p, book = measured.points, old.contactors
-    was, now = closed_modes(old.rack_mode), closed_modes(mode)
+    was, now = among(old.rack_mode, *FEEDING), among(mode, *FEEDING)
     seen, readable = seen_on(p.rack_main_closed), p.rack_main_closed.quality <= USABLE
     current_ok = p.rack_current_a.quality <= USABLE
     current = np.where(current_ok, np.abs(p.rack_current_a.value), memory.last_current_a)
@@ -131,7 +126,7 @@ def _parted(measured: Measured) -> tuple[Bools, Bools]:
 def _fed(topology: Topology, mode: Ints, measured: Measured) -> Bools:
     """Racks on whose link some rack or a running PCS holds the voltage up."""
     p, t = measured.points, topology
-    rack = closed_modes(mode) | among(mode, RackMode.PRECHARGE)
+    rack = among(mode, RackMode.PRECHARGE, *FEEDING)
     pcs = (p.pcs_running.quality > USABLE) | (p.pcs_running.value >= 0.5)
     by_rack = np.bincount(t.rack_bank, rack, t.banks) > 0
     by_pcs = np.bincount(t.pcs_bank, pcs, t.banks) > 0

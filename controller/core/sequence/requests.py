@@ -13,9 +13,10 @@ import numpy as np
 from controller.core.command import Answer, Command, Kind, missing_role
 from controller.core.effect import NO_CLOSING
 from controller.core.frozen import replace
-from controller.core.image import Modes, RackMode, SiteMode, System, Trips
+from controller.core.image import FEEDING, Modes, RackMode, SiteMode, System, Trips
 from controller.core.memory import SequencingMemory
 from controller.core.signal import Bools, Ints, among, some
+from controller.core.topology import few
 
 ARMED_MS: Final = 30_000
 TOKEN_BITS: Final = 52
@@ -54,7 +55,7 @@ class Situation:
 
 def energised(rack_mode: Ints, seen: Bools) -> Bools:
     """Racks that maintenance waits for: by their mode, or because their contactor is seen closed (`seen`)."""
-    return among(rack_mode, RackMode.PRECHARGE, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT) | seen
+    return among(rack_mode, RackMode.PRECHARGE, *FEEDING) | seen
 
 
 def judge(
@@ -143,8 +144,7 @@ def _enter_maintenance(command: Command, now: Situation) -> Verdict:
     waits_for = [f"R{r + 1:02d}" for r in energised(now.modes.rack_mode, now.seen).nonzero()[0]]
     reason = "entering maintenance"
     if waits_for and now.site is not SiteMode.LOCKED_OUT:
-        more = f" and {len(waits_for) - RACKS_NAMED} more" if len(waits_for) > RACKS_NAMED else ""
-        reason = f"maintenance begins once seen open: {', '.join(waits_for[:RACKS_NAMED])}{more}"
+        reason = f"maintenance begins once seen open: {few(waits_for, RACKS_NAMED)}"
     return Verdict(True, reason, memory={"maintenance_wanted": 1})
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from controller.core.command import Answer, Command
 from controller.core.effect import LOCKOUT, OPEN_NOW, OPENING, STOP, TRIP
 from controller.core.frozen import replace
-from controller.core.image import Measured, Modes, RackMode, RetainedState, SiteMode, System, Trips
+from controller.core.image import FEEDING, Measured, Modes, RackMode, RetainedState, SiteMode, System, Trips
 from controller.core.memory import SequencingMemory
 from controller.core.sequence.closing import closed_by_itself
 from controller.core.sequence.connect import (
@@ -116,7 +116,7 @@ def _connecting(q: Sequences, modes: Modes, racks: _Racks) -> Bools:
     bank, banks = q.topology.rack_bank, q.topology.banks
     able = racks.join & racks.ready & (racks.attempts < q.settings.precharge_attempts)
     coming = (able & among(racks.mode, RackMode.OPEN)) | among(racks.mode, RackMode.PRECHARGE)
-    fed = np.bincount(bank, among(racks.mode, RackMode.CLOSED, RackMode.STOPPING, RackMode.FUSE_WAIT), banks) > 0
+    fed = np.bincount(bank, among(racks.mode, *FEEDING), banks) > 0
     return np.asarray(~fed | (modes.bank_connecting & (np.bincount(bank, coming, banks) > 0)))
 
 
