@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
-from controller.core.command import LEAST_ROLE, Kind, Role
+from controller.core.command import Kind, Role, least_role
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,9 +83,7 @@ class Method:
     @property
     def least_role(self) -> Role:
         """The role below which the call is refused before it reaches the scan; a question is anybody's who may read."""
-        if self.kind is Kind.NONE:
-            return Role.OBSERVER
-        return LEAST_ROLE.get(self.kind, Role.OPERATOR)
+        return Role.OBSERVER if self.kind is Kind.NONE else least_role(self.kind)
 
 
 WHY: Final = Argument("Reason", "String", "Why, for the audit trail", "text")

@@ -200,10 +200,20 @@ class Answer:
     value: float = 0.0
 
 
+def least_role(kind: Kind) -> Role:
+    """The least role that may give a command of this kind."""
+    return LEAST_ROLE.get(kind, Role.OPERATOR)
+
+
 def missing_role(command: Command) -> str:
     """Why somebody with that role may not give the command; empty when they may."""
-    least = LEAST_ROLE.get(command.kind, Role.OPERATOR)
-    return "" if command.role >= least else f"needs the {least.name.title()} role"
+    least = least_role(command.kind)
+    return "" if command.role >= least else needs(least)
+
+
+def needs(role: Role) -> str:
+    """A refusal for want of this role, in the same words wherever it is refused."""
+    return f"needs the {role.name.title()} role"
 
 
 def digest(text: str) -> int:

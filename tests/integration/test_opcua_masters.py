@@ -132,4 +132,6 @@ async def test_from_the_command_line(plant: tuple[Rig, Story]) -> None:
         0, "accepted: you have control, taken over from operator at 127.0.0.1\n",
     )  # fmt: skip
     assert (await operate("operator", "release-control"))[0] == 1
+    assert await operate("operator", "maintenance") == (1, "refused: needs the Engineer role\n")
+    assert await operate("observer", "estop") == (1, "refused: needs the Operator role\n")
     assert await operate("engineer", "release-control") == (0, "accepted: control is free\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import dataclasses
 import errno
@@ -77,3 +78,17 @@ def test_where_nobody_can_be_asked_for_a_password_it_says_how_to_give_one(
         operate.password("operator")
     assert ended.value.code == 2
     assert "set CELLWARDEN_PASSWORD" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "user", "told"),
+    [
+        ("power", "observer", "needs the Operator role"),
+        ("shutdown", "observer", "needs the Operator role"),
+        ("alarm-in-service", "operator", "needs the Engineer role"),
+        ("out-of-service", "", "needs the Engineer role: give --user"),
+    ],
+)
+def test_a_command_beyond_one_s_role_names_the_role_that_it_needs(word: str, user: str, told: str) -> None:
+    denied = ua.UaStatusCodeError(ua.StatusCodes.BadUserAccessDenied)
+    assert operate._denied(denied, argparse.Namespace(do=word, user=user)).reason == told

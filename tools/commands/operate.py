@@ -43,13 +43,23 @@ PLAIN: Final = {
 }
 WITH_REASON: Final = {"estop": "EmergencyStop", "take-control": "TakeControl"}
 BY_RACK: Final = {"out-of-service": "RackOutOfService", "in-service": "RackInService"}
+METHOD: Final = {
+    **PLAIN,
+    **BY_RACK,
+    "power": "SetActivePower",
+    "ack": "AcknowledgeAlarm",
+    **ALARM_METHODS,
+    "shutdown": "ArmShutdown",
+    **WITH_REASON,
+}
+"""What each word calls; `shutdown` executes afterwards, by whoever armed it."""
 RACK: Final = re.compile(r"^R?(\d{1,3})$")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """SITE, the command, and who gives it."""
     parser.add_argument("site", help="file, or name of a shipped site")
-    parser.add_argument("do", choices=(*PLAIN, *BY_RACK, "power", "ack", *ALARM_METHODS, "shutdown", *WITH_REASON))
+    parser.add_argument("do", choices=tuple(METHOD))
     parser.add_argument(
         "value",
         nargs="?",
@@ -120,7 +130,7 @@ async def _operate(args: argparse.Namespace, number: float) -> int:
     try:
         result = await _command(client, args, number)
     except ua.UaStatusCodeError as error:
-        result = _denied(error)
+        result = _denied(error, args)
     finally:
         await client.close()
     if args.json:
@@ -193,31 +203,30 @@ def password(user: str) -> str:
 async def _command(client: SiteClient, args: argparse.Namespace, number: float) -> CallResult:
     from opcua_model.library import ua
 
-    if args.do in PLAIN:
-        return await client.call(PLAIN[args.do])
+    if args.do == "shutdown":
+        return await _shutdown(client, args)
+    given: list[Any] = []
     if args.do in BY_RACK:
         rack = RACK.match(args.value)
-        number = int(rack[1]) if rack else 0
-        return await client.call(BY_RACK[args.do], ua.Variant(number, ua.VariantType.Int32))
-    if args.do == "power":
-        return await client.call("SetActivePower", number)
-    if args.do == "ack":
-        slot = int(number) if args.value is not None else -1
-        return await client.call("AcknowledgeAlarm", ua.Variant(slot, ua.VariantType.Int32))
-    if args.do == "shelve":
-        return await client.call("ShelveAlarm", args.value, number, args.reason)
-    if args.do in ALARM_METHODS:
-        return await client.call(ALARM_METHODS[args.do], args.value, args.reason)
-    if args.do in WITH_REASON:
-        return await client.call(WITH_REASON[args.do], args.reason)
-    return await _shutdown(client, args)
+        given = [ua.Variant(int(rack[1]) if rack else 0, ua.VariantType.Int32)]
+    elif args.do == "power":
+        given = [number]
+    elif args.do == "ack":
+        given = [ua.Variant(int(number) if args.value is not None else -1, ua.VariantType.Int32)]
+    elif args.do == "shelve":
+        given = [args.value, number, args.reason]
+    elif args.do in ALARM_METHODS:
+        given = [args.value, args.reason]
+    elif args.do in WITH_REASON:
+        given = [args.reason]
+    return await client.call(METHOD[args.do], *given)
 
 
 async def _shutdown(client: SiteClient, args: argparse.Namespace) -> CallResult:
     """Two steps, as the standard for remote trips wants it: arm, look again, execute."""
     from opcua_model.client import CallResult
 
-    armed = await client.call("ArmShutdown", args.reason)
+    armed = await client.call(METHOD[args.do], args.reason)
     if not armed.accepted:
         return armed
     if not args.yes:
@@ -228,12 +237,15 @@ async def _shutdown(client: SiteClient, args: argparse.Namespace) -> CallResult:
     return await client.call("ExecuteShutdown", armed.token)
 
 
-def _denied(error: Any) -> CallResult:
+def _denied(error: Any, args: argparse.Namespace) -> CallResult:
+    from controller.core.command import needs
     from opcua_model.client import CallResult
+    from opcua_model.commands import METHODS
     from opcua_model.library import ua
 
     if error.code == ua.StatusCodes.BadUserAccessDenied:
-        return CallResult(False, "this user may not do that")
+        needed = next(needs(method.least_role) for method in METHODS if method.name == METHOD[args.do])
+        return CallResult(False, needed if args.user else f"{needed}: give --user")
     if error.code == ua.StatusCodes.BadTimeout:
         return CallResult(False, "the controller did not answer in time")
     return CallResult(False, str(error))
