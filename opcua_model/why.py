@@ -16,7 +16,7 @@ from opcua_model.model import Model
 from opcua_model.points import Point, sample
 from opcua_model.reasons import OPENS, Explanation, Reason, Rules, Values, number, racks_of
 from opcua_model.view import Look
-from opcua_model.why_connect import connect
+from opcua_model.why_connect import connect, way_back
 from plc_config.compile import Compiled
 
 QUESTIONS: Final = ("limited", "connect", "trip", "recalibrate")
@@ -103,15 +103,15 @@ def _limited(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explana
         parts.append(f"{direction.lower()} up to {shown}: {name}{f' of {rack}' if rack else ''}")
         reasons += _binding(direction, str(name), str(rack), values, alarms, rules)
     if values.get("Status/State") == "ONLINE":
-        reasons += _missing_racks(values)
+        reasons += _missing_racks(values, alarms, rules)
     return Explanation("limited", "; ".join(parts), tuple(dict.fromkeys(reasons)))
 
 
-def _missing_racks(values: Values) -> list[Reason]:
-    """Racks whose share is not there; `why connect` says what keeps each of them out."""
+def _missing_racks(values: Values, alarms: Sequence[ActiveAlarm], rules: Rules) -> list[Reason]:
+    """Racks whose share is not there; `why connect` says more of what keeps each of them out."""
     found = {rack: str(values.get(f"Racks/{rack}/State")) for rack in racks_of(values)}
     return [
-        Reason("rack not connected", rack, lifts="connect the rack", because=f"{state}: {reason}")
+        Reason("rack not connected", rack, "", "", way_back(values, alarms, rules, [rack]), "", f"{state}: {reason}")
         for rack, state in found.items()
         if state != "CLOSED" and (reason := values.get(f"Racks/{rack}/StateReason"))
     ]
@@ -143,13 +143,9 @@ def _binding(
         "rated current": "nothing: the cell type's rated current",
         "PCS rating": "nothing: the rated power of the PCS",
         "data lost": "usable cell voltages, temperatures, current and voltage of the rack",
-        "rack open": "connect the rack",
-        "no rack connected": "connect",
     }
-    against = rules.acting(alarms, ("BLOCK_CLOSE", *OPENS), rack)
-    if name in ("rack open", "no rack connected") and against:
-        more = f" and {len(against) - 1} more" if len(against) > 1 else ""
-        return [Reason(name, place, lifts=f"{lifts[name]}, once {against[0].row} {against[0].place}{more} let it")]
+    if name in ("rack open", "no rack connected"):
+        return [Reason(name, place, lifts=way_back(values, alarms, rules, [rack] if rack else racks_of(values)))]
     return [Reason(name, place, lifts=lifts.get(name, ""))] if name in lifts else []
 
 

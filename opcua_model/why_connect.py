@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from typing import Final
 
 from controller.core import image
-from controller.core.image import RackMode
+from controller.core.image import RackMode, SiteMode
+from controller.core.protect.row import Reset
 from controller.core.topology import few
 from opcua_model.acting import ActiveAlarm
-from opcua_model.reasons import OPENS, PLACES_SHOWN, Explanation, Reason, Rules, Values, number, racks_of
+from opcua_model.reasons import LATCHED, OPENS, PLACES_SHOWN, Explanation, Reason, Rules, Values, number, racks_of
 
 FEEDING: Final = tuple(mode.name for mode in image.FEEDING)
 ENERGISED: Final = (RackMode.PRECHARGE.name, *FEEDING)
+KEEPS_OUT: Final = ("BLOCK_CLOSE", *OPENS)
+RUNNING: Final = (SiteMode.CONNECTING.name, SiteMode.ONLINE.name)
 
 
 def connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanation:
     """The answer, with everything that keeps the site or one of its racks from connecting."""
     state = str(values.get("Status/State"))
-    blocking = rules.acting(alarms, ("BLOCK_CLOSE", *OPENS))
+    blocking = rules.acting(alarms, KEEPS_OUT)
     reasons = rules.reasons(blocking)
     most = rules.site.config.limits.precharge.rack_voltage_difference
     racks = racks_of(values)
@@ -49,6 +52,35 @@ def connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanat
     if state in ("STANDBY", "CONNECTING", "ONLINE"):
         return Explanation("connect", f"{where}; nothing is against it")
     return Explanation("connect", f"{where}: {values.get('Status/StateReason')}; it connects from STANDBY only")
+
+
+def way_back(values: Values, alarms: Sequence[ActiveAlarm], rules: Rules, racks: Sequence[str]) -> str:
+    """What has to be done, in this order, until one of the racks is connected: of theirs the one with the least."""
+    present, steps = min((_way(values, alarms, rules, rack) for rack in racks), key=lambda way: len(way[0] + way[1]))
+    more = f" and {len(present) - 1} more are over: " if len(present) > 1 else " is over: "
+    once = f"once {present[0]}{more}" if present else ""
+    return once + ", then ".join(steps)
+
+
+def _way(values: Values, alarms: Sequence[ActiveAlarm], rules: Rules, rack: str) -> tuple[list[str], list[str]]:
+    """What must be over first, and what people then do for one rack: by its mode, and by who may reset what acts."""
+    mode, site = str(values.get(f"Racks/{rack}/State")), str(values.get("Status/State"))
+    if mode == RackMode.PRECHARGE.name:
+        return [], ["by itself when its precharge is done"]
+    acting = rules.acting(alarms, KEEPS_OUT, rack)
+    resets = {rules.rows[a.row]["reset"] for a in acting}
+    maintained = site == SiteMode.MAINTENANCE.name or bool(values.get("Status/MaintenanceWanted"))
+    steps = []
+    if Reset.MAINTENANCE.value in resets:
+        steps += ["disconnect"] if site in RUNNING else []
+        steps += [f"{'' if maintained else 'maintenance, '}reset and leave-maintenance by an engineer"]
+    else:
+        steps += ["reset"] if resets - {Reset.SELF.value} else []
+        steps += ["leave-maintenance by an engineer"] if maintained else []
+    if mode == RackMode.OUT_OF_SERVICE.name:
+        steps.append("in-service by an engineer")
+    present = [f"{a.row} {a.place}" for a in acting if a.state not in LATCHED]
+    return present, [*steps, "connect"]
 
 
 def _maintenance(values: Values, state: str, racks: Sequence[str]) -> list[Reason]:

@@ -22,9 +22,13 @@ from tests.story import Story, connected, fork
 OVERVOLTAGE = ActiveAlarm("UNACKNOWLEDGED", "cell_overvoltage", "R01/M02/C05", "3.902 V", "3.65 V")
 LATCHED = dataclasses.replace(OVERVOLTAGE, state="LATCHED", value="3.281 V")
 RETURNED = dataclasses.replace(OVERVOLTAGE, state="RETURNED")
+OVERVOLTAGE_2 = dataclasses.replace(OVERVOLTAGE, place="R02/M02/C05")
 COOLING = ActiveAlarm("ACKNOWLEDGED", "cooling_failed", "site")
 WELD = ActiveAlarm("UNACKNOWLEDGED", "contactor_does_not_open", "R02")
 DOOR = ActiveAlarm("UNACKNOWLEDGED", "door_open", "site")
+ESTOP = ActiveAlarm("LATCHED", "estop", "site")
+NO_RACK = {"Measurements__ChargeBinding": "no rack connected", "Measurements__ChargeBindingRack": ""}
+BY_ENGINEER = "maintenance, reset and leave-maintenance by an engineer"
 SITE = compile_site("bench")
 RULES = Rules(SITE)
 
@@ -60,10 +64,14 @@ class TestLimited:
     def test_where_a_trip_keeps_racks_out_connecting_alone_is_not_the_cure(self) -> None:
         for seen, lifts in (
             ([], "connect"),
-            ([OVERVOLTAGE], "connect, once cell_overvoltage R01/M02/C05 let it"),
-            ([DOOR, OVERVOLTAGE], "connect, once door_open site and 1 more let it"),
+            ([OVERVOLTAGE], "connect"),
+            ([OVERVOLTAGE, OVERVOLTAGE_2], "once cell_overvoltage R01/M02/C05 is over: reset, then connect"),
+            ([OVERVOLTAGE, WELD], f"once contactor_does_not_open R02 is over: {BY_ENGINEER}, then connect"),
+            ([DOOR, ESTOP], "once door_open site is over: reset, then connect"),
+            ([DOOR, LATCHED], "once door_open site is over: connect"),
+            ([ESTOP], "reset, then connect"),
         ):
-            found = explain("limited", values(*seen, Measurements__ChargeBinding="no rack connected"))
+            found = explain("limited", values(*seen, Status__State="STANDBY", **NO_RACK))
             assert next(r for r in found.reasons if r.rule == "no rack connected").lifts == lifts
 
     def test_a_named_limit_tells_its_value_and_what_lifts_it(self) -> None:
@@ -98,6 +106,37 @@ class TestLimited:
         found = explain("limited", values(**out))
         assert rules(found) == ["rated current R01", "rack not connected R02"]
         assert found.reasons[1].because == "OUT_OF_SERVICE: taken out of service"
+
+    @pytest.mark.parametrize(
+        ("alarms", "more", "lifts"),
+        [
+            ([], {"State": "OPEN"}, "connect"),
+            ([], {"State": "PRECHARGE"}, "by itself when its precharge is done"),
+            ([], {"State": "OUT_OF_SERVICE"}, "in-service by an engineer, then connect"),
+            ([DOOR], {"State": "OPEN"}, "once door_open site is over: connect"),
+            ([OVERVOLTAGE_2], {"State": "TRIPPED"}, "once cell_overvoltage R02/M02/C05 is over: reset, then connect"),
+            ([dataclasses.replace(OVERVOLTAGE_2, state="LATCHED")], {"State": "TRIPPED"}, "reset, then connect"),
+            (
+                [dataclasses.replace(WELD, state="LATCHED")],
+                {"State": "LOCKED_OUT"},
+                f"disconnect, then {BY_ENGINEER}, then connect",
+            ),
+        ],
+    )
+    def test_the_way_back_of_a_rack_fits_its_mode_and_who_may_reset_what_took_it_out(
+        self, alarms: list[ActiveAlarm], more: dict[str, str], lifts: str
+    ) -> None:
+        out = {f"Racks__R02__{name}": value for name, value in more.items()}
+        found = explain("limited", values(*alarms, Racks__R02__StateReason="as it is", **out))
+        assert [r.lifts for r in found.reasons if r.rule == "rack not connected"] == [lifts]
+
+    def test_in_maintenance_an_engineer_leaves_it_before_anything_connects(self) -> None:
+        seen = values(Status__State="MAINTENANCE", **NO_RACK)
+        lifts = [r.lifts for r in explain("limited", seen).reasons if r.rule == "no rack connected"]
+        assert lifts == ["leave-maintenance by an engineer, then connect"]
+        released = dataclasses.replace(WELD, state="LATCHED")
+        held = explain("limited", values(released, Status__State="MAINTENANCE", **NO_RACK))
+        assert held.reasons[-1].lifts == "reset and leave-maintenance by an engineer, then connect"
 
 
 class TestConnect:
