@@ -85,13 +85,8 @@ class UserStore:
         return ROLE.get(self.roles.get(name, ""), Role.NONE)
 
     def set(self, name: str, password: str) -> None:
-        """Gives a user a password; refused when the site does not know the name or the password is weak."""
-        if name not in self.roles:
-            raise PasswordRefused(
-                f"{name!r} is not among the users of the site: {', '.join(sorted(self.roles)) or 'none'}"
-            )
-        if len(name.encode()) > USER_BYTES:
-            raise PasswordRefused(f"a user name has at most {USER_BYTES} bytes")
+        """Gives a user a password; refused when the name may have none or the password is weak."""
+        self.admit(name)
         if not LEAST_PASSWORD <= len(password) <= MOST_PASSWORD:
             raise PasswordRefused(f"a password has {LEAST_PASSWORD} to {MOST_PASSWORD} characters")
         if name.lower() in password.lower():
@@ -99,6 +94,15 @@ class UserStore:
         self._reload()
         self._hashes[name] = hash_password(password)
         self._save()
+
+    def admit(self, name: str) -> None:
+        """PasswordRefused for a name that may have no password: unknown to the site, or too long for a command."""
+        if name not in self.roles:
+            raise PasswordRefused(
+                f"{name!r} is not among the users of the site: {', '.join(sorted(self.roles)) or 'none'}"
+            )
+        if len(name.encode()) > USER_BYTES:
+            raise PasswordRefused(f"a user name has at most {USER_BYTES} bytes")
 
     def remove(self, name: str) -> bool:
         """Takes a user's password away; False when there was none."""

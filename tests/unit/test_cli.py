@@ -118,3 +118,11 @@ def test_a_campaign_that_was_interrupted_is_no_passed_one(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Campaign, "runs", runs)
     assert main(["swarm", "bench", "--hours", "1"]) == 130
+
+
+def test_nobody_is_asked_for_the_password_of_a_user_whom_the_site_does_not_know(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tools.commands.user._new_password", lambda: pytest.fail("asked for"))
+    assert main(["user", "set", "nosuch", "--site", "bench"]) == 1
+    assert "'nosuch' is not among the users of the site: engineer, operator" in capsys.readouterr().err

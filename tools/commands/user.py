@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.name} has no password", file=sys.stderr)
         return 1
     try:
+        store.admit(args.name)
         store.set(args.name, _new_password())
     except PasswordRefused as refused:
         print(refused, file=sys.stderr)
