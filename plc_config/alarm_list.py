@@ -12,8 +12,8 @@ from controller.core.program import Program
 from plc_config.cause_effect import facts
 
 COLUMNS: Final = (
-    "id", "place", "count", "priority", "cause", "delay_ms", "acts_after_ms", "clear", "reset", "effects",
-    "bank_effects", "because", "advice", "standard",
+    "id", "place", "count", "priority", "cause", "delay_ms", "acts_after_ms", "cause_takes", "clear", "reset",
+    "effects", "bank_effects", "because", "advice", "standard",
 )  # fmt: skip
 STYLE: Final = """body{font:13px/1.4 system-ui,sans-serif;margin:1.5rem;color:#1c2328}
 table{border-collapse:collapse;width:100%}
@@ -71,6 +71,6 @@ def as_html(program: Program) -> str:
         f"<style>{STYLE}</style></head><body><h1>{title}</h1>"
         f"<p>{len(program.matrix.rows)} alarms at {program.matrix.size} places; {parts}. Printed "
         f"from the protection matrix: limits are those in force. A row acts in whole scans of {program.cycle_ms} ms: "
-        "`acts after` counts from the scan that first sees the cause.</p>\n"
+        "`acts after` counts from the scan that first sees the cause; `cause takes` is the time until then.</p>\n"
         f"<table><thead><tr>{head}</tr></thead><tbody>\n" + "\n".join(lines) + "\n</tbody></table></body></html>\n"
     )

@@ -10,6 +10,7 @@ from controller.core.protect.engine import acts_after_ms
 from controller.core.protect.row import Threshold, Warned
 from controller.core.settings import NOT_MEASURED
 from controller.core.signal import amount
+from plc_config.cause_times import cause_takes
 
 MARKS = (
     ("A", Effect.ALARM),
@@ -31,7 +32,8 @@ Effects: **A** alarm, **D** derate to half, **C** block charging, **X** block di
 module's rack, the rack, the racks of the PCS's bank, or all. "On bank" is what the whole bank suffers.
 
 The site scans every {cycle} ms, and a row acts in a scan: its delay is printed from the scan that first sees the cause
-to the one that acts, with what is set behind it where that is no whole number of scans.
+to the one that acts, with what is set behind it where that is no whole number of scans. Where a cause has a time of its
+own and its row acts at once, that time stands there instead.
 
 A delay is used up while the cause is present and given back at a quarter of that speed. A cause is over only behind
 its clear threshold and with data at hand. Protection compares the worst plausible value.
@@ -64,6 +66,7 @@ def facts(row: Row, program: Program) -> dict[str, Any]:
         "clear": clear,
         "delay_ms": row.delay_ms(program.limit),
         "acts_after_ms": int(acts_after_ms(row.delay_ms(program.limit), program.cycle_ms)),
+        "cause_takes": cause_takes(row.id, program),
         "effects": [e.name for _, e in MARKS if row.effect & e],
         "bank_effects": [e.name for _, e in MARKS if row.bank_effect & e],
         "reset": row.reset.value,
@@ -86,7 +89,7 @@ def render(program: Program) -> str:
         marks = " | ".join(m if row.effect & e else "" for m, e in MARKS)
         bank = "".join(m for m, e in MARKS if row.bank_effect & e)
         lines.append(
-            f"| {f['id']} | {f['place']} | {f['cause']} | {_delay(f)} | {marks} | {bank} | {f['clear']} "
+            f"| {f['id']} | {f['place']} | {f['cause']} | {delay_words(f)} | {marks} | {bank} | {f['clear']} "
             f"| {f['reset']} | {f['priority'].lower()} |"
         )
     lines += ["", "## Why, and what to do", ""]
@@ -96,8 +99,11 @@ def render(program: Program) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _delay(row: dict[str, Any]) -> str:
+def delay_words(row: dict[str, Any]) -> str:
+    """When a row acts, from its facts: its delay as the site's scans live it, or what its cause takes before."""
     acts, told = row["acts_after_ms"], row["delay_ms"]
+    if not told and row["cause_takes"]:
+        return str(row["cause_takes"])
     return f"{acts} ms" if acts == told else f"{acts} ms (set: {told} ms)"
 
 

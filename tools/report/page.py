@@ -12,6 +12,8 @@ import numpy as np
 
 from controller.core.effect import Effect
 from controller.core.program import Program
+from plc_config.cause_effect import delay_words
+from plc_config.cause_effect import facts as facts_of
 from tools.chart import Chart, Line
 from tools.report.trip import Row, Trip
 
@@ -46,7 +48,7 @@ def render(program: Program, trip: Trip) -> str:
         *([("Opened later", _later(trip))] if trip.later else []),
         ("Value", compared),
         ("Time", f"{when}, scan {trip.scan}"),
-        ("Delay in force", f"{int(program.matrix.acts_after_ms[trip.slot])} ms, in scans of {program.cycle_ms} ms"),
+        ("Delay in force", f"{delay_words(facts_of(row, program))}, in scans of {program.cycle_ms} ms"),
         ("Effects", _effects(row.effect | row.bank_effect)),
         ("Because", html.escape(row.because)),
         ("What to do", html.escape(row.advice)),
