@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from controller.core.topology import few, place_name
-from plc_config import datasheet, library
+from plc_config import datasheet, library, twice
 from plc_config.coverage import PLACES_NAMED
 from plc_config.sense import held
 
@@ -35,8 +35,8 @@ TRIPS: Final = {
 
 def notes(site: Compiled) -> list[str]:
     """One line for each."""
-    own = datasheet.notes(site.cell)
-    return [*_power(site), *_insulation(site), *own, *_out_of_reach(site), *_unwatched(site), *_names(site)]
+    figures = [*_power(site), *_insulation(site), *datasheet.notes(site.cell)]
+    return [*figures, *_out_of_reach(site), *_unwatched(site), *_names(site), *twice.notes(site)]
 
 
 def _nominal_v(site: Compiled) -> float:

@@ -138,3 +138,60 @@ def test_the_example_of_the_guide_is_right(tmp_path: Path) -> None:
     for model in (schema.Profile, schema.Wire, schema.Extra, schema.Output, schema.Constant, schema.Repeat):
         for name in model.model_fields:
             assert f"`{name}`" in guide or f"`{name}:" in guide, name
+
+
+MAP = """
+profile: own
+describes: A rack whose map fills register after register
+level: rack
+points:
+  rack_voltage_v:           {address: 100, scale: 1 V}
+  rack_insulation_ohm:      {address: 102, type: u32, scale: 1 ohm}
+  rack_current_a:           {address: 104, type: s16, scale: 1 A}
+  rack_main_closed:         {address: 105, bit: 0}
+  rack_precharge_closed:    {address: 105, bit: 1}
+  rack_main_confirmed:      {address: 106, equals: [3]}
+  rack_precharge_confirmed: {address: 106, equals: [2, 3]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("", "", ""),
+        ("address: 104", "address: 100", "rack_current_a reads register 100, as rack_voltage_v does"),
+        ("address: 104", "address: 103", "rack_current_a reads register 103, as rack_insulation_ohm does"),
+        ("address: 104", "address: 102", "rack_current_a reads register 102, as rack_insulation_ohm does"),
+        ("105, bit: 1", "105, bit: 0", "rack_precharge_closed reads register 105, as rack_main_closed does"),
+        ("105, bit: 1", "105, mask: 0xFFFE", ""),
+        ("105, bit: 1", "105, mask: 3", "rack_precharge_closed reads register 105, as rack_main_closed does"),
+        ("105, bit: 1", "105, function: 4", ""),
+        ("[2, 3]", "[3]", "rack_precharge_confirmed reads register 106, as rack_main_confirmed does"),
+        ("equals: [3]", "mask: 3", "rack_precharge_confirmed reads register 106, as rack_main_confirmed does"),
+    ],
+)
+def test_two_points_of_one_register_are_told_with_their_place(old: str, new: str, told: str, tmp_path: Path) -> None:
+    """Accepted all the same: a device may show but once what is meant twice."""
+    notes = describe(own(tmp_path, MAP.replace(old, new), place="R01").compiled)["notes"]
+    found = [n for n in notes if "a copied line?" in n]
+    assert bool(found) == bool(told)
+    for note in found:
+        assert told in note
+        row = MAP.splitlines().index(next(x for x in MAP.splitlines() if f"  {told.split()[0]}:" in x)) + 1
+        assert f"profiles/own.yaml:{row}:" in note
+
+
+def test_one_register_for_two_elements_of_a_row_is_told(tmp_path: Path) -> None:
+    """The highest and the lowest cell of a rack that reports only these would always agree."""
+    rows = (DATA / "profiles" / "soltaro-c.yaml").read_text("utf-8").replace("profile: soltaro-c", "profile: own")
+    for address, told in (("0x2108", 0), ("0x2106", 1)):
+        folder = tmp_path / address
+        folder.mkdir()
+        bench = own(folder, rows.replace("0x2108", address), cells=2, temperatures=2, series_cells=16)
+        notes = describe(bench.compiled)["notes"]
+        assert sum("cell_voltage_v reads register 8454, twice: a copied line?" in n for n in notes) == told
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_no_shipped_profile_makes_two_points_of_one_register(case: Case, tmp_path: Path) -> None:
+    assert not [n for n in describe(Bench(tmp_path, case).compiled)["notes"] if "a copied line?" in n]
