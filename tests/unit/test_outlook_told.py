@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from controller.core.layout import Layout
 from controller.core.outlook_memory import EVENTS
 from controller.core.retained import Retained, retain
 from controller.core.signal import Floats
+from controller.historian import identity
 from controller.image.files import SiteFiles
 from opcua_model.reasons import Rules
 from opcua_model.why import as_text, explain
@@ -104,6 +106,30 @@ def test_the_ledger_is_exported_as_csv(
     hours = [float(r["value"]) for r in rows if r["item"] == "time" and r["rack"] == "R02"]
     assert sum(hours) == pytest.approx(kept.ledger["hours"][1].sum(), abs=1e-5)
     assert Layout(Retained, story.program.dims).size < 50_000
+
+
+def test_a_ledger_of_another_site_s_folder_says_whose_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One CELLWARDEN_STATE for two sites: a warranty must not be claimed with the other one's cycles."""
+    monkeypatch.setenv("CELLWARDEN_RUN", str(tmp_path / "run"))
+    monkeypatch.setenv("CELLWARDEN_STATE", str(tmp_path / "state"))
+    story = fork(connected())
+    (tmp_path / "run").mkdir(exist_ok=True)
+    files = SiteFiles(tmp_path / "run", story.site.dims)
+    files.create()
+    files.writer("retained").write(retain(story.memory, 7, 1, story.program.matrix.digest))
+    for begun_by, told in (("bench", False), ("container", True)):
+        (tmp_path / "state" / identity.FILE).unlink(missing_ok=True)
+        (tmp_path / "state").mkdir(exist_ok=True)
+        identity.begin(tmp_path / "state", begun_by, 1, story.site.path)
+        assert main(["export", "ageing", "bench", "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)["state_of"] == begun_by
+        assert ("this state folder is site container's" in err) == told
+        for words in (["history", "bench"], ["report", "alarms", "bench"], ["report", "trip", "bench"]):
+            main(words)
+            assert ("this state folder is site container's" in capsys.readouterr().err) == told, words
 
 
 def two_nodes(heat_w: Floats, ohm: float, dt_s: float) -> tuple[Floats, Floats]:

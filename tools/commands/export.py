@@ -80,12 +80,14 @@ def _ageing(site: Compiled, as_json: bool) -> int:
     """The newest ledger: of the running controller, else of the state folder."""
     from controller.core.layout import Layout
     from controller.core.retained import Retained
+    from controller.historian import identity
     from controller.historian.restore import load
     from controller.historian.retained import Catalog
     from controller.image.files import SiteFiles
-    from controller.image.folder import run_folder, state_folder
+    from controller.image.folder import run_folder
     from controller.image.slots import ImageMismatch
     from tools.report.ageing import HEAD, rows
+    from tools.state import state_of
 
     program, site_id = site.program, site.config.site.id
     layout = Layout(Retained, program.dims)
@@ -95,13 +97,18 @@ def _ageing(site: Compiled, as_json: bool) -> int:
     except (OSError, ImageMismatch):  # never ran here, or what ran last was another program: the state folder knows
         image = None
     names = Catalog.of(program).names
-    loaded = load(state_folder(site_id), layout, program.matrix.digest, image, names)
+    folder = state_of(site_id)
+    loaded = load(folder, layout, program.matrix.digest, image, names)
     if loaded.retained is None:
         print("\n".join(loaded.problems) or "nothing kept yet", file=sys.stderr)
         return EXIT_FAILED
+    for problem in loaded.problems:
+        print(problem, file=sys.stderr)
     table = rows(loaded.retained, program.topology, site.program.derating.settings.cell.capacity_ah)
     if as_json:
-        print(json.dumps({"site": site_id, "utc_ms": loaded.retained.utc_ms, "source": loaded.source, "ledger": table}))
+        of = identity.stranger(folder, site_id) or site_id
+        told = {"site": site_id, "state_of": of, "utc_ms": loaded.retained.utc_ms, "source": loaded.source}
+        print(json.dumps({**told, "ledger": table}))
         return 0
     writer = csv.DictWriter(sys.stdout, HEAD, lineterminator="\n")
     writer.writeheader()

@@ -19,9 +19,9 @@ from typing import Any, Final, TextIO
 from controller.core.signal import Quality
 from controller.historian.journal import verify_audit
 from controller.historian.reader import EVER_MS, HistoryStore, Known
-from controller.image.folder import state_folder
 from plc_config.compile import compile_site
 from plc_config.quantity import duration_ms
+from tools.state import state_of
 
 HELP = (
     "Lists the variables, samples, events and audit trail of SITE. Without a variable it lists what there is;\n"
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         print("--limit: at least 1", file=sys.stderr)
         return EXIT_USAGE
-    folder = state_folder(site_id)
+    folder = state_of(site_id)
     try:
         if args.verify:
             return _verify(folder, args.json)

@@ -41,16 +41,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _trip(args: argparse.Namespace) -> int:
     from controller.historian.segment import BadRecording, in_order
-    from controller.image.folder import state_folder
     from plc_config.compile import compile_site
     from tools.progress import done, step
     from tools.report.page import render
     from tools.report.trip import find
+    from tools.state import state_of
 
     path, number, of = Path(args.site), args.number, ""
     try:
         if not (path.is_dir() or path.suffix == ".cwr"):
-            state = state_folder(compile_site(args.site).config.site.id)
+            state = state_of(compile_site(args.site).config.site.id)
             files = in_order(state / "trips")
             if args.json and files:
                 print(json.dumps([_noted(f) for f in files], indent=1))
@@ -116,10 +116,10 @@ def _newer(recordings: Path, trips: Path) -> bool:
 
 def _alarms(args: argparse.Namespace) -> int:
     from controller.historian.reader import HistoryStore
-    from controller.image.folder import state_folder
     from plc_config.compile import compile_site
     from plc_config.quantity import duration_ms
     from tools.report.alarms import as_text, kpis
+    from tools.state import state_of
 
     try:
         span_ms = duration_ms(args.last)
@@ -127,7 +127,7 @@ def _alarms(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return EXIT_USAGE
     site = compile_site(args.site)
-    store = HistoryStore(state_folder(site.config.site.id))
+    store = HistoryStore(state_of(site.config.site.id))
     end = time.time_ns() // 1_000_000
     first = store.events(end - span_ms, end, 1)
     if not first:
