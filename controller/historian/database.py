@@ -14,6 +14,9 @@ RETRY_FIRST_MS: Final = 250
 RETRY_LONGEST_MS: Final = 30_000
 JOURNAL_BYTES: Final = 16 << 20
 """Size to which SQLite shortens its write-ahead log after a checkpoint."""
+ASIDE_KEPT: Final = 3
+"""Damaged files that are kept of each database: a disk that damages again and again must not fill with them, too."""
+LOG: Final = ("-wal", "-shm")
 PRIMARY_CODE: Final = 0xFF
 """The part of an extended SQLite result code that says what kind of error it is."""
 DAMAGED_HEADER: Final = ("unsupported file format",)
@@ -90,13 +93,26 @@ def is_corruption(error: Exception) -> bool:
 
 
 def set_aside(path: Path, utc_ms: int) -> Path:
-    """Rename a damaged database with its log, so that it stays as evidence; returns the new name."""
-    aside = path.with_name(f"{path.name}.corrupt-{utc_ms}")
-    for suffix in ("-wal", "-shm"):
+    """Rename a damaged database with its log, so that it stays as evidence; of earlier ones the oldest go. Returns the
+    new name: its number is the time, or more than all others where a clock was set back."""
+    prefix = _aside(path, "").name
+    named = [p.name.removeprefix(prefix) for p in path.parent.glob(f"{prefix}*")]
+    earlier = sorted(int(number) for number in named if number.isdecimal())
+    aside = _aside(path, max([utc_ms, *(number + 1 for number in earlier[-1:])]))
+    for suffix in LOG:
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
     path.rename(aside)
+    for number in earlier[: max(len(earlier) - ASIDE_KEPT + 1, 0)]:
+        old = _aside(path, number)
+        for suffix in ("", *LOG):
+            with contextlib.suppress(OSError):
+                old.with_name(old.name + suffix).unlink(missing_ok=True)
     return aside
+
+
+def _aside(path: Path, number: int | str) -> Path:
+    return path.with_name(f"{path.name}.corrupt-{number}")
 
 
 class Durable:

@@ -17,6 +17,7 @@ from controller.core.image import ProcessImage
 from controller.core.layout import Layout
 from controller.core.signal import Quality
 from controller.core.topology import Topology
+from controller.historian.database import ASIDE_KEPT, set_aside
 from controller.historian.reader import HistoryStore
 from controller.historian.samples import MAX_PENDING, TRIM_EVERY_MS, History
 from controller.historian.variables import CLOCKS, Sampler, kept_tags
@@ -180,6 +181,21 @@ def test_a_corrupt_file_is_kept_aside_and_history_begins_anew(tmp_path: Path) ->
     assert aside[0] in history.news[0]
     assert not history.trouble
     assert len(rows(history, "soc_ratio")) == 1
+
+
+def test_of_many_corrupt_files_the_newest_stay_whatever_the_clock_says(tmp_path: Path) -> None:
+    """A disk that damages again and again must not fill; the evidence that stays is that of the last days."""
+    db, kept = tmp_path / "history.db", []
+    (tmp_path / "history.db.corrupt-by-hand").touch()
+    for day in (1000, 2000, 9_000_000, 3000, 3000, 4000):
+        for suffix in ("", "-wal"):
+            (tmp_path / f"history.db{suffix}").write_text(str(day))
+        kept.append(set_aside(db, day).name)
+    assert kept == [f"history.db.corrupt-{n}" for n in (1000, 2000, 9_000_000, 9_000_001, 9_000_002, 9_000_003)]
+    left = {p.name for p in tmp_path.glob("history.db*")} - {"history.db.corrupt-by-hand"}
+    assert left == {name + suffix for name in kept[-ASIDE_KEPT:] for suffix in ("", "-wal")}
+    assert (tmp_path / kept[-1]).read_text() == "4000"
+    assert (tmp_path / "history.db.corrupt-by-hand").exists(), "what others put there is theirs"
 
 
 def test_the_oldest_samples_go_when_the_file_is_too_large(tmp_path: Path) -> None:
