@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 from pathlib import Path
@@ -22,6 +23,8 @@ from plc_config.problem import ConfigError
 PRIORITY: Final = 50
 EXIT_CONFIG: Final = 78
 FOLDER: Final = "crashes"
+CASE: Final = re.compile(r"(?:(\d+)-)?scan-(\d+)\.npz")
+"""Its number orders it; one without is older. Scans begin anew where retained memory is lost, and a clock is set."""
 CRASHES_KEPT: Final = 20
 """Cases of failing scans: a program that breaks again after every restart must not fill the disk."""
 EXIT_PROGRAM: Final = 70
@@ -65,11 +68,10 @@ def _keep(scanner: Scanner, folder: Path) -> Path:
     """Memory and inputs of the failing scan, ready to be replayed; of earlier ones the oldest go. OSError as the disk
     says it."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"scan-{scanner.number}.npz"
-    # Scans are numbered on over restarts; the clock orders nothing.
-    earlier = sorted((int(p.stem[5:]), p) for p in folder.glob("scan-*.npz") if p.stem[5:].isdecimal() and p != path)
-    for _, old in earlier[: max(len(earlier) - CRASHES_KEPT + 1, 0)]:
+    earlier = sorted((int(m[1] or 0), int(m[2]), p) for p in folder.iterdir() if (m := CASE.fullmatch(p.name)))
+    for *_, old in earlier[: max(len(earlier) - CRASHES_KEPT + 1, 0)]:
         old.unlink(missing_ok=True)
+    path = folder / f"{max((number for number, *_ in earlier), default=0) + 1:08d}-scan-{scanner.number}.npz"
     memory = Layout(Memory, scanner.program.dims).to_bytes(scanner.memory)
     inputs = scanner.inputs
     raw = b"" if inputs is None else Layout(type(inputs), scanner.program.dims).to_bytes(inputs)

@@ -66,18 +66,22 @@ def test_a_program_that_breaks_opens_everything_and_leaves_a_case(tmp_path: Path
     assert any("program error, outputs safe" in t and "delay_ms" in t and case.name in t for t in said)
 
 
-def test_of_many_cases_the_oldest_go_by_the_number_of_their_scan(tmp_path: Path, broken: SiteFiles) -> None:
+@pytest.mark.parametrize("numbered", [True, False])
+def test_of_many_cases_the_oldest_go_though_scans_began_anew(tmp_path: Path, broken: SiteFiles, numbered: bool) -> None:
+    """Retained memory was lost and the scan that breaks now is a low one: it is the newest case all the same."""
     folder = tmp_path / "state" / "crashes"
     folder.mkdir(parents=True)
-    for number in range(970, 1011):
-        (folder / f"scan-{number}.npz").touch()
+    for number in range(1, 41):
+        (folder / (f"{number:08d}-scan-{970 + number}.npz" if numbered else f"scan-{970 + number}.npz")).touch()
     (folder / "scan-of-my-own.npz").touch()
     told(tmp_path, broken)
+    told(tmp_path, broken)
     left = {path.name for path in folder.iterdir()}
-    newest = sorted((int(n[5:-4]) for n in left if n != "scan-of-my-own.npz"), reverse=True)
-    assert len(newest) == scan_process.CRASHES_KEPT
     assert "scan-of-my-own.npz" in left, "what others put there is theirs"
-    assert 1010 in newest and 970 not in newest and min(n for n in newest if n >= 970) == 992
+    kept = sorted(int(n[:-4].rpartition("-")[2]) for n in left - {"scan-of-my-own.npz"})
+    assert len(kept) == scan_process.CRASHES_KEPT
+    low = [scan for scan in kept if scan < 970]
+    assert len(low) == 2 and kept[2:] == list(range(1011 - len(kept) + 2, 1011))
 
 
 def test_a_disk_that_takes_no_case_does_not_hide_why_the_program_broke(tmp_path: Path, broken: SiteFiles) -> None:
