@@ -47,11 +47,11 @@ def connect(values: Values, alarms: list[ActiveAlarm], rules: Rules) -> Explanat
             reasons += _cooling_down(values, rack, rules)
     closed = sum(values.get(f"Racks/{rack}/State") == "CLOSED" for rack in racks)
     where = f"the site is {state}, {closed} of {len(racks)} racks are connected"
-    if reasons:
-        return Explanation("connect", f"{where}; against it: {len(reasons)}", tuple(reasons))
-    if state in ("STANDBY", "CONNECTING", "ONLINE"):
-        return Explanation("connect", f"{where}; nothing is against it")
-    return Explanation("connect", f"{where}: {values.get('Status/StateReason')}; it connects from STANDBY only")
+    if state not in (SiteMode.STANDBY.name, *RUNNING):
+        where += f"; {values.get('Status/StateReason')}; it connects from STANDBY only"
+    elif not reasons:
+        where += "; nothing is against it"
+    return Explanation("connect", where + (f"; against it: {len(reasons)}" if reasons else ""), tuple(reasons))
 
 
 def way_back(values: Values, alarms: Sequence[ActiveAlarm], rules: Rules, racks: Sequence[str]) -> str:

@@ -213,6 +213,8 @@ class TestConnect:
     def test_another_mode_is_the_reason(self) -> None:
         found = explain("connect", values(Status__State="MAINTENANCE", Status__StateReason="asked for"))
         assert "it connects from STANDBY only" in found.answer
+        also = explain("connect", values(OVERVOLTAGE, Status__State="MAINTENANCE", Status__StateReason="asked for"))
+        assert "; asked for; it connects from STANDBY only; against it: 1" in also.answer, "the alarm is not all"
 
 
 class TestTrip:
