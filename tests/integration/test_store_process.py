@@ -160,6 +160,7 @@ def test_the_history_command_lists_filters_and_verifies(
     rig = Rig(tmp_path)
     assert main(["history", "bench"]) == 1
     rig.online()
+    rig.tell(Kind.ENTER_MAINTENANCE)
     rig.scans(100)
     # The store still runs: the command reads beside it.
     capsys.readouterr()
@@ -172,7 +173,9 @@ def test_the_history_command_lists_filters_and_verifies(
     assert points[-1]["value"] == 2.0
     assert points[-1]["utc"].startswith("2001-09-09T02:03:")
     assert main(["history", "bench", "--events", "--from", "2001-09-09T02:00", "--to", "2001-09-09T03:00"]) == 0
-    assert "STANDBY -> CONNECTING" in capsys.readouterr().out
+    events = capsys.readouterr().out
+    assert "STANDBY -> CONNECTING" in events and "connect            connecting [operator]" in events
+    assert "enter_maintenance  refused: needs the Engineer role [operator]" in events
     assert main(["history", "bench", "--events", "--from", "2002-01-01"]) == 1
     assert main(["history", "bench", "--audit"]) == 0
     assert "operator" in capsys.readouterr().out

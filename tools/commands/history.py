@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from controller.core.event import What
 from controller.core.signal import Quality
 from controller.historian.journal import verify_audit
 from controller.historian.reader import EVER_MS, HistoryStore, Known
@@ -179,7 +180,8 @@ def _journal(args: argparse.Namespace, store: HistoryStore, start: int, end: int
 
 def _event_line(r: dict[str, Any]) -> str:
     who = f" [{r['user']}]" if r["user"] else ""
-    return f"{r['utc']}  {r['scan']:>9} {r['what']:<10} {r['place']:<18} {r['text']}{who}"
+    no = "refused: " if r["what"] == What.ANSWER.name and not r["accepted"] else ""
+    return f"{r['utc']}  {r['scan']:>9} {r['what']:<10} {r['place']:<18} {no}{r['text']}{who}"
 
 
 def _audit_line(r: dict[str, Any]) -> str:
