@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from controller.core.command import TEXT_BYTES, Command, Kind, Origin, Role
+from controller.core.command import TEXT_BYTES, Command, Kind, Origin, Role, needs
 from controller.core.event import What, text_of
 from controller.image.files import SiteFiles
 from opcua_model.caller import Caller
@@ -102,6 +102,15 @@ class Control:
         if verdict.accepted is None:
             return status_code(Code.BadTimeout)
         return status_code(Code.Good if verdict.accepted else refusal(verdict.reason))
+
+    def lacking(self, node: Any, caller: Caller) -> str:
+        """Why a client may not write or call this node, for the audit trail; in our words only, never in a client's."""
+        method, setpoint = self._methods.get(node.Identifier), self._setpoints.get(node.Identifier)
+        least = method.least_role if method is not None else Role.OPERATOR
+        entry = method or setpoint
+        if entry is None or caller.role >= least:
+            return "write or call without the right to it"
+        return f"{entry.name} {needs(least)}"
 
     def _setpoint(self, wanted: Any) -> Setpoint | None:
         if wanted.NodeId.NamespaceIndex != self.site_index or wanted.AttributeId != ua.AttributeIds.Value:

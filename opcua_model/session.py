@@ -74,19 +74,20 @@ class Session(InternalSession):
         if not self.external:
             return await super().write(params)
         results = [await self.iserver.control.write(w, self.caller) for w in params.NodesToWrite]
-        self._count_refused(results)
+        self._count_refused([w.NodeId for w in params.NodesToWrite], results)
         return results
 
     async def call(self, params: list[Any]) -> list[Any]:
         """A client's call goes to Control and nowhere else."""
         results = [await self.iserver.control.call(c, self.caller) for c in params]
-        self._count_refused([r.StatusCode for r in results])
+        self._count_refused([c.MethodId for c in params], [r.StatusCode for r in results])
         return results
 
-    def _count_refused(self, results: list[Any]) -> None:
-        for code in results:
+    def _count_refused(self, nodes: list[Any], results: list[Any]) -> None:
+        for node, code in zip(nodes, results, strict=True):
             if code.value == Code.BadUserAccessDenied:
-                self.iserver.gate.refuse(self.caller.name, self.caller.address, "write or call without the right to it")
+                why = self.iserver.control.lacking(node, self.caller)
+                self.iserver.gate.refuse(self.caller.name, self.caller.address, why)
 
     async def add_nodes(self, params: Any) -> Any:
         """Never, for a client."""

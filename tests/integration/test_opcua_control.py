@@ -9,6 +9,7 @@ import pytest
 from asyncua import ua
 
 from controller.core.command import Kind, Role
+from controller.core.event import What, text_of
 from opcua_model.client import SiteClient
 from opcua_model.commands import METHODS
 from tests.opcua_rig import Rig, rig, until
@@ -178,6 +179,14 @@ async def test_an_anonymous_demo_client_only_reads(tmp_path: Path) -> None:
             await client.call("EmergencyStop", "boo")
         assert denied.value.code == Code.BadUserAccessDenied
         assert site.scan.seen == []
+        assert await client.write("Status/State", "x", "String") == Code.BadUserAccessDenied
+        events = site.files.event_reader("opcua", from_start=True).take(4096)
+        said = [text_of(r, "text") for r in events if int(r["what"]) == What.SESSION and not r["accepted"]]
+        assert said == [
+            "refused: ActivePowerSetpoint needs the Operator role",
+            "refused: EmergencyStop needs the Operator role",
+            "refused: write or call without the right to it",
+        ], "the audit trail names what was tried, and what it takes"
 
 
 async def test_a_method_of_another_object_is_refused(operator: SiteClient) -> None:
