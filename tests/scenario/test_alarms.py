@@ -238,3 +238,15 @@ def test_hiding_an_alarm_never_hides_the_hazard(how: str, online: Story) -> None
         assert (getattr(online.image.trips, name) == getattr(plain.image.trips, name)).all()
     assert online.image.trips.site_effect == plain.image.trips.site_effect
     assert (online.image.outputs.rack_main_close == plain.image.outputs.rack_main_close).all()
+
+
+def test_what_is_over_names_no_cell_that_it_was_not_for(story: Story) -> None:
+    """The third cell was too high; when all are well again another one is the highest, and was never too high."""
+    volts = story.points.cell_voltage_v.value
+    volts[0, 1, 2] = 3.62
+    story.seconds(2)
+    volts[0, 1, 2], volts[0, 1, 3] = REST_V, REST_V + 0.02
+    story.seconds(5)
+    events = told(story, "cell_overvoltage_warning")
+    assert [e.place for e in events] == ["R01/M02/C03", "R01/M02"]
+    assert "back from 3.6 V" in events[-1].text

@@ -64,7 +64,8 @@ class Teller:
     def _words(self, slot: int, before: int, now: int, came: bool, ago_ms: int) -> Event:
         t = self.trips
         value, limit, active = float(t.slot_value[slot]), float(t.slot_limit[slot]), bool(t.slot_active[slot])
-        place, text = self.plan.describe(slot, value, limit, int(t.slot_element[slot]), active)
+        # Of what is over no cell is named: the worst one by now is another than the alarm was for.
+        place, text = self.plan.describe(slot, value, limit, int(t.slot_element[slot]) if active else -1, active)
         old, new = before % TRUE_STATE, now % TRUE_STATE
         user, why = self._who(slot, before, now)
         if new != old:
