@@ -143,6 +143,8 @@ def _binding(
         "rated current": "nothing: the cell type's rated current",
         "PCS rating": "nothing: the rated power of the PCS",
         "data lost": "usable cell voltages, temperatures, current and voltage of the rack",
+        "rack being disconnected": "by itself once the rack has opened",
+        "rack's own BMS": "a higher limit from the rack's own BMS",
     }
     if name in ("rack open", "no rack connected"):
         return [Reason(name, place, lifts=way_back(values, alarms, rules, [rack] if rack else racks_of(values)))]

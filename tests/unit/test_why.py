@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from controller.core.command import Kind
+from controller.core.protect.limits import NAMES
 from controller.core.signal import Quality
 from opcua_model import why
 from opcua_model.acting import ActiveAlarm, acting_alarms
@@ -85,6 +86,12 @@ class TestLimited:
     def test_temperature(self) -> None:
         found = explain("limited", values(Measurements__DischargeBinding="temperature"))
         assert "24 degC to 49 degC against 0 to 48 degC" in as_text(found)
+
+    @pytest.mark.parametrize("name", NAMES[1:])
+    def test_no_named_limit_is_left_without_an_answer(self, name: str) -> None:
+        alarms = {"derated by an alarm": [COOLING], "blocked by an alarm": [OVERVOLTAGE]}.get(name, [])
+        found = explain("limited", values(*alarms, Measurements__ChargeBinding=name))
+        assert all(r.lifts for r in found.reasons) and len(found.reasons) == (1 if name == "rated current" else 2)
 
     def test_an_alarm_behind_a_limit_is_named(self) -> None:
         derated = values(COOLING, DOOR, Measurements__ChargeBinding="derated by an alarm")
