@@ -119,7 +119,7 @@ def test_a_start_that_is_not_known_is_found_from_the_voltage() -> None:
 
 
 def test_rows_of_no_whole_milliseconds_do_not_fall_behind_the_clock() -> None:
-    rows, dt = 24_000, 1 / 80
+    rows, dt = 6_000, 1 / 80
     i = np.full(rows, 2 * CAPACITY_AH)
     nothing = np.full(rows, np.nan)
     v = np.where(np.arange(rows) < 400, np.interp(0.9, GRID, nmc()["ocv_mid_v"]) - 1.0 * OHM * i, nothing)
