@@ -43,12 +43,12 @@ def made(group: str) -> Profile:
 def profile(group: str) -> Profile:
     """The first hours of a free data set (simulated with PyBaMM), or the stand-in."""
     data = folder()
-    found = [p for p in profiles(data) if p.group == group] if data else []
-    if not found:
+    found = next((p for p in profiles(data) if p.group == group), None) if data else None
+    if found is None:
         return made(group)
-    rows = round(SCORED_H * 3600 / found[0].dt_s)
-    cut = {f.name: getattr(found[0], f.name)[:rows] for f in dataclasses.fields(Profile) if f.name in SERIES}
-    return dataclasses.replace(found[0], **cut)
+    rows = round(SCORED_H * 3600 / found.dt_s)
+    cut = {f.name: getattr(found, f.name)[:rows] for f in dataclasses.fields(Profile) if f.name in SERIES}
+    return dataclasses.replace(found, **cut)
 
 
 @pytest.mark.slow
