@@ -13,6 +13,7 @@ from controller.core.field_image import Points
 from controller.core.image import RackMode
 from controller.core.protect import ROWS, Effect
 from controller.core.signal import Quality
+from tests.alarm_words import restarted
 from tests.scenario.hazards import an_hour_without, power, set_, stuck_cell
 from tests.story import Story, connected, fork
 
@@ -242,6 +243,44 @@ class TestOtherWitnesses:
             blind(story, name, ...)
         story.seconds(2)
         assert not acting(story, "pcs_witness_lost")
+
+
+class TestTheSite:
+    """E-stop chain, fire panel and smoke detector: a latch needs them heard, over a restart too."""
+
+    SHOWN = (
+        ("estop", "estop_channel_1_closed", 0.0),
+        ("fire_alarm", "fire_alarm", 1.0),
+        ("smoke_detected", "smoke_detected", 1.0),
+    )
+
+    @pytest.mark.parametrize(("row", "point", "shown"), SHOWN)
+    @pytest.mark.parametrize("again", [False, True])
+    def test_no_reset_while_what_showed_it_is_silent(
+        self, row: str, point: str, shown: float, again: bool, story: Story
+    ) -> None:
+        getattr(story.points, point).value[...] = shown
+        story.seconds(0.3)
+        assert acting(story, row)
+        getattr(story.points, point).quality[...] = int(Quality.BAD_COMM)
+        if again:
+            story = restarted(story)
+        command = story.tell(Kind.RESET_TRIPS, target=self._slot(story, row))
+        story.scans(1)
+        answer = story.answer(command)
+        assert not answer.accepted
+        assert f"{row} site: what showed it is silent" in answer.text
+        assert acting(story, row)
+        getattr(story.points, point).quality[...] = 0
+        getattr(story.points, point).value[...] = 1.0 - shown
+        story.seconds(2)
+        story.tell(Kind.RESET_TRIPS, target=self._slot(story, row))
+        story.scans(1)
+        assert not acting(story, row)
+
+    @staticmethod
+    def _slot(story: Story, row: str) -> int:
+        return next(s.index for s in story.program.matrix.slots if s.row.id == row)
 
 
 def extremes_qualities(story: Story) -> list[Quality]:

@@ -209,7 +209,9 @@ def protect(
     timer = (memory.timer_ms + change).clip(0, matrix.delay_ms)
     latched = memory.latched | (reached & matrix.holds)
     for command in resets:
-        latched, answer = _reset(matrix, facts, cause, reached, latched, command)
+        # Nobody sees that it is over where what showed it is silent; a restart forgets what was present before.
+        unseen = standing(matrix, latched, memory.element, cause.present & ~stands, facts)
+        latched, answer = _reset(matrix, facts, cause, unseen, reached, latched, command)
         answers.append(answer)
     active = reached | latched | (memory.active & ~cause.clear & ~matrix.holds)
 
@@ -254,7 +256,7 @@ def _first_out(memory: ProtectionMemory, facts: Facts, cause: Evaluation, trips:
 
 
 def _reset(
-    matrix: Matrix, facts: Facts, cause: Evaluation, reached: Bools, latched: Bools, command: Command
+    matrix: Matrix, facts: Facts, cause: Evaluation, unseen: Bools, reached: Bools, latched: Bools, command: Command
 ) -> tuple[Bools, Answer]:
     """Releases every latch whose cause is clear and whose reset rule allows it; refused when none can go."""
     missing = missing_role(command)
@@ -264,12 +266,15 @@ def _reset(
     wanted = latched if command.target < 0 else latched & (np.arange(matrix.size) == command.target)
     if not wanted.any():
         return latched, Answer(command, True, "nothing to reset")
-    may = wanted & cause.clear & ~reached & (~matrix.maintenance | engineer)
+    clear = cause.clear & ~unseen
+    may = wanted & clear & ~reached & (~matrix.maintenance | engineer)
     left = wanted & ~may
     latched = latched & ~may
     if left.any():
         slot = matrix.slots[int(np.flatnonzero(left)[0])]
-        why = "cause still present" if not cause.clear[slot.index] else "needs an engineer in MAINTENANCE mode"
+        why = "needs an engineer in MAINTENANCE mode"
+        if not clear[slot.index]:
+            why = "what showed it is silent" if unseen[slot.index] else "cause still present"
         done = f"{int(may.sum())} reset, " if may.any() else ""
         return latched, Answer(
             command, bool(may.any()), f"{done}{int(left.sum())} held: {slot.row.id} {slot.place}: {why}"

@@ -38,6 +38,7 @@ OF_PCS_AT_WORK: Final = ("pcs_dc_voltage_v", "pcs_dc_current_a")
 """A PCS at rest may have its DC switch open, and nothing to say of that side."""
 CELLS: Final = ("cell_voltage_v",)
 TEMPERATURES: Final = ("cell_temperature_degc",)
+ESTOP: Final = ("estop_channel_1_closed", "estop_channel_2_closed")
 RESTS_ON: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
     f.cell_voltage_high: CELLS,
     f.cell_voltage_low: CELLS,
@@ -57,6 +58,10 @@ RESTS_ON: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
     told.pcs_command_not_confirmed: ("pcs_active_power_confirmed_w",),
     told.dc_power_differs: ("rack_current_a",),
     p.link_voltages_differ: ("pcs_dc_voltage_v", "rack_link_voltage_v"),
+    f.estop_pressed: ESTOP,
+    f.estop_discrepancy: ESTOP,
+    f.fire: ("fire_alarm",),
+    f.smoke: ("smoke_detected",),
 }
 """What a cause cannot be seen to have ended without. Where several sensors are compared it is the one that was worst.
 
@@ -94,10 +99,10 @@ def pcs_witness_lost(facts: Facts) -> Bools:
 
 
 def standing(matrix: Matrix, before: Bools, element: Ints, present: Bools, facts: Facts) -> Bools:
-    """Causes that were present in the scan before and have only gone because what showed them is silent, per slot.
+    """Slots of `before` that are not present, of which nobody can tell: what would show them is silent.
 
-    element: the cell or sensor that showed them. A device that is silent as a whole trips or stops by itself, and what
-    it last said of its contactors and commands stands no longer.
+    element: the cell or sensor that showed them. A rack or PCS that is silent as a whole trips or stops by itself, and
+    what it last said of its contactors and commands stands no longer; what concerns the site stands until it is heard.
     """
     stands = np.zeros(matrix.size, bool)
     fallen = before & ~present
@@ -120,6 +125,8 @@ def _look(row: Row) -> Any:
 def _missing(facts: Facts, place: str, names: tuple[str, ...], element: Ints) -> Bools:
     """Places of a row at which one of these points is silent."""
     t, points = facts.topology, facts.measured.points
+    if place == "site":
+        return np.array([some(_silent(facts, names))])
     if len(DIMS[names[0]]) == 3:
         quality = getattr(points, names[0]).quality.reshape(len(element), -1)
         return np.asarray(quality[np.arange(len(element)), element] > USABLE)
