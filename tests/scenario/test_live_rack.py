@@ -17,6 +17,7 @@ from controller.core.signal import Quality
 from plc_config.compile import compile_site
 from tools.swarm.campaign import at_cycle
 from tools.swarm.day import Day
+from tools.swarm.faults import Faults
 
 SECOND_SENSORS = ("pcs_dc_current_a", "pcs_dc_voltage_v", "rack_current_redundant_a")
 RATED_W = 100e3
@@ -113,7 +114,7 @@ def test_the_bank_stays_stopped_until_an_engineer_has_mended_it(site: Site) -> N
     site.cycle([site.ask(Kind.CONNECT)])
     site.seconds(10)
     assert site.active("open_rack_live") and not site.plant.racks.main.closed[1]
-    site.heal()
+    Faults(site).heal()
     for kind in (Kind.ENTER_MAINTENANCE, Kind.RESET_TRIPS, Kind.LEAVE_MAINTENANCE, Kind.CONNECT):
         site.cycle([site.ask(kind)])
         site.seconds(2)

@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     elif not total.broken:
         print(
             f"{args.site}: {total.hours:g} h of plant time ({total.hours / 24:.1f} days, {total.scans} scans), "
-            f"{100 * facts['online_ratio']:.0f} % of it online, {total.faults} faults, {total.trips} trips, "
+            f"{100 * facts['online_ratio']:.0f} % of it online, {100 * facts['loaded_ratio']:.0f} % under load, "
+            f"{total.faults} faults, {total.trips} trips, "
             f"no invariant broken, {facts['times_real']:.0f} times real time"
         )
     if total.broken:

@@ -7,9 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from controller.core.effect import OPEN_NOW
 from controller.core.image import ProcessImage
+from controller.core.memory import Memory
 from controller.core.signal import Bools, some
 from tools.swarm.day import Day
+from tools.swarm.truths import Watch
 
 OPEN_MS: Final = 500
 """A contactor that is told to open and is not welded is open after this."""
@@ -35,6 +38,7 @@ class Judge:
         self.told_open_ms = np.zeros(day.program.topology.racks, np.int64)
         self.told_before = np.array(day.outputs.rack_main_close, bool)
         self.live_ms = np.zeros(day.program.topology.racks, np.int64)
+        self.watch = Watch(day)
         self.seen_event = 0
 
     def look(self, image: ProcessImage) -> None:
@@ -46,7 +50,7 @@ class Judge:
         closed = np.asarray(main.closed, bool)
         # What this scan says reaches the plant in the next cycle: the time that passed belongs to the one before.
         self.told_open_ms = np.where(self.told_before, 0, self.told_open_ms + cycle)
-        deaf = np.array([day.silent.get(r, 0) > day.now_ms - SILENT_OPEN_MS for r in range(len(told))])
+        deaf = day.wires.deaf(day.now_ms - SILENT_OPEN_MS)
         against = closed & (self.told_open_ms > OPEN_MS)
         stuck = against & ~np.asarray(main.welded, bool) & ~deaf
         if some(stuck):
@@ -60,10 +64,26 @@ class Judge:
         total = float(image.outputs.pcs_active_power_setpoint_w.sum())
         if not math.isfinite(total):
             self._fail("setpoint is not finite")
+        forbidden = told & ((image.trips.rack_effect | image.trips.site_effect) & OPEN_NOW != 0)
+        if some(forbidden):
+            self._fail(f"rack {np.flatnonzero(forbidden) + 1} is told to close though it is tripped")
         low, high = -image.limits.charge_limit_w - 1e-6, image.limits.discharge_limit_w + 1e-6
         if not low <= total <= high:
             self._fail(f"setpoint {total:.0f} W outside {low:.0f}..{high:.0f} W")
+        unanswered = self.watch.look(image)
+        if unanswered:
+            self._fail(unanswered)
         self._events()
+
+    def restarted(self, before: Memory, image: ProcessImage) -> None:
+        """Violation when the first scan after a restart forgot a latch or begins with a closed contactor."""
+        forgotten = before.protection.latched & ~self.day.memory.protection.latched
+        if some(forgotten):
+            names = [self.day.program.matrix.slots[i] for i in np.flatnonzero(forgotten)]
+            self._fail(f"the restart forgot {', '.join(f'{s.row.id} {s.place}' for s in names)}")
+        if some(image.outputs.rack_main_close | image.outputs.rack_precharge_close):
+            self._fail("the first scan after a restart closes a contactor")
+        self.told_before = np.zeros_like(self.told_before)
 
     def _live(self, against: Bools, deaf: Bools, power_w: float) -> None:
         """A welded rack carries load though it is told to open. Only stopping its bank ends that, whatever its
