@@ -269,12 +269,29 @@ def test_every_fault_of_the_table_can_be_injected_and_mended(bench: Compiled) ->
     day.close()
 
 
-def test_a_rack_that_was_left_behind_is_brought_to_its_bank_when_all_is_mended(bench: Compiled) -> None:
+def test_a_rack_that_was_left_behind_is_brought_to_its_bank_while_the_controller_is_away(bench: Compiled) -> None:
     day = Day(bench, 4)
+    life = Life(day)
+    assert not life.faults.unequal()
     day.plant.cells.soc[1] -= 0.3
-    Faults(day).heal()
-    means = day.plant.cells.soc.mean(axis=(1, 2))
-    assert means[1] == pytest.approx(means[0], abs=0.02)
+    assert life.faults.unequal()
+    day.rng = np.random.default_rng(0)
+    while day.plant.cells.soc.mean(axis=(1, 2)).std() > 0.005:
+        life.live(1)
+    assert any("serviced" in line for line in day.told)
+    assert not life.faults.unequal()
+    day.close()
+
+
+def test_a_site_that_is_empty_is_charged_again(bench: Compiled) -> None:
+    day = Day(bench, 6)
+    requests = Requests(day)
+    requests.lean = 0.8
+    image = day.cycle([])
+    assert image.limits.discharge_limit_w == 0
+    while requests.lean > 0:
+        requests.one()
+    assert requests.lean == -0.8
     day.close()
 
 

@@ -124,7 +124,7 @@ def values(site: Compiled, rack: int, random: Random) -> dict[str, str]:
     sensor = random.randrange(t.temperatures) + 1
     place = f"R{rack + 1:02d}/M{module:02d}"
     neighbour = number + 1 if number < t.cells else number - 1
-    bus = next(d.bus for d in site.plan.devices if d.level == "rack" and d.place == (rack,))
+    bus = next(w.bus for w in site.plan.writes if w.output == "rack_main_close" and w.place == (rack,))
     pcs = int(np.flatnonzero(t.pcs_bank == t.rack_bank[rack])[0])
     over, under = limit.cell_overvoltage, limit.cell_undervoltage
     volts = t.modules * t.cells * float(np.interp(0.5, cell.ocv.soc, cell.ocv.volts))

@@ -101,6 +101,8 @@ class Life:
             self.injected += 1
         if self._often(MENDINGS_PER_S):
             self.faults.heal()
+            if self.faults.unequal():
+                return self._restart(io=False, service=True)
             self._put_right()
         if self._often(SEASONS_PER_S):
             self.faults.weather()
@@ -110,10 +112,18 @@ class Life:
         if self._often(HOLDS_PER_S):
             day.hold(int(day.rng.integers(*HOLD_MS)))
         if self._often(RESTARTS_PER_S):
-            io = bool(day.rng.random() < 0.5)
-            day.told.append(f"{day.number} RESTART of {'the scan' if io else 'everything'}")
-            return day.restart(int(day.rng.integers(*AWAY_MS)), io)
+            return self._restart(io=bool(day.rng.random() < 0.5))
         return None
+
+    def _restart(self, io: bool, service: bool = False) -> Memory:
+        """The scan or everything begins again, after a service with racks that were made equal."""
+        day = self.day
+        day.told.append(f"{day.number} RESTART of {'the scan' if io else 'everything'}{', serviced' if service else ''}")
+        before = day.restart(int(day.rng.integers(*AWAY_MS)), io)
+        if service:
+            self.faults.equalise()
+            self._put_right()
+        return before
 
     def _put_right(self) -> None:
         """What people do once everything is mended: racks back in service, reset, connect, power."""

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from controller.core.signal import some
+from controller.core.signal import Floats, some
 from tools.fat.cases import CASES
 from tools.fat.plan import values
 from tools.simulator.verbs import parse_text
@@ -53,7 +53,7 @@ CUT_MS: Final = (200.0, 100_000.0)
 AMBIENT_DEGC: Final = (-15.0, 45.0)
 HEALED: Final = ("clear", "estop off", "fire off", "smoke off", "door off", "hvac off")
 UNEQUAL: Final = 0.02
-"""SOC by which an open rack may differ from its bank before it is charged from outside when all is mended."""
+"""SOC by which a rack may differ from its bank before somebody comes to charge it."""
 
 
 class Faults:
@@ -90,22 +90,25 @@ class Faults:
         self.day.plant.enclosure.ambient_degc = float(self.day.rng.uniform(*AMBIENT_DEGC))
 
     def heal(self) -> None:
-        """Everything is mended: instruments, wires, contactors, buttons, detectors, and racks that were left behind."""
+        """Everything is mended: instruments, wires, contactors, buttons and detectors."""
         day = self.day
         for text in HEALED:
             self._do(text)
         day.wires.mend(day.now_ms)
-        self._equalise()
 
-    def _equalise(self) -> None:
-        """A rack that stood open while its bank worked is charged or discharged by hand, as on a real site."""
-        plant, bank = self.day.plant, self.day.program.topology.rack_bank
-        closed, soc = plant.racks.main.closed, plant.cells.soc
-        means = soc.mean(axis=(1, 2))
-        for rack in np.flatnonzero(~closed):
-            here = bank == bank[rack]
-            working = here & closed
-            wanted = means[working if some(working) else here].mean()
-            if abs(wanted - means[rack]) > UNEQUAL:
-                soc[rack] = np.clip(soc[rack] + wanted - means[rack], 0.0, 1.0)
+    def _behind_ratio(self) -> Floats:
+        """What each rack lacks to the mean of its bank, in SOC."""
+        soc, bank = self.day.plant.cells.soc.mean(axis=(1, 2)), self.day.program.topology.rack_bank
+        return np.asarray((np.bincount(bank, soc) / np.bincount(bank))[bank] - soc)
+
+    def unequal(self) -> bool:
+        """A rack stood open while its bank worked, and can no longer join it."""
+        return some(np.abs(self._behind_ratio()) > UNEQUAL)
+
+    def equalise(self) -> None:
+        """Every rack is charged or discharged to the mean of its bank: while the controller is away, for no plant jumps
+        under its eyes."""
+        plant = self.day.plant
+        plant.cells.soc += self._behind_ratio()[:, None, None]
+        plant.cells.soc.clip(0.0, 1.0, out=plant.cells.soc)
         plant.refresh_states()

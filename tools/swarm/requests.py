@@ -28,8 +28,8 @@ OBSERVERS: Final = 0.1
 USERS: Final = ("swarm", "scada")
 OTHER_USER: Final = 0.1
 SHELF_S: Final = 3600.0
-LEAN_S: Final = 3600.0
-"""Mean time for which the site is asked for more of one direction: it gets to full and to empty."""
+ENDED, TURNS = 0.05, 0.2
+"""A site whose limit is below this share of the rating is empty or full; one request in five notices."""
 
 
 class Requests:
@@ -60,7 +60,12 @@ class Requests:
         return day.ask(kind, value, role, target, user=user)
 
     def _power(self) -> float:
-        rng = self.day.rng
+        rng, image = self.day.rng, self.day.image
+        if image is not None and rng.random() < TURNS:
+            limits = image.limits
+            left_w = limits.discharge_limit_w if self.lean > 0 else limits.charge_limit_w
+            if left_w < ENDED * self.day.site.config.dispatch.rated_power:
+                self.lean = -self.lean
         return float(np.clip(self.lean + SPREAD * rng.standard_normal(), -BEYOND, BEYOND))
 
     def _alarm(self) -> int:

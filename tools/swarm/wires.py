@@ -41,7 +41,7 @@ class Wires:
                     mask[ref.place][: ref.count] = True
         self.writes = [(w.device, w.output, w.place) for w in self.plan.writes]
         self.of_rack = [
-            [d.index for d in self.plan.devices if d.level == "rack" and d.place == (rack,)]
+            [w.device for w in self.plan.writes if w.output == "rack_main_close" and w.place == (rack,)]
             for rack in range(site.topology.racks)
         ]
         """The devices that take the commands of every rack."""
