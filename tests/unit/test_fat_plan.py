@@ -15,15 +15,17 @@ from controller.core.protect import ROWS, Effect
 from opcua_model.users import UserStore
 from plc_config.compile import Compiled, compile_site
 from plc_config.library import DATA
+from tests.sites import own_contactor_site
 from tools.commands.fat import at_cycle
 from tools.fat.campaign import CaseResult, Part, chosen, chosen_long, refusal
 from tools.fat.cases import CASES, NOT_INJECTED, Case, Reaction
 from tools.fat.clocked import LONG, LongVerdict
+from tools.fat.fitting import missing
 from tools.fat.judge import Verdict
 from tools.fat.merge import merged
 from tools.fat.page import render
 from tools.fat.plan import ROW, plan
-from tools.fat.report import build, junit
+from tools.fat.report import build, expected, junit
 from tools.pair import operator_of, password_for
 from tools.simulator import control
 from tools.simulator.verbs import parse_text
@@ -208,3 +210,61 @@ def test_another_cycle_is_a_copy_of_the_site_with_tighter_bounds(tmp_path: Path)
     assert bounds["charge_overcurrent"] == bounds["discharge_overcurrent"] == 200.0
     assert 0 < (bounds["cell_overvoltage"] or 0) <= 300.0 and bounds["estop"] == 100.0
     assert at_cycle("container", None, tmp_path) == "container"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    return compile_site(str(own_contactor_site(tmp_path_factory.mktemp("own"), "soltaro-c", 3, 220)))
+
+
+class TestOtherSites:
+    """Racks behind one wire, without a watchdog, that close by themselves and show only extremes."""
+
+    def test_what_nobody_shows_is_left_out_with_the_reason(self, own: Compiled) -> None:
+        unfit = {c.id: missing(c, own) for c in CASES if missing(c, own)}
+        assert unfit["fire_alarm"] == "no device of this site reads fire_alarm"
+        assert unfit["estop_lost"] == "no device of this site reads estop_channel_1_closed"
+        assert unfit["precharge_too_fast"] == "racks of this site precharge by themselves"
+        assert unfit["sense_wire_open"] == "cells of this site are seen only by their extremes"
+        assert unfit["module_comm_lost"] == "the modules of this site have no device of their own"
+        assert unfit["io_stopped"] == "racks of this site have no watchdog that would open them"
+        left = {c.id for c in CASES} - set(unfit)
+        assert {"cell_overvoltage", "discharge_overcurrent", "rack_comm_lost", "bus_lost", "pcs_fault"} <= left
+
+    def test_a_shipped_site_leaves_nothing_out(self, site: Compiled) -> None:
+        assert not [c.id for c in CASES if missing(c, site)]
+
+    def test_every_other_case_has_its_places(self, own: Compiled) -> None:
+        for case in CASES:
+            if not missing(case, own):
+                assert plan(case, own, Random(7)).detect_ms is None or case.row
+
+    def test_a_rack_without_watchdog_is_only_asked_to_be_told(self, own: Compiled) -> None:
+        planned = plan(_case("rack_comm_lost"), own, Random(7))
+        assert planned.inject == ("drop BAT/1",) or planned.inject[0].startswith("drop BAT/")
+        assert (planned.opens, planned.case.reaction, planned.react_ms) == (frozenset(), Reaction.KEPT, None)
+        assert planned.detect_ms == 1000
+
+    def test_racks_on_one_wire_open_together(self, own: Compiled, tmp_path: Path) -> None:
+        """The bench with both racks behind one gateway, then with everything behind it."""
+        text = (DATA / "sites" / "bench.yaml").read_text("utf-8")
+        path = tmp_path / "one.yaml"
+        text = text.replace("modules-2: {profile: cellwarden-module-16, bus: LINE1, unit: 1..4",
+                            "modules-2: {profile: cellwarden-module-16, bus: GW01, unit: 11..14")  # fmt: skip
+        path.write_text(text.replace("rack-2: {profile: cellwarden-rack, bus: LINE1, unit: 100",
+                                     "rack-2: {profile: cellwarden-rack, bus: GW01, unit: 101"), "utf-8")  # fmt: skip
+        shared = compile_site(str(path))
+        assert plan(_case("bus_lost"), shared, Random(1)).opens == {"R01", "R02"}
+        alone = plan(_case("rack_comm_lost"), shared, Random(1))
+        assert len(alone.opens) == 1 and alone.inject[0] in ("drop GW01/100", "drop GW01/101")
+        words = expected(plan(_case("bus_lost"), shared, Random(1)))
+        assert words.endswith("R01, R02 open, no other")
+
+    def test_the_report_says_what_was_left_out(self, own: Compiled) -> None:
+        report = build(own, [], repeat=1, seed=1, begun=datetime.now(UTC), unfit={"fire_alarm": "nobody shows it"})
+        assert report["not_injected"]["fire_alarm"] == "nobody shows it"
+        assert "fire_alarm" not in report["not_run"]
+
+
+def _case(name: str) -> Case:
+    return next(c for c in CASES if c.id == name)

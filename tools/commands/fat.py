@@ -119,9 +119,12 @@ async def _campaign(args: argparse.Namespace, site: Any, cases: Any, log: Path, 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from tools.fat.campaign import Campaign
+    from tools.fat.fitting import missing
     from tools.fat.report import build
 
     begun = datetime.now(UTC)
+    unfit = {c.id: why for c in cases if (why := missing(c, site))}
+    cases = [c for c in cases if c.id not in unfit]
     total = sum(len(part.trials(c, args.repeat)) for c in cases)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -155,6 +158,7 @@ async def _campaign(args: argparse.Namespace, site: Any, cases: Any, log: Path, 
         interrupted=interrupted,
         part=args.part,
         long=long,
+        unfit=unfit,
     )
 
 

@@ -139,7 +139,7 @@ RACKS: Final = (
          "rack", CHARGE, most_ms=300, by_scans=True),
     Case("discharge_overcurrent", "discharge_overcurrent", "15", ("override {rack} rack_current_a {i_discharge}",),
          OPEN, "rack", most_ms=300, by_scans=True),
-    Case("rack_comm_lost", "rack_comm_lost", "27", ("drop {rack}",), OPENED, "rack", lost=True, most_ms=1000,
+    Case("rack_comm_lost", "rack_comm_lost", "27", ("drop {rack_device}",), OPENED, "rack", lost=True, most_ms=1000,
          react_ms=RACK_WATCHDOG_MS),
     Case("bus_lost", "rack_comm_lost", "28", ("drop {bus}",), OPENED, "rack", lost=True, most_ms=1000,
          react_ms=RACK_WATCHDOG_MS),

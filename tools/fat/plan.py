@@ -15,6 +15,7 @@ from controller.core.protect.row import Row
 from controller.core.settings import Band
 from plc_config.compile import Compiled
 from tools.fat.cases import ATTEMPTS_MS, TWO_SCANS, Case, Reaction
+from tools.fat.fitting import fitted, master, target, with_it
 
 IO_ALLOWANCE_MS: Final = 50
 """One lost reply is normal on a field bus; this is its timeout on the reference sites."""
@@ -62,6 +63,7 @@ def plan(case: Case, site: Compiled, random: Random) -> Planned:
     if case.opens == "later_rack":
         rack = random.randrange(LATER_RACK - 1, site.topology.racks)
     names = values(site, rack, random)
+    case = fitted(case, site, rack)
     detect = detect_bound_ms(case, site)
     react = detect if case.react_ms is None else case.react_ms + DEVICE_ALLOWANCE_MS
     judged = case.reaction not in (Reaction.BLOCKED, Reaction.KEPT)
@@ -72,7 +74,7 @@ def plan(case: Case, site: Compiled, random: Random) -> Planned:
         heal=tuple(text.format(**names) for text in case.heal),
         rack=names["rack"],
         within_rack=bool(case.row) and ROW[case.row].place in ("rack", "module") and case.reaction is Reaction.OPEN,
-        opens=racks_to_open(case.opens, site, rack),
+        opens=racks_to_open(case.opens, site, rack) | _with_it(case, site, rack),
         pcs=tuple(f"P{i + 1:02d}" for i in range(site.topology.pcs)),
         power_w=None if part is None else part * site.config.dispatch.rated_power,
         rated_w=site.config.dispatch.rated_power,
@@ -80,6 +82,10 @@ def plan(case: Case, site: Compiled, random: Random) -> Planned:
         react_ms=react if judged else None,
         open_ms=case.open_ms if case.reaction is Reaction.ZERO else DEVICE_ALLOWANCE_MS,
     )
+
+
+def _with_it(case: Case, site: Compiled, rack: int) -> frozenset[str]:
+    return frozenset(f"R{r + 1:02d}" for r in with_it(case, site, rack)) if case.opens == "rack" else frozenset()
 
 
 def detect_bound_ms(case: Case, site: Compiled) -> float:
@@ -124,7 +130,7 @@ def values(site: Compiled, rack: int, random: Random) -> dict[str, str]:
     sensor = random.randrange(t.temperatures) + 1
     place = f"R{rack + 1:02d}/M{module:02d}"
     neighbour = number + 1 if number < t.cells else number - 1
-    bus = next(w.bus for w in site.plan.writes if w.output == "rack_main_close" and w.place == (rack,))
+    bus = site.plan.devices[master(site, rack)].bus
     pcs = int(np.flatnonzero(t.pcs_bank == t.rack_bank[rack])[0])
     over, under = limit.cell_overvoltage, limit.cell_undervoltage
     volts = t.modules * t.cells * float(np.interp(0.5, cell.ocv.soc, cell.ocv.volts))
@@ -152,6 +158,7 @@ def values(site: Compiled, rack: int, random: Random) -> dict[str, str]:
     return {
         **{name: f"{value:.6g}" for name, value in numbers.items()},
         "rack": f"R{rack + 1:02d}",
+        "rack_device": target(site, rack),
         "later_rack": f"R{rack + 1:02d}",
         "module": place,
         "cell": f"{place}/C{number:02d}",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import platform
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any, Final
 
 from controller.core.protect import ROWS
@@ -35,6 +36,8 @@ def expected(planned: Planned) -> str:
     """What the plant must show, in words."""
     case = planned.case
     opens = OPENS[case.opens].format(rack=planned.rack)
+    if case.opens == "rack" and len(planned.opens) > 1:
+        opens = f"{', '.join(sorted(planned.opens))} open, no other"
     if case.reaction.name == "BLOCKED":
         who = "no rack" if case.opens == "all" else planned.rack
         return f"{who} {case.reaction.value}" if who == planned.rack else "no rack closes"
@@ -60,12 +63,13 @@ def build(
     interrupted: bool = False,
     part: str = "1/1",
     long: Sequence[LongVerdict] = (),
+    unfit: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The whole report as plain data."""
+    """The whole report as plain data. unfit: cases that this site cannot show, and why."""
     run = {r.case.row for r in results} | {v.case.row for v in long}
     every = {c.row for c in (*CASES, *LONG)}
     verdicts = [r.passed for r in results] + [v.passed for v in long]
-    whole = len(results) == len(CASES) and len(long) == len(LONG)
+    whole = len(results) + len(unfit) == len(CASES) and len(long) == len(LONG)
     return {
         "site": site.config.site.id,
         "name": site.config.site.name,
@@ -86,8 +90,8 @@ def build(
         "rows_injected": len({r.id for r in ROWS} & run),
         "cases": [_case(r) for r in results],
         "long": [as_data(v) for v in long],
-        "not_run": sorted(every - run - {""}),
-        "not_injected": dict(NOT_INJECTED),
+        "not_run": sorted(every - run - {"", *(c.row for c in CASES if c.id in unfit)}),
+        "not_injected": {**NOT_INJECTED, **unfit},
         "not_covered": dict(NOT_COVERED),
     }
 

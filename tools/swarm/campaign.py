@@ -118,7 +118,9 @@ class Life:
     def _restart(self, io: bool, service: bool = False) -> Memory:
         """The scan or everything begins again, after a service with racks that were made equal."""
         day = self.day
-        day.told.append(f"{day.number} RESTART of {'the scan' if io else 'everything'}{', serviced' if service else ''}")
+        day.told.append(
+            f"{day.number} RESTART of {'the scan' if io else 'everything'}{', serviced' if service else ''}"
+        )
         before = day.restart(int(day.rng.integers(*AWAY_MS)), io)
         if service:
             self.faults.equalise()
