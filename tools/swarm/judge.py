@@ -37,6 +37,7 @@ class Judge:
         self.day = day
         self.told_open_ms = np.zeros(day.program.topology.racks, np.int64)
         self.told_before = np.array(day.outputs.rack_main_close, bool)
+        self.deaf_before = np.zeros_like(self.told_before)
         self.live_ms = np.zeros(day.program.topology.racks, np.int64)
         self.watch = Watch(day)
         self.seen_event = 0
@@ -49,15 +50,14 @@ class Judge:
         main: Any = plant.racks.main
         closed = np.asarray(main.closed, bool)
         # What this scan says reaches the plant in the next cycle: the time that passed belongs to the one before.
-        self.told_open_ms = np.where(self.told_before, 0, self.told_open_ms + cycle)
-        deaf = day.wires.deaf(day.now_ms - SILENT_OPEN_MS)
+        self.told_open_ms = np.where(self.told_before | self.deaf_before, 0, self.told_open_ms + cycle)
         against = closed & (self.told_open_ms > OPEN_MS)
-        stuck = against & ~np.asarray(main.welded, bool) & ~deaf
+        stuck = against & ~np.asarray(main.welded, bool)
         if some(stuck):
             self._fail(f"rack {np.flatnonzero(stuck) + 1} closed although told to open")
         power_w = plant.power_w()
-        self._live(against, deaf, power_w)
-        self.told_before = told.copy()
+        self._live(against, day.wires.deaf(day.now_ms - SILENT_OPEN_MS), power_w)
+        self.told_before, self.deaf_before = told.copy(), day.wires.deaf(day.now_ms)
         rated = day.site.config.dispatch.rated_power
         if abs(power_w) > RATING * rated:
             self._fail(f"{power_w:.0f} W is beyond the rating of {rated:.0f} W")
