@@ -76,8 +76,6 @@ def dispatch(
     if some(astray) and some(astray & _banks_in(plan.topology, modes, *FEEDING)[plan.topology.pcs_bank]):
         target = min(max(target, min(last, 0.0)), max(last, 0.0))
     target = min(max(target, -limits.charge_limit_w), limits.discharge_limit_w)
-    if site not in (SiteMode.ONLINE, SiteMode.STOPPING):
-        target = 0.0
     joined = _banks_in(plan.topology, modes, RackMode.CLOSED, RackMode.STOPPING)
     share = _share(plan, limits, target, joined & ~modes.bank_connecting)
     reactive = 0.0 if lost or not online else memory.reactive_power_setpoint_var

@@ -39,6 +39,7 @@ TABLES: Final = ("tests/unit/test_sequence_tables.py",)
 TESTS: Final = {
     "controller.app.driving": ("tests/unit/test_driving.py",),
     "controller.core.authority": ("tests/scenario/test_two_masters.py",),
+    "controller.core.dispatch": ("tests/unit/test_dispatch.py", "tests/unit/test_setpoints.py"),
     "controller.core.protect.contactors": (
         "tests/unit/test_protect_contactors.py",
         "tests/scenario/test_stalled_link.py",

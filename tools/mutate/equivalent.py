@@ -16,6 +16,10 @@ WHAT_IS_LEFT: Final = "NumPy takes any length below 0 as what is left"
 EQUIVALENT: Final[dict[str, str]] = {
     "authority _left_ms: 0 -> 1 in `max(settings.silence_ms - memory.silent_ms, 0)`":
         "a holder with no time left has lost control before anybody asks how much it is",
+    "dispatch _share: 0 -> 1 in `np.where(bank_limit > 0, 1.0, 0.0)`":
+        "a bank that may give nothing is told nothing, whatever its weight",
+    "dispatch _accept: 0 -> 1 in `memory.heartbeat_age_ms < 0`":
+        "a heartbeat that comes twice in a scan is as young either way",
     "protect.engine Matrix.__init__: 1 -> 2 in `zlib.crc32(repr(limit).encode()) or 1`":
         "stands for a checksum that happens to be 0",
     "protect.engine Matrix._lay_out: 1 -> 2 in `1.0 if cause.over else -1.0`": A_FACTOR,
