@@ -42,7 +42,7 @@ EQUIVALENT: Final[dict[str, str]] = {
     "protect.plausible _sum_bounds: 0 -> 1 in `np.where(t.module_fitted, v, 0.0)`":
         "stands for an infinity where the other branch is taken: what is not fitted reports no extremes",
     "protect.flow pcs_power: 0 -> 1 in `np.where(known, watts, 0.0)`": NOBODY_LOOKS,
-    "protect.flow rack_power: 0 -> 1 in `np.where(heard, amps * v.value, 0.0)`": ONE_WATT,
+    "protect.flow _rack_power: 0 -> 1 in `np.where(heard, amps * v.value, 0.0)`": ONE_WATT,
     "protect.flow worst_current: 0 -> 1 in `np.where(known, -low, 0.0)`": NOT_KNOWN,
     "protect.flow worst_current: 0 -> 1 in `np.where(known, high, 0.0)`": NOT_KNOWN,
     "protect.flow expected_current: 1 -> 2 in `v.value > 1.0`": NO_SUCH_RACK,
@@ -65,8 +65,8 @@ EQUIVALENT: Final[dict[str, str]] = {
     "protect.relations _touches: 1 -> 2 in `(size, 1)`": "two columns for the site say the same as one",
     "protect.relations _touches: 1 -> 2 in `modules.reshape(size, -1)`": WHAT_IS_LEFT,
     "protect.told tell: 1 -> 2 in `max(f.limit.pcs_follow_ms, 1)`": "only for a PCS that follows within 1 ms",
-    "protect.witness _missing: 1 -> 2 in `_silent(facts, names).reshape(-1)`": WHAT_IS_LEFT,
-    "protect.trend _allowance: 1 -> 2 in `max(f.limit.pcs_follow_ms, 1)`": "only for a PCS that follows within 1 ms",
+    "protect.witness _missing: 1 -> 2 in `np.asarray(_silent(facts, names) & ~f.module_lost(facts)).reshape(-1)`":
+        WHAT_IS_LEFT,
     "sequence.engine Sequence.__init__: True -> False in `Machine(model=None, states=[m.name for m in modes], "
     "initial=modes(0).name, [...]`":
         "every mode has a way out, so a step is never an invalid trigger",
