@@ -91,6 +91,11 @@ class TestLiveLink:
         found = asked(racks)
         assert found.live.tolist() == [True, True, True, False] and not found.ready[2]
 
+    def test_who_is_seen_closed_is_not_ready_to_close(self) -> None:
+        racks = live()
+        racks.put("rack_main_closed", 1.0, 1)
+        assert asked(racks).ready.tolist() == [False, False, True, True]
+
     @pytest.mark.parametrize(("own", "fed"), [(True, False), (False, True)])
     def test_a_rack_that_precharges_by_itself_shows_its_main_closed_before_it_has_joined(
         self, own: bool, fed: bool

@@ -111,6 +111,12 @@ class TestCounting:
         book.scan()
         assert book.memory.main_seen_closed[:2].tolist() == [False, True]
 
+    def test_one_that_was_seen_closed_before_anybody_told_it_to_be_has_not_dropped(self) -> None:
+        book = Book()
+        book.mode(RackMode.OPEN, 0)
+        book.put("rack_main_closed", 0.0, 0)
+        assert not book.scan(RackMode.CLOSED).rack_contactor_breaks.any()
+
     def test_a_rack_that_was_open_and_stays_open_breaks_nothing(self) -> None:
         book = Book()
         book.put("rack_main_closed", 0.0, 3)
@@ -254,6 +260,18 @@ class TestWeld:
         for _ in range(10):
             ledger = book.scan()
         assert ledger.rack_weld_test.tolist() == [PASSED, FAILED, NONE, NONE]
+
+    def test_one_welded_rack_that_is_locked_out_is_blamed_alone_for_the_link_that_it_holds_up(self) -> None:
+        book = opened(1)
+        book.mode(RackMode.LOCKED_OUT, 0)
+        for _ in range(20):
+            ledger = book.scan()
+        assert ledger.rack_weld_test.tolist() == [FAILED, RUNNING, NONE, NONE]
+
+    def test_a_rack_that_is_locked_out_for_something_else_excuses_no_other(self) -> None:
+        book = opened()
+        book.mode(RackMode.LOCKED_OUT, 1)
+        assert results(book, 10)[-1] is FAILED
 
     def test_a_stale_value_will_do(self) -> None:
         book = opened()

@@ -47,7 +47,9 @@ class TestSite:
         return site
 
     def test_all_joined(self) -> None:
-        assert self.all_closed().site() is SiteMode.ONLINE
+        site = self.all_closed()
+        assert site.site(since_ms=5000) is SiteMode.ONLINE
+        assert site.modes.site_mode_ms == 0, "its time begins anew"
 
     def test_somebody_is_still_on_its_way(self) -> None:
         site = self.all_closed()

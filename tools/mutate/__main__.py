@@ -39,6 +39,8 @@ TABLES: Final = ("tests/unit/test_sequence_tables.py",)
 TESTS: Final = {
     "controller.app.driving": ("tests/unit/test_driving.py",),
     "controller.core.authority": ("tests/scenario/test_two_masters.py",),
+    "controller.core.balance": ("tests/unit/test_balance.py",),
+    "controller.core.compose": ("tests/unit/test_compose.py",),
     "controller.core.dispatch": ("tests/unit/test_dispatch.py", "tests/unit/test_setpoints.py"),
     "controller.core.protect.contactors": (
         "tests/unit/test_protect_contactors.py",
@@ -64,8 +66,14 @@ TESTS: Final = {
     "controller.core.sequence.rejoin": ("tests/unit/test_rejoin_rules.py",),
     "controller.core.sequence.requests": ("tests/unit/test_requests.py",),
     "controller.core.sequence.site": TABLES,
-    "controller.core.sequence.stage": ("tests/unit/test_stage.py", "tests/unit/test_stage_site.py"),
+    "controller.core.sequence.stage": (
+        "tests/unit/test_stage.py",
+        "tests/unit/test_stage_site.py",
+        "tests/unit/test_bank_begins.py",
+    ),
+    "controller.core.extremes": ("tests/property/test_validation.py",),
     "controller.core.unchanged": ("tests/unit/test_unchanged.py",),
+    "controller.core.validate": ("tests/property/test_validation.py",),
 }
 """What is changed, and which tests must notice: those that tell what the module is for, not those that compare a table
 with its printed copy. `look` has nothing that could be changed."""

@@ -101,12 +101,10 @@ def its_turn(
 
 
 def _distance(policy: str, voltage: Floats) -> Floats:
-    """How far each voltage is from what the policy asks for."""
+    """How far each voltage is from what the policy asks for, but for an amount that is the same for all."""
     if policy == "lowest":
-        return np.asarray(voltage - voltage.min())
-    if policy == "highest":
-        return np.asarray(voltage.max() - voltage)
-    return np.abs(voltage - np.median(voltage))
+        return voltage
+    return -voltage if policy == "highest" else np.abs(voltage - np.median(voltage))
 
 
 class Heat(NamedTuple):
