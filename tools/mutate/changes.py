@@ -70,6 +70,20 @@ class Mutant:
 def mutants(module: str, only: int | None = None) -> Iterator[Mutant]:
     """Every single change of the bodies of a module's functions and of its tables, or only the one of that number;
     defaults and decorators are left alone."""
+    for mutant, at, change in _all(module):
+        if only in (None, mutant.number):
+            changed = copy.deepcopy(mutant.tree)
+            change(next(n for i, n in enumerate(ast.walk(changed)) if i == at))
+            yield dataclasses.replace(mutant, tree=ast.fix_missing_locations(changed))
+
+
+def keys(module: str) -> set[str]:
+    """What every single change is called, without making any."""
+    return {mutant.key for mutant, _, _ in _all(module)}
+
+
+def _all(module: str) -> Iterator[tuple[Mutant, int, Callable[[Any], Any]]]:
+    """Every change that could be made: with the tree as it is, the number of the node in it, and what is done there."""
     tree = ast.parse(source(module).read_text("utf-8"))
     functions, tables = dict(_inside(tree, "")), dict(_declared(tree))
     around = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
@@ -85,12 +99,7 @@ def mutants(module: str, only: int | None = None) -> Iterator[Mutant]:
             said[f"{where} {told}"] += 1
             nth = said[f"{where} {told}"]
             told += f" ({nth})" if nth > 1 else ""
-            which = next(count)
-            if only in (None, which):
-                changed = copy.deepcopy(tree)
-                change(next(n for i, n in enumerate(ast.walk(changed)) if i == number))
-                fixed = ast.fix_missing_locations(changed)
-                yield Mutant(module, which, where, line, last, told, node in tables, fixed)
+            yield Mutant(module, next(count), where, line, last, told, node in tables, tree), number, change
 
 
 def _seen_in(node: ast.AST, around: dict[ast.AST, ast.AST], declared: bool) -> str:
