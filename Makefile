@@ -72,7 +72,7 @@ coverage: install
 	  tests/unit/test_joining.py tests/unit/test_rejoin_rules.py tests/unit/test_requests.py tests/unit/test_limits.py \
 	  tests/unit/test_relations.py tests/unit/test_sequence_tables.py tests/unit/test_bank_begins.py \
 	  tests/unit/test_matrix.py tests/scenario/test_lost_witness.py tests/scenario/test_protection.py \
-	  tests/scenario/test_stalled_link.py tests/scenario/test_late_loss.py tests/scenario/test_late_pcs.py \
+	  tests/scenario/test_stalled_link.py tests/scenario/test_late_pcs.py \
 	  tests/scenario/test_live_rack.py tests/scenario/test_precharge.py tests/scenario/test_power.py \
 	  tests/scenario/test_refusals.py tests/scenario/test_connecting.py tests/scenario/test_leaving.py \
 	  tests/scenario/test_own_contactors.py tests/scenario/test_rejoin.py tests/scenario/test_sequences.py \

@@ -65,6 +65,7 @@ EQUIVALENT: Final[dict[str, str]] = {
     "protect.relations _touches: 1 -> 2 in `(size, 1)`": "two columns for the site say the same as one",
     "protect.relations _touches: 1 -> 2 in `modules.reshape(size, -1)`": WHAT_IS_LEFT,
     "protect.told tell: 1 -> 2 in `max(f.limit.pcs_follow_ms, 1)`": "only for a PCS that follows within 1 ms",
+    "protect.witness _missing: 1 -> 2 in `getattr(points, names[0]).quality.reshape(len(element), -1)`": WHAT_IS_LEFT,
     "protect.witness _missing: 1 -> 2 in `np.asarray(_silent(facts, names) & ~f.module_lost(facts)).reshape(-1)`":
         WHAT_IS_LEFT,
     "sequence.engine Sequence.__init__: True -> False in `Machine(model=None, states=[m.name for m in modes], "
