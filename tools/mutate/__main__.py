@@ -48,7 +48,7 @@ TESTS: Final = {
     ),
     "controller.core.protect.engine": ENGINE,
     "controller.core.protect.facts": ("tests/unit/test_protect_facts.py", *ENGINE),
-    "controller.core.protect.flow": (*CAUSES, *FOLLOWED),
+    "controller.core.protect.flow": ("tests/unit/test_protect_told.py", *CAUSES, *FOLLOWED),
     "controller.core.protect.limits": ("tests/unit/test_limits.py",),
     "controller.core.protect.live": ("tests/unit/test_protect_live.py",),
     "controller.core.protect.matrix": ("tests/unit/test_matrix.py",),
