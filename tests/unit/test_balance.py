@@ -152,3 +152,10 @@ def test_the_choice_stands_for_a_minute() -> None:
     desk.soc[...] = 0.5
     seen = [bool(desk.bled()) for _ in range(HOLD_MS // 100)]
     assert seen == [True] * (HOLD_MS // 100 - 1) + [False]
+
+
+@pytest.mark.parametrize(("left_ms", "anew"), [(101, False), (100, True)])
+def test_to_its_last_millisecond(left_ms: int, anew: bool) -> None:
+    desk = Desk()
+    desk.memory = dataclasses.replace(desk.memory, hold_ms=left_ms)
+    assert bool(desk.bled()) is anew

@@ -16,6 +16,7 @@ WHAT_IS_LEFT: Final = "NumPy takes any length below 0 as what is left"
 EQUIVALENT: Final[dict[str, str]] = {
     "authority _left_ms: 0 -> 1 in `max(settings.silence_ms - memory.silent_ms, 0)`":
         "a holder with no time left has lost control before anybody asks how much it is",
+    "balance _choose: 1 -> 2 in `np.where(fitted, estimates.cell_soc_ratio, 1.0)`": "no cell is fuller than full",
     "dispatch _share: 0 -> 1 in `np.where(bank_limit > 0, 1.0, 0.0)`":
         "a bank that may give nothing is told nothing, whatever its weight",
     "dispatch _accept: 0 -> 1 in `memory.heartbeat_age_ms < 0`":
