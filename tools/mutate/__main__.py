@@ -71,9 +71,9 @@ TESTS: Final = {
         "tests/unit/test_stage_site.py",
         "tests/unit/test_bank_begins.py",
     ),
-    "controller.core.extremes": ("tests/property/test_validation.py",),
+    "controller.core.extremes": ("tests/unit/test_validate.py",),
     "controller.core.unchanged": ("tests/unit/test_unchanged.py",),
-    "controller.core.validate": ("tests/property/test_validation.py",),
+    "controller.core.validate": ("tests/unit/test_validate.py",),
 }
 """What is changed, and which tests must notice: those that tell what the module is for, not those that compare a table
 with its printed copy. `look` has nothing that could be changed."""
