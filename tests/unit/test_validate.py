@@ -31,7 +31,7 @@ class Field:
     """What was read, to be changed by hand."""
 
     def __init__(self) -> None:
-        topology = Topology.regular(2, 2, 3, 2, 2)
+        topology = Topology.regular(2, 2, 3, 2, 3)
         self.sensors = Sensors(topology, SensorSettings(500, 1200, 3000))
         blank: InputImage = Layout(InputImage, topology.dims).blank()
         self.inputs = dataclasses.replace(
@@ -130,11 +130,11 @@ def test_values_are_counted_by_what_they_are_good_for() -> None:
 
 
 class TestSums:
-    """Active power of two PCS."""
+    """Active power of three PCS; the first one gives nothing and was read just now."""
 
     def total(self, *pcs: tuple[float, Quality, int]) -> tuple[float, int, int]:
         field = Field()
-        for place, (watts, quality, age_ms) in enumerate(pcs):
+        for place, (watts, quality, age_ms) in enumerate([(0.0, GOOD, 0), *pcs][-3:]):
             field.put("pcs_active_power_w", watts, place, quality, age_ms)
         found = field.scan().active_power_w
         return float(found.value), int(found.quality), NOW_MS - int(found.time_ms)
@@ -148,7 +148,8 @@ class TestSums:
 
     def test_what_is_not_fitted_does_not_count_and_is_not_waited_for(self) -> None:
         assert self.total((5e3, NOT_FITTED, 10_000), (2e3, GOOD, 10)) == (2e3, GOOD, 10)
-        assert self.total((5e3, NOT_FITTED, 900), (2e3, NOT_FITTED, 10))[:2] == (0.0, NOT_FITTED)
+        assert self.total((5e3, NOT_FITTED, 10_000), (2e3, STALE, 10)) == (2e3, STALE, 10)
+        assert self.total(*[(5e3, NOT_FITTED, 900)] * 3)[:2] == (0.0, NOT_FITTED)
 
 
 class TestExtremes:
@@ -179,10 +180,26 @@ class TestExtremes:
         field.put("cell_voltage_v", 3.2, (0, 0, 1))
         e = field.scan().extremes
         assert e.module_cell_voltage_max_v.value[0, 0] == pytest.approx(3.3)
+        assert e.module_cell_voltage_min_v.value[0, 0] == pytest.approx(3.2)
         assert e.module_cell_voltage_mean_v.value[0, 0] == pytest.approx(3.25)
         assert e.module_cell_voltage_max_v.quality.tolist() == [[2, 0], [0, 0]]
         assert e.rack_cell_voltage_min_v.quality.tolist() == [2, 0]
         assert (int(e.cell_voltage_min_v.quality), e.cell_voltage_min_place) == (2, 1)
+
+    def test_one_cell_that_is_left_is_its_modules_mean(self) -> None:
+        field = Field()
+        field.put("cell_voltage_v", 9.0, (0, 0, np.s_[:2]))
+        assert field.scan().extremes.module_cell_voltage_mean_v.value[0, 0] == pytest.approx(3.3)
+
+    @pytest.mark.parametrize(("cells", "module"), [
+        ((GOOD, STALE, NOT_FITTED), STALE), ((BAD_RANGE, BAD_COMM, NOT_FITTED), BAD_COMM),
+        ((GOOD, BAD_COMM, GOOD), SUBSTITUTED), ((SUBSTITUTED, GOOD, GOOD), SUBSTITUTED),
+    ])  # fmt: skip
+    def test_every_module_says_how_far_to_trust_its_extremes(self, cells: tuple[Quality, ...], module: Quality) -> None:
+        field = Field()
+        for cell, quality in enumerate(cells):
+            field.put("cell_voltage_v", 3.3, np.s_[:, :, cell], quality)
+        assert field.scan().extremes.module_cell_voltage_min_v.quality.tolist() == [[module] * 2] * 2
 
     @pytest.mark.parametrize(("quality", "rack"), [(BAD_COMM, SUBSTITUTED), (NOT_FITTED, GOOD)])
     def test_a_module_without_any_usable_cell_has_none(self, quality: Quality, rack: Quality) -> None:
@@ -202,16 +219,17 @@ class TestExtremes:
 
     @pytest.mark.parametrize("of", ["cells", "sensors"])
     def test_one_among_values_that_stand_still_is_doubtful_at_its_levels(self, of: str) -> None:
+        """In the second module of each rack; of the second rack's no cell is heard, which is worse."""
         field = Field()
-        field.put("cell_voltage_v", 3.3, (1, 0), BAD_COMM)
+        field.put("cell_voltage_v", 3.3, (1, 1), BAD_COMM)
         e, where, none = field.scan().extremes, np.zeros((2, 2), bool), np.zeros((2, 2), bool)
-        where[1] = True
-        found = doubted(e, where, none) if of == "cells" else doubted(e, none, where)
-        cells = [[0, 0], [5, 2]] if of == "cells" else [[0, 0], [5, 0]]
-        sensors = [[0, 0], [2, 2]] if of == "sensors" else [[0, 0], [0, 0]]
-        assert found.module_cell_voltage_mean_v.quality.tolist() == cells
-        assert found.module_temperature_min_degc.quality.tolist() == sensors
-        assert found.rack_temperature_max_degc.quality.tolist() == ([0, 2] if of == "sensors" else [0, 0])
-        assert int(found.temperature_min_degc.quality) == (2 if of == "sensors" else 0)
+        where[:, 1] = True
+        cells = of == "cells"
+        found = doubted(e, where, none) if cells else doubted(e, none, where)
+        assert found.module_cell_voltage_mean_v.quality.tolist() == ([[0, 2], [0, 5]] if cells else [[0, 0], [0, 5]])
+        assert found.rack_cell_voltage_min_v.quality.tolist() == ([2, 2] if cells else [0, 2])
+        assert found.module_temperature_min_degc.quality.tolist() == [[0, 0 if cells else 2]] * 2
+        assert found.rack_temperature_max_degc.quality.tolist() == [0 if cells else 2] * 2
+        assert int(found.temperature_min_degc.quality) == (0 if cells else 2)
         assert found.rack_cell_voltage_min_v.value.tolist() == e.rack_cell_voltage_min_v.value.tolist()
         assert doubted(e, none, none) is e

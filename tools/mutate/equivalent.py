@@ -8,6 +8,7 @@ A_FEW_BYTES: Final = "at most 32 bytes of the 256 KiB after which a look ends"
 A_FACTOR: Final = "both sides of the comparison are multiplied by it"
 NO_MORE_THAN_ALL: Final = "the smallest part counts, and one of them is 1"
 NOBODY_LOOKS: Final = "a bank of which something is not known is not known, and nobody looks at its sum"
+NOTHING_THERE: Final = "nobody looks at the age of what is not fitted"
 NOT_KNOWN: Final = "a current that is not known is told as not known, and nobody looks at it"
 NO_SUCH_RACK: Final = "no rack has a voltage of 1 to 2 V"
 ANY_MODULE: Final = "the SOC of a rack is known or not as a whole, and every module of a site is read"
@@ -21,6 +22,10 @@ EQUIVALENT: Final[dict[str, str]] = {
         "a bank that may give nothing is told nothing, whatever its weight",
     "dispatch _accept: 0 -> 1 in `memory.heartbeat_age_ms < 0`":
         "a heartbeat that comes twice in a scan is as young either way",
+    "extremes doubted: BitOr -> BitAnd in `Samples | None`": "no more than a note for the type checker",
+    "extremes total: 0 -> 1 in `s.time_ms.min(initial=0)`": NOTHING_THERE,
+    "extremes total: min -> max in `s.time_ms.min(initial=0)`": NOTHING_THERE,
+    "extremes _summed_quality: 0 -> 1 in `np.where(fitted, quality, 0)`": "what is lost is worse than either",
     "protect.engine Matrix.__init__: 1 -> 2 in `zlib.crc32(repr(limit).encode()) or 1`":
         "stands for a checksum that happens to be 0",
     "protect.engine Matrix._lay_out: 1 -> 2 in `1.0 if cause.over else -1.0`": A_FACTOR,
@@ -78,6 +83,9 @@ EQUIVALENT: Final[dict[str, str]] = {
     "sequence.requests _token: 1 -> 2 in "
     "`int.from_bytes(hashlib.sha256(seed).digest()[:8], 'big') % (1 << TOKEN_BITS) or 1`":
         "stands for a digest that happens to be 0",
+    "validate Sensors.__init__: And -> Or in `t.low is not None and t.high is not None`":
+        "every point has both bounds or none",
+    "validate validate: True -> False in `zip(sensors.parts, raw, strict=True)`": "both are made from the same tags",
     "unchanged Unchanged.__init__: 0 -> 1 in `0`": "the first round begins one part later",
     "unchanged Unchanged.look: 0 -> 1 in `0`": A_FEW_BYTES,
     "unchanged Unchanged.look: Add -> Sub in `self._next + 1`": "backwards every part has its turn as well",
