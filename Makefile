@@ -65,14 +65,18 @@ interop: install
 mutation: install
 	@$(BIN)/python -m tools.mutate --each $(or $(EACH),0) $(addprefix --only ,$(ONLY))
 
-# Branch coverage of protection and sequences by their own tests.
+# Branch coverage of protection, sequences and the stages around them that decide over outputs, by their own tests.
+COVERED := controller/core/protect/*,controller/core/sequence/*
+COVERED := $(COVERED),controller/core/balance.py,controller/core/compose.py,controller/core/dispatch.py
+COVERED := $(COVERED),controller/core/extremes.py,controller/core/validate.py
 coverage: install
-	@$(BIN)/python -m coverage run --branch --include "controller/core/protect/*,controller/core/sequence/*" \
+	@$(BIN)/python -m coverage run --branch --include "$(COVERED)" \
 	  -m pytest -q -p no:xdist tests/unit/test_protect_*.py tests/unit/test_stage*.py tests/unit/test_ledger.py \
 	  tests/unit/test_joining.py tests/unit/test_rejoin_rules.py tests/unit/test_requests.py tests/unit/test_limits.py \
 	  tests/unit/test_relations.py tests/unit/test_sequence_tables.py tests/unit/test_bank_begins.py \
-	  tests/unit/test_matrix.py tests/scenario/test_lost_witness.py tests/scenario/test_protection.py \
-	  tests/scenario/test_stalled_link.py tests/scenario/test_late_pcs.py \
+	  tests/unit/test_matrix.py tests/unit/test_dispatch.py tests/unit/test_setpoints.py tests/unit/test_compose.py \
+	  tests/unit/test_balance.py tests/unit/test_validate.py tests/scenario/test_lost_witness.py \
+	  tests/scenario/test_protection.py tests/scenario/test_stalled_link.py tests/scenario/test_late_pcs.py \
 	  tests/scenario/test_live_rack.py tests/scenario/test_precharge.py tests/scenario/test_power.py \
 	  tests/scenario/test_refusals.py tests/scenario/test_connecting.py tests/scenario/test_leaving.py \
 	  tests/scenario/test_own_contactors.py tests/scenario/test_rejoin.py tests/scenario/test_sequences.py \
