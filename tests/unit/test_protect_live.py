@@ -136,27 +136,37 @@ def test_a_rack_of_one_module_moves_as_that_module_does() -> None:
     assert found.own_v.tolist() == pytest.approx(found.bank_v.tolist())
 
 
-def test_several_closed_racks_lead_by_their_mean() -> None:
-    """Two racks of three feed the load and move by 30 mV and 10 mV; the third one is open and stands still."""
+def test_what_moved_fades_by_a_thirtieth_a_second() -> None:
+    found = run(bench(20.0), [(0.012, 0.03), (0.0, 0.0)])
+    assert (found.own_v[0], found.bank_v[0]) == pytest.approx((0.012 * 29 / 30, 0.03 * 29 / 30), rel=1e-6)
+
+
+@pytest.mark.parametrize(("seen", "told", "lead_v"), [
+    ((0.0, 1.0, 1.0), (False, True, True), 0.02), ((0.0, 1.0, 1.0), (False, True, False), 0.03),
+    ((0.0, 1.0, 0.0), (False, True, True), 0.03),
+])  # fmt: skip
+def test_racks_that_are_told_and_seen_to_be_closed_lead_by_their_mean(
+    seen: tuple[float, ...], told: tuple[bool, ...], lead_v: float
+) -> None:
+    """Two racks of three move by 30 mV and 10 mV; the first one is open and stands still."""
     of_three = Topology.regular(3, 1, 1, 1)
     three = {"rack": 3, "module": 1}
     f = bench(20.0).facts()
     points, extremes = f.measured.points, f.measured.extremes
-    closed = Samples(np.array([0.0, 1.0, 1.0]), np.zeros(3, np.uint8), np.zeros(3, np.int64))
+    closed = Samples(np.array(seen), np.zeros(3, np.uint8), np.zeros(3, np.int64))
     cells = Samples(np.full((3, 1), 3.3), np.zeros((3, 1), np.uint8), np.zeros((3, 1), np.int64))
     measured = dataclasses.replace(
         f.measured, points=dataclasses.replace(points, rack_main_closed=closed),
         extremes=dataclasses.replace(extremes, module_cell_voltage_mean_v=cells),
     )  # fmt: skip
-    told = np.array([False, True, True])
-    outputs = dataclasses.replace(f.outputs, rack_main_close=told, rack_precharge_close=np.zeros(3, bool))
+    outputs = dataclasses.replace(f.outputs, rack_main_close=np.array(told), rack_precharge_close=np.zeros(3, bool))
     modes = dataclasses.replace(f.modes, rack_mode_ms=np.full(3, SETTLE_MS))
     memory = dataclasses.replace(f.trend, swing=Layout(SwingMemory, three).blank())
     for moved in ([0.0, 0.0, 0.0], [0.0, 0.03, 0.01]):
         cells.value[:, 0] += moved
-        seen = dataclasses.replace(f, topology=of_three, measured=measured, outputs=outputs, modes=modes, looks={})
-        memory = dataclasses.replace(memory, **swing(memory, seen, TICK_MS))
-    assert memory.swing.bank_v[0] == pytest.approx(0.02)
+        now = dataclasses.replace(f, topology=of_three, measured=measured, outputs=outputs, modes=modes, looks={})
+        memory = dataclasses.replace(memory, **swing(memory, now, TICK_MS))
+    assert memory.swing.bank_v[0] == pytest.approx(lead_v)
 
 
 def test_the_recovery_after_an_opening_says_nothing() -> None:

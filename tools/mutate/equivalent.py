@@ -39,6 +39,8 @@ EQUIVALENT: Final[dict[str, str]] = {
         "both are beyond 5 A",
     "protect.live open_rack_live: 0 -> 1 in `np.where(second, p.rack_current_redundant_a.value, 0.0)`":
         "a rack that shows no current is not suspected",
+    "protect.live _unaccounted: 0 -> 1 in `np.where(shut & known, watts, 0.0)`":
+        "one watt of a rack that is not known, or open, beside what sound sensors may leave unaccounted",
     "protect.plausible no_current_though_commanded: 0 -> 1 in "
     "`np.where(o.pcs_run, o.pcs_active_power_setpoint_w, 0.0)`": ONE_WATT,
     "protect.plausible sense_wire_open: 1 -> 2 in `np.maximum(shown.sum(axis=2, keepdims=True), 1)`":
