@@ -228,6 +228,10 @@ class TestOtherSites:
         assert unfit["sense_wire_open"] == "cells of this site are seen only by their extremes"
         assert unfit["module_comm_lost"] == "the modules of this site have no device of their own"
         assert unfit["io_stopped"] == "racks of this site have no watchdog that would open them"
+        assert unfit["insulation_lost"] == "devices of this site have no word for a rack_insulation_ohm that is missing"
+        assert unfit["contactor_welded"] == "racks of this site show their contactor and its command as one state"
+        assert unfit["setpoints_contested"] == "the site names no Engineer, who is the other master"
+        assert unfit["discharge_current_high"] == "the racks' own limits of current act before that"
         left = {c.id for c in CASES} - set(unfit)
         assert {"cell_overvoltage", "discharge_overcurrent", "rack_comm_lost", "bus_lost", "pcs_fault"} <= left
 
@@ -244,6 +248,18 @@ class TestOtherSites:
         assert planned.inject == ("drop BAT/1",) or planned.inject[0].startswith("drop BAT/")
         assert (planned.opens, planned.case.reaction, planned.react_ms) == (frozenset(), Reaction.KEPT, None)
         assert planned.detect_ms == 1000
+
+    def test_numbers_are_those_of_its_racks(self, own: Compiled) -> None:
+        """220 cells in series, of which two are shown."""
+        rack_v = float(plan(_case("rack_overvoltage"), own, Random(7)).inject[0].split()[-1])
+        assert rack_v == pytest.approx(220 * (own.program.limit.cell_overvoltage.trip + 0.05), rel=1e-3)
+        offset_v = float(plan(_case("sum_of_cells_differs"), own, Random(7)).inject[0].split()[-1])
+        assert 30 < offset_v < 40
+
+    def test_half_of_much_more_than_the_rating_is_no_less_power(self, own: Compiled, site: Compiled) -> None:
+        """A converter far smaller than its racks goes on as before; the row must tell all the same."""
+        assert plan(_case("pcs_witness_lost"), own, Random(7)).case.reaction is Reaction.KEPT
+        assert plan(_case("pcs_witness_lost"), site, Random(7)).case.reaction is Reaction.REDUCED
 
     def test_racks_on_one_wire_open_together(self, own: Compiled, tmp_path: Path) -> None:
         """The bench with both racks behind one gateway, then with everything behind it."""

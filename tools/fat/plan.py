@@ -15,7 +15,7 @@ from controller.core.protect.row import Row
 from controller.core.settings import Band
 from plc_config.compile import Compiled
 from tools.fat.cases import ATTEMPTS_MS, TWO_SCANS, Case, Reaction
-from tools.fat.fitting import fitted, master, target, with_it
+from tools.fat.fitting import charge_limit_w, fitted, master, target, with_it
 
 IO_ALLOWANCE_MS: Final = 50
 """One lost reply is normal on a field bus; this is its timeout on the reference sites."""
@@ -126,16 +126,19 @@ def racks_to_open(which: str, site: Compiled, rack: int) -> frozenset[str]:
 def values(site: Compiled, rack: int, random: Random) -> dict[str, str]:
     """What the names in braces stand for: places around one rack, and numbers beyond the site's limits."""
     t, limit, cell = site.topology, site.program.limit, site.cell
-    module, number = random.randrange(t.modules) + 1, random.randrange(t.cells) + 1
-    sensor = random.randrange(t.temperatures) + 1
+    module = random.randrange(t.modules) + 1
+    cells = max(int(t.cell_fitted[rack, module - 1].sum()), 1)
+    number = random.randrange(cells) + 1
+    sensor = random.randrange(max(int(t.temperature_fitted[rack, module - 1].sum()), 1)) + 1
     place = f"R{rack + 1:02d}/M{module:02d}"
-    neighbour = number + 1 if number < t.cells else number - 1
+    neighbour = number + 1 if number < cells else max(number - 1, 1)
     bus = site.plan.devices[master(site, rack)].bus
     pcs = int(np.flatnonzero(t.pcs_bank == t.rack_bank[rack])[0])
     over, under = limit.cell_overvoltage, limit.cell_undervoltage
-    volts = t.modules * t.cells * float(np.interp(0.5, cell.ocv.soc, cell.ocv.volts))
+    series = int(t.rack_cells[rack])
+    volts = series * float(np.interp(0.5, cell.ocv.soc, cell.ocv.volts))
     numbers = {
-        **_beyond_bands(site, volts),
+        **_beyond_bands(site, volts, series),
         "v_over": over.trip + 0.25,
         "v_high": 0.6 * over.trip + 0.4 * over.warn,
         "v_under": under.trip - 0.1,
@@ -150,7 +153,7 @@ def values(site: Compiled, rack: int, random: Random) -> dict[str, str]:
         "i_discharge": min(3 * site.program.derating.settings.cell.discharge_current_a, HIGHEST_CURRENT_A),
         "ohm_low": 0.5 * limit.insulation.trip,
         "ohm_warn": 0.5 * (limit.insulation.trip + limit.insulation.warn),
-        "v_offset": OFFSET_RATIO * t.modules * t.cells * float(np.interp(0.5, cell.ocv.soc, cell.ocv.volts)),
+        "v_offset": OFFSET_RATIO * volts,
         "p_over": 1.2 * limit.pcs_rated_w,
         "aux_low": limit.aux_supply.trip - 1,
         "ambient_high": limit.ambient.trip + 1,
@@ -171,15 +174,14 @@ def values(site: Compiled, rack: int, random: Random) -> dict[str, str]:
     }
 
 
-def _beyond_bands(site: Compiled, volts: float) -> dict[str, float]:
+def _beyond_bands(site: Compiled, volts: float, series: int) -> dict[str, float]:
     """Numbers inside each band of a quantity, and such as only a second witness contradicts."""
-    limit, cell, t = site.program.limit, site.cell, site.topology
+    limit, t = site.program.limit, site.topology
     hot, cold = limit.charge_overtemperature, limit.charge_undertemperature
     hotter, colder = limit.discharge_overtemperature, limit.discharge_undertemperature
     over, under = limit.cell_overvoltage, limit.cell_undervoltage
     charge, discharge = limit.charge_overcurrent, limit.discharge_overcurrent
-    series = t.modules * t.cells
-    charge_limit = cell.charge_current * site.config.topology.parallel * volts * t.racks / t.pcs
+    charge_limit = charge_limit_w(site) / t.pcs
     return {
         "v_deep": limit.deep_discharge.trip - 0.1,
         "v_rather_high": 0.5 * (over.operate + over.warn),
