@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plc_config.compile import compile_site
-from tests.sites import free_site
+from tests.sites import free_site, own_contactor_site
 from tools.simulator import verbs
 from tools.simulator.control import VERB_MODULES
 from tools.simulator.events import EVENTS_KEPT, EventLog
@@ -36,8 +36,8 @@ def do(simulator: Simulator, verb: str, **request: Any) -> dict[str, Any]:
     return answer
 
 
-def registers(simulator: Simulator, bus: str, unit: int, address: int, count: int = 1) -> list[int]:
-    reply = simulator.buses[bus].devices[unit].answer(struct.pack(">BHH", 4, address, count))
+def registers(simulator: Simulator, bus: str, unit: int, address: int, count: int = 1, code: int = 4) -> list[int]:
+    reply = simulator.buses[bus].devices[unit].answer(struct.pack(">BHH", code, address, count))
     return list(struct.unpack(f">{count}H", reply[2:]))
 
 
@@ -275,3 +275,14 @@ def test_no_request_stops_the_plant(fuzzed: Simulator, requests: list[tuple[str,
         assert answer["ok"] or answer["error"]
     fuzzed.advance(0.12)
     fuzzed.control.perform({"do": "clear"})
+
+
+def test_a_module_of_which_each_extreme_is_a_point_of_its_own_says_no_value_for_both(tmp_path: Path) -> None:
+    site = own_contactor_site(tmp_path, "soltaro-c", 3, 220)
+    rack = Simulator(compile_site(str(site)), Options(noise=0.0), tmp_path)
+    do(rack, "nan", place="R02/M01", point="cell_temperature_degc")
+    do(rack, "nan", place="R03/M01/C02", point="cell_voltage_v")
+    rack.advance(0.5)
+    assert [registers(rack, "BAT", 2, address, code=3)[0] for address in (0x210A, 0x210C)] == [0x8000, 0x8000]
+    assert [registers(rack, "BAT", 3, address, code=3)[0] == 0xFFFF for address in (0x2106, 0x2108)] == [False, True]
+    assert 0x8000 not in [registers(rack, "BAT", unit, 0x210A, code=3)[0] for unit in (1, 3)]

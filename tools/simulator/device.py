@@ -73,6 +73,16 @@ class PointSlot:
     whole: bool
     type: PointType
 
+    def elements(self, device: tuple[int, ...], index: tuple[int, ...]) -> list[int]:
+        """Which of its elements, at a device of that place, lie at or below a place in the plant."""
+        depth = len(device)
+        if device[: len(index)] != index[:depth]:
+            return []
+        wanted, own = index[depth:], self.ref.place[depth:]
+        if len(self.ref.place) == len(TAGS[self.point].dims):
+            return [0] if own[: len(wanted)] == wanted else []
+        return [e for e in range(self.ref.count) if (*own, e)[: len(wanted)] == wanted]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OutputSlot:

@@ -138,17 +138,14 @@ class Simulator:
         for fault in self.sensors.faults:
             if fault.kind not in ("raw", "nan"):
                 continue
+            raw = int(fault.amount) if fault.kind == "raw" else None
             for group in groups:
-                slot = group.find(fault.point)
-                if slot is None:
-                    continue
-                for row, plan in enumerate(group.devices):
-                    depth = len(plan.place)
-                    if plan.place[: len(fault.index)] != fault.index[:depth]:
+                for slot in group.points:
+                    if slot.point != fault.point:
                         continue
-                    elements = fault.index[depth:] or range(slot.ref.count)
-                    for element in elements:
-                        group.put_raw(slot, row, element, int(fault.amount) if fault.kind == "raw" else None)
+                    for row, plan in enumerate(group.devices):
+                        for element in slot.elements(plan.place, fault.index):
+                            group.put_raw(slot, row, element, raw)
 
     def find_device(self, bus: str, unit: int) -> Device | None:
         """The device of a unit on a bus."""
