@@ -10,6 +10,7 @@ import numpy as np
 
 from controller.core.effect import Effect
 from controller.core.protect import ROWS
+from controller.core.protect.limits import DERATE_FACTOR
 from plc_config.compile import Compiled
 from plc_config.coverage import POINT_DIMS, points_read
 from tools.fat.cases import Case, Reaction
@@ -44,8 +45,6 @@ OF_CONTACTOR: Final = ("contactor_does_not_open", "contactor_does_not_close", "c
 OF_CONTACTOR_STATE: Final = ("rack_main_closed", "rack_main_confirmed")
 OF_BMS: Final = ("discharge_overcurrent_warning", "discharge_current_high", "charge_current_high")
 BY_ENGINEER: Final = ("two_masters",)
-REDUCED_TO: Final = 0.5
-"""What DERATE leaves of a limit."""
 OF_RESISTOR: Final = ("precharge_close", "precharge_open")
 
 
@@ -164,7 +163,7 @@ def fitted(case: Case, site: Compiled, rack: int) -> Case:
     """
     derated = any(r.id == case.row and r.effect & Effect.DERATE for r in ROWS)
     asked_w = abs(case.start.value or 0.0) * site.config.dispatch.rated_power
-    if case.reaction is Reaction.REDUCED and derated and REDUCED_TO * charge_limit_w(site) > asked_w:
+    if case.reaction is Reaction.REDUCED and derated and DERATE_FACTOR * charge_limit_w(site) > asked_w:
         return dataclasses.replace(case, reaction=Reaction.KEPT)
     if case.reaction is Reaction.OPENED and not watched(site)[rack]:
         return dataclasses.replace(case, reaction=Reaction.KEPT, opens="none")
