@@ -102,6 +102,24 @@ def test_a_cell_that_heats_by_3_k_per_s_is_told_within_three_scans_after_three_s
     assert told is not None and 3000 <= told <= 3300
 
 
+def test_a_runaway_is_shown_until_an_hour_after_its_last_evidence() -> None:
+    """A sensor drifts to 90 degC in half a minute and is replaced: the rack can be released the same day."""
+    s = String(seed=3)
+    s.hours(0.2)
+    for n in range(1, 300):
+        s.points.cell_temperature_degc.value[...] = 25.0
+        s.points.cell_temperature_degc.value[0, 0, 5] += 0.22 * n
+        s.memory, _ = s.watch.step(s.memory, s.points, s.estimation, 100)
+    assert s.watch.publish(s.memory).cell_warning[0, 0, 5] == Fault.RUNAWAY
+    s.hours(0.8)
+    shown = s.watch.publish(s.memory)
+    assert (shown.cell_warning[0, 0, 5], shown.runaways) == (Fault.RUNAWAY, 1)
+    s.hours(0.6)
+    shown = s.watch.publish(s.memory)
+    assert (shown.cell_warning[0, 0, 5], shown.runaways, shown.rack_warning[0]) == (Fault.NONE, 0, Fault.NONE)
+    assert s.memory.bins.told[0, 0, 5] & 1 << int(Fault.RUNAWAY), "what burnt is called nothing else"
+
+
 @pytest.mark.parametrize(
     ("rate", "most", "volts"), [(400.0, 40.0, 2.0), (3.0, 300.0, 3.3), (0.7, 300.0, 2.0)],
     ids=["a jump", "neither hot nor fallen", "slower"],

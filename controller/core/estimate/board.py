@@ -31,6 +31,12 @@ COUNTS: Final = {
 }  # fmt: skip
 
 
+NOT_RUNAWAY: Final = np.uint16((BITS - 1) ^ 1 << int(Fault.RUNAWAY))
+OVER_BINS: Final = round(1.0 / BIN_H)
+"""A runaway is shown for an hour after its last evidence. It trips: until it has left the list nobody can release the
+rack, and one whose sensor failed must not wait for the 40 hours that other suspicions stay."""
+
+
 class Board:
     """Publishes the memory of the watch; while nothing is suspected that costs next to nothing."""
 
@@ -49,8 +55,9 @@ class Board:
         }  # fmt: skip
         if not some(b.told) and not some(b.told_k):
             return replace(self.blank, **stays)
-        cells, sensors = WORST[b.told], WORST[b.told_k]
-        both = np.concatenate([b.told[b.told != 0], b.told_k[b.told_k != 0]])
+        told = np.where(b.quiet >= OVER_BINS, b.told & NOT_RUNAWAY, b.told)
+        cells, sensors = WORST[told], WORST[b.told_k]
+        both = np.concatenate([told[told != 0], b.told_k[b.told_k != 0]])
         counts: dict[str, Any] = {name: int(((both >> int(f)) & 1).sum()) for f, name in COUNTS.items()}
         worst, sigmas = _per_rack(cells, sensors, b.sigmas, b.sigmas_k)
         ranked: dict[str, Any] = _ranked(cells, sensors, memory)
