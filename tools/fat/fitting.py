@@ -16,6 +16,7 @@ from plc_config.coverage import POINT_DIMS, points_read
 from tools.fat.cases import Case, Reaction
 from tools.simulator.encode import bad_pattern
 from tools.simulator.places import TAGS
+from tools.simulator.plant import with_heartbeat
 
 SHOWN_BY: Final = {
     "estop": "estop_channel_1_closed",
@@ -93,7 +94,7 @@ def _of_racks(case: Case, site: Compiled, words: list[list[str]]) -> str:
 
 def _of_watchdog(case: Case, site: Compiled, words: list[list[str]]) -> str:
     """What opens its racks when nobody commands them."""
-    if watched(site).all():
+    if with_heartbeat(site).all():
         return ""
     if case.reaction is Reaction.OPENED and any(w[0] in ENDS_BY_ITSELF for w in words):
         return "racks of this site have no watchdog, and open when they are heard again"
@@ -138,12 +139,6 @@ def _devices(site: Compiled, level: str) -> bool:
     return any(d.level == level and d.index not in masters for d in site.plan.devices)
 
 
-def watched(site: Compiled) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Racks that open by themselves when nobody writes their heartbeat."""
-    beats = {w.device for w in site.plan.writes if w.output == "heartbeat" and w.modulo != 1}
-    return np.array([master(site, rack) in beats for rack in range(site.topology.racks)])
-
-
 def master(site: Compiled, rack: int) -> int:
     """The device that takes a rack's command to close."""
     return next(w.device for w in site.plan.writes if w.output == "rack_main_close" and w.place == (rack,))
@@ -165,7 +160,7 @@ def fitted(case: Case, site: Compiled, rack: int) -> Case:
     asked_w = abs(case.start.value or 0.0) * site.config.dispatch.rated_power
     if case.reaction is Reaction.REDUCED and derated and DERATE_FACTOR * charge_limit_w(site) > asked_w:
         return dataclasses.replace(case, reaction=Reaction.KEPT)
-    if case.reaction is Reaction.OPENED and not watched(site)[rack]:
+    if case.reaction is Reaction.OPENED and not with_heartbeat(site)[rack]:
         return dataclasses.replace(case, reaction=Reaction.KEPT, opens="none")
     return case
 

@@ -62,7 +62,7 @@ class Plant:
             c.link_bleed_per_precharge * precharge_ohm,
             precharge_ohm,
         )
-        self.racks = Racks(t.racks, c, events, _with_heartbeat(compiled))
+        self.racks = Racks(t.racks, c, events, with_heartbeat(compiled))
         self.own_precharge = OwnPrecharge(t.self_precharging, self.racks.main, self.racks.precharge, events)
         dispatch = compiled.config.dispatch
         self.pcs = Converters(
@@ -277,7 +277,7 @@ _PCS_COMMANDS: Final = {
 }
 
 
-def _with_heartbeat(compiled: Compiled) -> Bools:
+def with_heartbeat(compiled: Compiled) -> Bools:
     """Racks whose controller is written a heartbeat; one that knows none has no watchdog either."""
     plan, watched = compiled.plan, np.zeros(compiled.topology.racks, bool)
     for write in plan.writes:

@@ -15,6 +15,7 @@ from controller.core.image import OutputImage
 from controller.core.layout import tags_of
 from controller.core.signal import Bools, some
 from plc_config.compile import Compiled
+from tools.fat.fitting import master
 from tools.simulator.bus import EVERY_UNIT
 from tools.simulator.plant import Plant
 
@@ -40,11 +41,8 @@ class Wires:
                 else:
                     mask[ref.place][: ref.count] = True
         self.writes = [(w.device, w.output, w.place) for w in self.plan.writes]
-        self.of_rack = [
-            [w.device for w in self.plan.writes if w.output == "rack_main_close" and w.place == (rack,)]
-            for rack in range(site.topology.racks)
-        ]
-        """The devices that take the commands of every rack."""
+        self.masters = np.array([master(site, rack) for rack in range(site.topology.racks)])
+        """The device that takes the commands of every rack."""
 
     def devices(self, bus: str, unit: int) -> list[int]:
         """One device, or all behind a bus."""
@@ -62,7 +60,7 @@ class Wires:
 
     def deaf(self, now_ms: int) -> Bools:
         """Racks that no command reached at `now_ms` or since."""
-        return np.array([any(self.until_ms[d] > now_ms for d in devices) for devices in self.of_rack])
+        return np.asarray(self.until_ms[self.masters] > now_ms)
 
     def cut_at(self, level: str, now_ms: int, place: tuple[int, ...] = ()) -> bool:
         """Any device of that level and place is silent."""
