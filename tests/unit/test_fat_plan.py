@@ -228,6 +228,7 @@ class TestOtherSites:
         assert unfit["sense_wire_open"] == "cells of this site are seen only by their extremes"
         assert unfit["module_comm_lost"] == "the modules of this site have no device of their own"
         assert unfit["io_stopped"] == "racks of this site have no watchdog that would open them"
+        assert unfit["link_voltages_differ"] == "no device of this site reads rack_link_voltage_v"
         assert unfit["insulation_lost"] == "devices of this site have no word for a rack_insulation_ohm that is missing"
         assert unfit["contactor_welded"] == "racks of this site show their contactor and its command as one state"
         assert unfit["setpoints_contested"] == "the site names no Engineer, who is the other master"

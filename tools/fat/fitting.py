@@ -38,6 +38,7 @@ SHOWS: Final = {
     "precharge_does_not_open": "rack_precharge_closed",
     "contactor_does_not_open": "rack_main_closed",
     "open_rack_live": "rack_current_redundant_a",
+    "link_voltages_differ": "rack_link_voltage_v",
 }
 """Rows that rest on a point which their faults do not name."""
 ENDS_BY_ITSELF: Final = ("reboot", "garbage")
